@@ -1,0 +1,1 @@
+"""The heap layer (see docs/internals)."""

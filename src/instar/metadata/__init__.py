@@ -1,0 +1,1 @@
+"""The metadata layer (see docs/internals)."""

@@ -1,0 +1,1 @@
+"""The pairing layer (see docs/internals)."""

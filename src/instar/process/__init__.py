@@ -1,0 +1,1 @@
+"""The process layer (see docs/internals)."""

@@ -1,0 +1,1 @@
+"""The state layer (see docs/internals)."""

@@ -1,0 +1,1 @@
+"""The testing layer (see docs/internals)."""

@@ -1,0 +1,1 @@
+"""The transfer layer (see docs/internals)."""

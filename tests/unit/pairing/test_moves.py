@@ -1,0 +1,11 @@
+from instar.pairing.moves import BITFIELD, ENUM_VALUE, MOVE
+
+
+def test_rows_are_laid_out_as_c_reads_them() -> None:
+    assert MOVE.itemsize == 48
+    offsets = {name: MOVE.fields[name][1] for name in MOVE.names or ()}
+    assert offsets["count"] == 24
+    assert offsets["extra"] == 36
+    assert offsets["op"] == 44
+    assert BITFIELD.itemsize == 8
+    assert ENUM_VALUE.itemsize == 16

@@ -1,0 +1,233 @@
+/* Executes compiled mappings: the bytes of a past object become those of its future counterpart. */
+#include "transfer.h"
+
+#include <math.h>
+#include <string.h>
+
+static void fault(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move, uint64_t offset,
+                  int64_t value, uint32_t kind) {
+    if (transfer->fault_count < transfer->fault_capacity)
+        transfer->faults[transfer->fault_count] = (instar_fault){
+            value, (int32_t)row, element, (uint32_t)(move - transfer->moves), kind, offset};
+    transfer->fault_count++;
+}
+
+static int64_t load_integer(const uint8_t *at, uint32_t size, int is_signed) {
+    uint64_t value = 0;
+    memcpy(&value, at, size > 8 ? 8 : size);
+    if (is_signed && size < 8) {
+        uint64_t sign = (uint64_t)1 << (size * 8 - 1);
+        value = (value ^ sign) - sign;
+    }
+    return (int64_t)value;
+}
+
+/* Does `value`, read as (un)signed, have the same meaning in `bits` bits of the other signedness? */
+static int fits(int64_t value, int old_signed, uint32_t bits, int new_signed) {
+    if (old_signed && !new_signed && value < 0)
+        return 0;
+    if (!old_signed && new_signed && value < 0)
+        return 0; /* beyond 2**63-1 */
+    if (bits >= 64)
+        return 1;
+    if (new_signed)
+        return value >= -((int64_t)1 << (bits - 1)) && value < (int64_t)1 << (bits - 1);
+    return (uint64_t)value < (uint64_t)1 << bits;
+}
+
+static double load_float(const uint8_t *at, uint32_t size) {
+    float single;
+    double full;
+    long double wide;
+    switch (size) {
+    case 4:
+        return memcpy(&single, at, 4), single;
+    case 8:
+        return memcpy(&full, at, 8), full;
+    default:
+        return memcpy(&wide, at, sizeof wide), (double)wide;
+    }
+}
+
+static void store_float(uint8_t *at, uint32_t size, double value) {
+    float single = (float)value;
+    long double wide = value;
+    memcpy(at, size == 4 ? (void *)&single : size == 8 ? (void *)&value : (void *)&wide, size > 16 ? 16 : size);
+}
+
+static int float_is_kept(double value, uint32_t size) {
+    return size != 4 || isnan(value) || (double)(float)value == value;
+}
+
+static uint64_t load_bits(const uint8_t *base, uint32_t bit, uint32_t width) {
+    uint64_t value = 0;
+    for (uint32_t i = 0; i < width; i++)
+        value |= (uint64_t)(base[(bit + i) / 8] >> ((bit + i) % 8) & 1) << i;
+    return value;
+}
+
+static void store_bits(uint8_t *base, uint32_t bit, uint32_t width, uint64_t value) {
+    for (uint32_t i = 0; i < width; i++) {
+        uint8_t mask = (uint8_t)(1u << ((bit + i) % 8));
+        uint8_t *at = &base[(bit + i) / 8];
+        *at = value >> i & 1 ? *at | mask : *at & (uint8_t)~mask;
+    }
+}
+
+static int find_enum(const instar_transfer *transfer, int32_t table, int64_t value, int64_t *result) {
+    const instar_enum *row = &transfer->enums[table];
+    const int64_t *pairs = transfer->enum_values + 2 * (uint64_t)row->first_value;
+    for (uint32_t i = 0; i < row->value_count; i++)
+        if (pairs[2 * i] == value)
+            return *result = pairs[2 * i + 1], 1;
+    return 0;
+}
+
+static int all_zero(const uint8_t *at, uint64_t size) {
+    for (uint64_t i = 0; i < size; i++)
+        if (at[i])
+            return 0;
+    return 1;
+}
+
+static void move_pointer(const instar_transfer *transfer, const instar_move *move, const uint8_t *from, uint8_t *to) {
+    uint64_t value, result;
+    memcpy(&value, from, 8);
+    uint8_t status = instar_transfer_translate(transfer, value, move->extra, 0, &result);
+    if (status != STATUS_MOVED && status != STATUS_LIBRARY)
+        result = value; /* null, small, staying, dangling: as it is; the scan refused the others by name */
+    memcpy(to, &result, 8);
+}
+
+static void move_bits(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                      const uint8_t *old_base, uint8_t *new_base) {
+    const instar_bits *bits = &transfer->bits[move->extra];
+    uint64_t value = load_bits(old_base, bits->old_bit, bits->old_width);
+    if (bits->old_signed && bits->old_width < 64 && value >> (bits->old_width - 1) & 1)
+        value |= ~(((uint64_t)1 << bits->old_width) - 1);
+    if (!fits((int64_t)value, (int)bits->old_signed, bits->new_width, (int)bits->new_signed))
+        fault(transfer, row, element, move, bits->old_bit / 8, (int64_t)value, FAULT_RANGE);
+    store_bits(new_base, bits->new_bit, bits->new_width, value);
+}
+
+static void move_scalar(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                        uint64_t offset, const uint8_t *from, uint8_t *to) {
+    int64_t value = load_integer(from, move->old_size, move->flags & MOVE_OLD_SIGNED), result = value;
+    switch (move->op) {
+    case OP_ENUM:
+        if (!find_enum(transfer, move->extra, value, &result)) {
+            fault(transfer, row, element, move, offset, value, FAULT_ENUM);
+            break;
+        }
+        memcpy(to, &result, move->new_size);
+        break;
+    case OP_INTEGER:
+        if (!fits(value, move->flags & MOVE_OLD_SIGNED, move->new_size * 8, move->flags & MOVE_NEW_SIGNED))
+            fault(transfer, row, element, move, offset, value, FAULT_RANGE);
+        memcpy(to, &result, move->new_size > 8 ? 8 : move->new_size);
+        if (move->new_size > 8)
+            memset(to + 8, value < 0 && (move->flags & MOVE_OLD_SIGNED) ? 0xff : 0, move->new_size - 8);
+        break;
+    case OP_FLOAT: {
+        double number = load_float(from, move->old_size);
+        if (!float_is_kept(number, move->new_size))
+            fault(transfer, row, element, move, offset, 0, FAULT_FLOAT);
+        store_float(to, move->new_size, number);
+        break;
+    }
+    case OP_INT_FLOAT:
+        if (move->flags & 8) { /* float to integer */
+            double number = load_float(from, move->old_size);
+            result = number >= -9223372036854775808.0 && number < 9223372036854775808.0 ? (int64_t)number : 0;
+            if ((double)result != number ||
+                !fits(result, 1, move->new_size * 8, move->flags & MOVE_NEW_SIGNED))
+                fault(transfer, row, element, move, offset, result, FAULT_RANGE);
+            memcpy(to, &result, move->new_size);
+        } else {
+            double number = move->flags & MOVE_OLD_SIGNED ? (double)value : (double)(uint64_t)value;
+            int kept = move->flags & MOVE_OLD_SIGNED ? (int64_t)number == value : (uint64_t)number == (uint64_t)value;
+            if (!kept || !float_is_kept(number, move->new_size))
+                fault(transfer, row, element, move, offset, value, FAULT_FLOAT);
+            store_float(to, move->new_size, number);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void run_move(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                     const uint8_t *old_base, uint8_t *new_base, uint64_t limit) {
+    for (uint32_t k = 0; k < move->count; k++) {
+        uint64_t from = move->old_offset + (uint64_t)k * move->old_stride;
+        uint64_t to = move->new_offset + (uint64_t)k * move->new_stride;
+        uint64_t size = move->old_size;
+        if (from >= limit)
+            return; /* a truncated object ends here */
+        if (from + size > limit) {
+            if (move->op != OP_COPY && move->op != OP_EVIDENCE)
+                return;
+            size = limit - from;
+        }
+        if (move->flags & MOVE_CHECK_ZERO_TAIL) {
+            uint64_t kept = move->new_size < size ? move->new_size : size;
+            if (!all_zero(old_base + from + kept, size - kept))
+                fault(transfer, row, element, move, from, 0, FAULT_TAIL);
+        }
+        if (move->op == OP_COPY || move->op == OP_EVIDENCE)
+            memcpy(new_base + to, old_base + from, size < move->new_size ? size : move->new_size);
+        else if (move->op == OP_POINTER)
+            move_pointer(transfer, move, old_base + from, new_base + to);
+        else if (move->op == OP_BITS)
+            move_bits(transfer, row, element, move, old_base + from, new_base + to);
+        else
+            move_scalar(transfer, row, element, move, from, old_base + from, new_base + to);
+    }
+}
+
+static void convert_tail(instar_transfer *transfer, int64_t row, const instar_mapping *mapping, const uint8_t *data,
+                         uint64_t size, uint8_t *out, uint64_t out_size) {
+    if (!mapping->old_element || size <= mapping->old_tail)
+        return;
+    uint64_t elements = (size - mapping->old_tail) / mapping->old_element;
+    for (uint64_t i = 0; i < elements; i++) {
+        const uint8_t *from = data + mapping->old_tail + i * mapping->old_element;
+        uint64_t to = mapping->new_tail + i * mapping->new_element;
+        if (to + mapping->new_element > out_size)
+            return;
+        for (uint32_t m = 0; m < mapping->tail_move_count; m++)
+            run_move(transfer, row, (uint32_t)i, &transfer->moves[mapping->first_tail_move + m], from, out + to,
+                     mapping->old_element);
+    }
+}
+
+static void convert_object(instar_transfer *transfer, int64_t row) {
+    const instar_object *object = &transfer->state->objects[row];
+    const instar_region *region = instar_state_region(transfer->state, object->address);
+    if (!region || !region->data)
+        return;
+    const uint8_t *data = region->data + (object->address - region->start);
+    uint8_t *out = transfer->output + object->out;
+    if (object->mapping < 0) {
+        memcpy(out, data, object->size < object->out_size ? object->size : object->out_size);
+        return;
+    }
+    const instar_mapping *mapping = &transfer->mappings[object->mapping];
+    for (uint32_t element = 0; element < object->count; element++) {
+        uint64_t from = element * mapping->old_size, to = element * mapping->new_size;
+        if (from >= object->size)
+            break;
+        for (uint32_t m = 0; m < mapping->move_count; m++)
+            run_move(transfer, row, element, &transfer->moves[mapping->first_move + m], data + from, out + to,
+                     object->size - from);
+    }
+    if (object->flags & FLAG_TRUNCATED)
+        convert_tail(transfer, row, mapping, data, object->size, out, object->out_size);
+}
+
+void instar_transfer_convert(instar_transfer *transfer) {
+    const instar_state *state = transfer->state;
+    for (uint64_t row = 0; row < state->object_count; row++)
+        if (state->objects[row].fate == FATE_MOVE && (state->objects[row].flags & (FLAG_REACHED | FLAG_ROOT)))
+            convert_object(transfer, (int64_t)row);
+}

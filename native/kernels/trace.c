@@ -1,0 +1,385 @@
+/* Types heap blocks by following typed pointers from roots (design: "Typing the heap"). */
+#include "state.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+/* Usable size exceeds the requested one by at most this much in glibc (a remainder too small to split). */
+#define SLACK 31
+#define PAGE 4096
+
+const instar_region *instar_state_region(const instar_state *state, uint64_t address) {
+    uint64_t low = 0, high = state->region_count;
+    while (low < high) {
+        uint64_t middle = (low + high) / 2;
+        if (state->regions[middle].end <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < state->region_count && state->regions[low].start <= address)
+        return &state->regions[low];
+    return NULL;
+}
+
+static int64_t search_objects(const instar_state *state, const instar_region *region, uint64_t address) {
+    int64_t low = region->first, high = region->last;
+    while (low < high) { /* first object that starts after address */
+        int64_t middle = (low + high) / 2;
+        if (state->objects[middle].address <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == region->first)
+        return -1;
+    const instar_object *object = &state->objects[low - 1];
+    return address - object->address < object->size ? low - 1 : -1;
+}
+
+int64_t instar_state_find(const instar_state *state, uint64_t address) {
+    const instar_region *region = instar_state_region(state, address);
+    if (!region)
+        return -1;
+    if (region->granules)
+        return region->granules[(address - region->start) >> 4];
+    if (region->single >= 0) {
+        const instar_object *object = &state->objects[region->single];
+        return address >= object->address && address - object->address <= object->size ? region->single : -1;
+    }
+    return search_objects(state, region, address);
+}
+
+void instar_state_fill_granules(const instar_object *objects, int64_t first, int64_t last, uint64_t start,
+                                int32_t *granules) {
+    for (int64_t row = first; row < last; row++) {
+        uint64_t from = (objects[row].address - start) >> 4;
+        uint64_t to = (objects[row].address + (objects[row].size ? objects[row].size - 1 : 0) - start) >> 4;
+        for (uint64_t granule = from; granule <= to; granule++)
+            granules[granule] = (int32_t)row;
+    }
+}
+
+static void enqueue(instar_state *state, int64_t row) {
+    instar_object *object = &state->objects[row];
+    if (object->flags & FLAG_QUEUED)
+        return;
+    object->flags |= FLAG_QUEUED;
+    state->queue[state->queue_tail] = (int32_t)row;
+    state->queue_tail = (state->queue_tail + 1) % state->object_count;
+    state->queued++;
+}
+
+static int64_t dequeue(instar_state *state) {
+    if (!state->queued)
+        return -1;
+    int64_t row = state->queue[state->queue_head];
+    state->queue_head = (state->queue_head + 1) % state->object_count;
+    state->queued--;
+    state->objects[row].flags &= ~(uint32_t)FLAG_QUEUED;
+    return row;
+}
+
+static uint64_t slack_of(const instar_object *block) {
+    return block->size >= 128 * 1024 - 64 ? PAGE + SLACK : SLACK;
+}
+
+/* How `type` explains the whole block: 1 exactly one element, 2 one element with a cut or flexible tail,
+ * 3 several elements, 0 not at all. */
+int32_t instar_state_fit(const instar_state *state, const instar_object *block, int32_t type, uint32_t *count) {
+    const instar_type *t = &state->types[type];
+    *count = 1;
+    if (t->size && t->size <= block->size && block->size - t->size <= slack_of(block) && !t->tail_size)
+        return 1;
+    if (t->tail_size && t->tail_offset <= block->size)
+        return 2;
+    if (t->size > block->size)
+        return t->truncatable && t->tail_offset <= block->size ? 2 : 0;
+    if (!t->size || t->size > UINT32_MAX)
+        return 0;
+    uint64_t elements = block->size / t->size;
+    if (block->size - elements * t->size > slack_of(block) || elements > UINT32_MAX)
+        return 0;
+    *count = (uint32_t)elements;
+    return 3;
+}
+
+/* Is `inner` at offset 0 of `outer`, at any depth? */
+static bool starts_with(const instar_state *state, int32_t outer, int32_t inner) {
+    for (int32_t t = outer; t >= 0; t = state->types[t].inner)
+        if (t == inner)
+            return true;
+    return false;
+}
+
+static int32_t verdict(instar_state *state, int32_t current, int32_t claimed) {
+    for (uint64_t i = 0; i < state->verdict_count; i++)
+        if (state->verdicts[3 * i] == current && state->verdicts[3 * i + 1] == claimed)
+            return state->verdicts[3 * i + 2];
+    for (uint64_t i = 0; i < state->unknown_count; i++)
+        if (state->unknown_pairs[2 * i] == current && state->unknown_pairs[2 * i + 1] == claimed)
+            return 0;
+    if (state->unknown_count < state->unknown_capacity) {
+        state->unknown_pairs[2 * state->unknown_count] = current;
+        state->unknown_pairs[2 * state->unknown_count + 1] = claimed;
+        state->unknown_count++;
+    }
+    return 0;
+}
+
+static void set_type(instar_state *state, int64_t row, int32_t type, uint32_t count, int32_t how, int32_t strength,
+                     int64_t parent, uint64_t parent_offset) {
+    instar_object *block = &state->objects[row];
+    block->type = type;
+    block->count = count;
+    block->strength = (uint8_t)strength;
+    block->parent = (int32_t)parent;
+    block->parent_offset = (uint32_t)parent_offset;
+    block->flags &= ~(uint32_t)(FLAG_TRUNCATED | FLAG_TENTATIVE);
+    if (how == 2)
+        block->flags |= FLAG_TRUNCATED;
+    if (state->types[type].library)
+        block->flags |= FLAG_LIBRARY;
+    state->retyped++;
+    enqueue(state, row);
+}
+
+static void claim_base(instar_state *state, int64_t row, int32_t type, int32_t strength, int64_t parent,
+                       uint64_t parent_offset) {
+    instar_object *block = &state->objects[row];
+    uint32_t count;
+    if (block->type == type)
+        return;
+    int32_t how = instar_state_fit(state, block, type, &count);
+    if (block->type >= 0) {
+        if (block->strength > strength || starts_with(state, block->type, type))
+            return;
+        if (how != 1 && how != 2)
+            return; /* a claim that does not fit never beats one that does; T ** and embedded nodes end here */
+        int32_t winner = starts_with(state, type, block->type) ? 1 : verdict(state, block->type, type);
+        if (winner == 2)
+            block->flags |= FLAG_CONFLICT;
+        if (winner == 1)
+            set_type(state, row, type, count, how, strength, parent, parent_offset);
+        return;
+    }
+    if (how == 1 || how == 2) {
+        set_type(state, row, type, count, how, strength, parent, parent_offset);
+        return;
+    }
+    if (block->flags & FLAG_TENTATIVE) {
+        if (starts_with(state, block->claim_type, type))
+            return;
+        if (!starts_with(state, type, block->claim_type) && state->types[block->claim_type].kind != KTYPE_POINTER)
+            return; /* the first of two tentative claims stays; resolved later from both sides */
+    }
+    block->flags |= FLAG_TENTATIVE;
+    block->claim_type = type;
+    block->claim_offset = 0;
+    block->parent = (int32_t)parent;
+    block->parent_offset = (uint32_t)parent_offset;
+}
+
+static void claim(instar_state *state, uint64_t value, int32_t type, int32_t strength, int64_t parent,
+                  uint64_t parent_offset) {
+    int64_t row = instar_state_find(state, value);
+    if (row < 0)
+        return;
+    instar_object *block = &state->objects[row];
+    if (!(block->flags & FLAG_REACHED)) {
+        block->flags |= FLAG_REACHED;
+        if (block->type < 0) {
+            block->parent = (int32_t)parent;
+            block->parent_offset = (uint32_t)parent_offset;
+        }
+    }
+    if (block->kind != OBJECT_HEAP && block->kind != OBJECT_UNNAMED)
+        return;
+    uint64_t offset = value - block->address;
+    uint8_t kind = type < 0 ? KTYPE_NONE : state->types[type].kind;
+    if (kind == KTYPE_NONE) {
+        block->flags |= FLAG_VOID;
+    } else if (kind == KTYPE_BYTES) {
+        block->flags |= FLAG_BYTES;
+    } else if (offset == 0) {
+        claim_base(state, row, type, strength, parent, parent_offset);
+    } else if (block->type < 0 && !(block->flags & FLAG_TENTATIVE)) {
+        if ((block->flags & FLAG_INTERIOR) && (block->claim_type != type || block->claim_offset != offset))
+            block->flags |= FLAG_POOL;
+        block->flags |= FLAG_INTERIOR;
+        block->claim_type = type;
+        block->claim_offset = (uint32_t)offset;
+        block->parent = (int32_t)parent;
+        block->parent_offset = (uint32_t)parent_offset;
+    }
+}
+
+static void trace_slots(instar_state *state, int64_t row, const uint8_t *data, uint64_t base, uint64_t limit,
+                        const instar_slot *slots, uint32_t slot_count, int32_t strength) {
+    for (uint32_t s = 0; s < slot_count; s++) {
+        const instar_slot *slot = &slots[s];
+        if (slot->kind == SLOT_UNION || slot->kind == SLOT_FUNCTION)
+            continue;
+        for (uint32_t k = 0; k < slot->count; k++) {
+            uint64_t offset = base + slot->offset + (uint64_t)k * slot->stride;
+            if (offset + 8 > limit)
+                break;
+            uint64_t value;
+            memcpy(&value, data + offset, 8);
+            if (value >= PAGE)
+                claim(state, value, slot->pointee, strength, row, offset);
+        }
+    }
+}
+
+static void trace_object(instar_state *state, int64_t row, int32_t strength) {
+    instar_object *object = &state->objects[row];
+    if (object->type < 0 || (object->flags & FLAG_LIBRARY))
+        return;
+    const instar_region *region = instar_state_region(state, object->address);
+    if (!region || !region->data)
+        return;
+    const uint8_t *data = region->data + (object->address - region->start);
+    const instar_type *type = &state->types[object->type];
+    uint64_t limit = object->size < region->end - object->address ? object->size : region->end - object->address;
+    if (object->strength < strength)
+        strength = object->strength;
+    if (type->slot_count)
+        for (uint32_t element = 0; element < object->count; element++)
+            trace_slots(state, row, data, element * type->size, limit, state->slots + type->first_slot,
+                        type->slot_count, strength);
+    if (type->tail_slot_count && type->tail_size)
+        for (uint64_t at = type->tail_offset; at + type->tail_size <= limit; at += type->tail_size)
+            trace_slots(state, row, data, at, limit, state->slots + type->tail_slot, type->tail_slot_count, strength);
+}
+
+/* Follows every object that is queued or, at first, every typed root; runs to the fixpoint. */
+void instar_state_trace(instar_state *state, int32_t strength) {
+    for (uint64_t row = 0; row < state->object_count; row++)
+        if ((state->objects[row].flags & FLAG_ROOT) && state->objects[row].strength == strength)
+            enqueue(state, (int64_t)row);
+    for (int64_t row = dequeue(state); row >= 0; row = dequeue(state))
+        trace_object(state, row, strength);
+}
+
+/* Marks every block that any aligned word of a reached object could point into, tags and integers included:
+ * what is left over afterwards is a leak or belongs to a library. */
+void instar_state_reach(instar_state *state) {
+    for (uint64_t row = 0; row < state->object_count; row++)
+        if (state->objects[row].flags & (FLAG_REACHED | FLAG_ROOT)) {
+            state->objects[row].flags &= ~(uint32_t)FLAG_SCANNED;
+            enqueue(state, (int64_t)row);
+        }
+    for (int64_t row = dequeue(state); row >= 0; row = dequeue(state)) {
+        instar_object *object = &state->objects[row];
+        if (object->flags & (FLAG_SCANNED | FLAG_LIBRARY))
+            continue;
+        object->flags |= FLAG_SCANNED;
+        const instar_region *region = instar_state_region(state, object->address);
+        if (!region || !region->data)
+            continue;
+        uint64_t end = object->address + object->size < region->end ? object->address + object->size : region->end;
+        for (uint64_t at = (object->address + 7) & ~(uint64_t)7; at + 8 <= end; at += 8) {
+            uint64_t value;
+            memcpy(&value, region->data + (at - region->start), 8);
+            if (value < PAGE)
+                continue;
+            int64_t target = instar_state_find(state, value);
+            if (target < 0 || (state->objects[target].flags & FLAG_SCANNED))
+                continue;
+            instar_object *found = &state->objects[target];
+            if (!(found->flags & FLAG_REACHED) && found->type < 0) {
+                found->parent = (int32_t)row;
+                found->parent_offset = (uint32_t)(at - object->address);
+            }
+            found->flags |= FLAG_REACHED;
+            enqueue(state, target);
+        }
+    }
+}
+
+/* Could each of `rows` be `count` elements of `type`? Every pointer slot must hold null, a small integer, or lead
+ * to a live object or into `known` (sorted ranges). */
+void instar_state_plausible(const instar_state *state, const int64_t *rows, uint64_t row_count, int32_t type,
+                            const uint64_t *known, uint64_t known_count, uint8_t *results) {
+    const instar_type *t = &state->types[type];
+    for (uint64_t i = 0; i < row_count; i++) {
+        const instar_object *block = &state->objects[rows[i]];
+        const instar_region *region = instar_state_region(state, block->address);
+        uint32_t count;
+        results[i] = region && instar_state_fit(state, block, type, &count);
+        for (uint32_t s = 0; results[i] && s < t->slot_count; s++) {
+            const instar_slot *slot = &state->slots[t->first_slot + s];
+            for (uint32_t k = 0; slot->kind != SLOT_UNION && k < slot->count; k++) {
+                uint64_t offset = slot->offset + (uint64_t)k * slot->stride, value;
+                if (offset + 8 > block->size)
+                    break;
+                memcpy(&value, region->data + (block->address - region->start) + offset, 8);
+                if (value < PAGE || value >= (uint64_t)-PAGE || instar_state_find(state, value) >= 0)
+                    continue;
+                bool explained = false;
+                for (uint64_t r = 0; r < known_count && !explained; r++)
+                    explained = known[2 * r] <= value && value < known[2 * r + 1];
+                if (!explained)
+                    results[i] = 0;
+            }
+        }
+    }
+}
+
+/* Unions with pointers: the word is the base of an untyped block that exactly one member's pointee explains. */
+void instar_state_trace_unions(instar_state *state) {
+    for (uint64_t row = 0; row < state->object_count; row++) {
+        const instar_object *object = &state->objects[row];
+        if (object->type < 0 || !(object->flags & (FLAG_REACHED | FLAG_ROOT)) || (object->flags & FLAG_LIBRARY))
+            continue;
+        const instar_type *type = &state->types[object->type];
+        const instar_region *region = instar_state_region(state, object->address);
+        if (!region || !region->data)
+            continue;
+        const uint8_t *data = region->data + (object->address - region->start);
+        for (uint32_t element = 0; element < object->count; element++)
+            for (uint32_t s = 0; s < type->slot_count; s++) {
+                const instar_slot *slot = &state->slots[type->first_slot + s];
+                if (slot->kind != SLOT_UNION || slot->pointee < 0 || state->types[slot->pointee].kind <= KTYPE_BYTES)
+                    continue;
+                for (uint32_t k = 0; k < slot->count; k++) {
+                    uint64_t offset = element * type->size + slot->offset + (uint64_t)k * slot->stride, value;
+                    if (offset + 8 > object->size)
+                        break;
+                    memcpy(&value, data + offset, 8);
+                    int64_t target = value < PAGE ? -1 : instar_state_find(state, value);
+                    if (target < 0)
+                        continue;
+                    instar_object *block = &state->objects[target];
+                    uint32_t count;
+                    if (block->kind != OBJECT_HEAP || block->type >= 0 || block->address != value ||
+                        instar_state_fit(state, block, slot->pointee, &count) != 1)
+                        continue;
+                    if ((block->flags & FLAG_UNION) && block->claim_type != slot->pointee)
+                        block->flags |= FLAG_CONFLICT;
+                    block->flags |= FLAG_UNION | FLAG_REACHED;
+                    block->claim_type = slot->pointee;
+                    block->parent = (int32_t)row;
+                    block->parent_offset = (uint32_t)offset;
+                }
+            }
+    }
+    for (uint64_t row = 0; row < state->object_count; row++) {
+        instar_object *block = &state->objects[row];
+        if ((block->flags & (FLAG_UNION | FLAG_CONFLICT)) == FLAG_UNION && block->type < 0)
+            set_type(state, (int64_t)row, block->claim_type, 1, 1, STRENGTH_INFERRED, block->parent,
+                     block->parent_offset);
+    }
+}
+
+/* Gives `rows` a type that was inferred elsewhere and queues them for the next trace. */
+void instar_state_infer(instar_state *state, const int64_t *rows, uint64_t count, int32_t type) {
+    for (uint64_t i = 0; i < count; i++) {
+        const instar_object *block = &state->objects[rows[i]];
+        uint32_t elements;
+        int32_t how = instar_state_fit(state, block, type, &elements);
+        if (how && block->type < 0)
+            set_type(state, rows[i], type, elements, how, STRENGTH_INFERRED, block->parent, block->parent_offset);
+    }
+}

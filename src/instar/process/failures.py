@@ -1,0 +1,123 @@
+"""From errno values and wait statuses to the errors of this layer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+from instar.errors import HostError, InstarError
+
+
+class ProcessDiedError(InstarError):
+    """The process ended while it was being worked on.
+
+    Attributes:
+        pid: Which process.
+        status: Its exit status, or minus the signal that killed it, or None where that is not known.
+    """
+
+    def __init__(self, pid: int, status: int | None) -> None:
+        if status is None:
+            how = "is gone"
+        elif status < 0:
+            how = f"was killed by {signal_name(-status)}"
+        else:
+            how = f"exited with status {status}"
+        super().__init__(
+            "process-died", f"process {pid} {how}", "see why it ended; nothing of it is left to update"
+        )
+        self.pid = pid
+        self.status = status
+
+
+class RemoteCallError(InstarError):
+    """A function or system call that ran inside a process on our behalf failed."""
+
+
+def signal_name(number: int) -> str:
+    """ "SIGTERM" for 15; "signal 40" where there is no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _state(pid: int) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return {}
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def lost_process(pid: int, error: OSError) -> InstarError:
+    """The error for a failed look at a process: gone, zombie, or out of reach."""
+    state = _state(pid)
+    if not state or error.errno in (errno.ENOENT, errno.ESRCH):
+        return explain_absence(pid, state) or HostError(
+            "no-such-process", f"process {pid} is gone", "give the PID of a running process"
+        )
+    return HostError(
+        "ptrace-denied",
+        f"process {pid} may not be looked at: {os.strerror(error.errno or 0)}",
+        "run instar as the user that owns the process, or as root",
+    )
+
+
+def explain_absence(pid: int, state: dict[str, str] | None = None) -> HostError | None:
+    """Why a PID cannot be worked on, read from /proc/PID/status; None when nothing speaks against it."""
+    state = _state(pid) if state is None else state
+    if not state:
+        return HostError("no-such-process", f"there is no process {pid}", "give the PID of a running process")
+    name = state.get("Name", "?")
+    if state.get("Tgid") not in (None, str(pid)):
+        return HostError(
+            "not-a-process",
+            f"{pid} is a thread of process {state['Tgid']} ({name})",
+            f"give the process: {state['Tgid']}",
+        )
+    if state.get("State", "?")[0] in "ZX":
+        return HostError(
+            "zombie",
+            f"process {pid} ({name}) has ended already, its parent {state.get('PPid')} has not collected it",
+            "start the program again",
+        )
+    if state.get("Kthread") == "1" or ("VmSize" not in state and "Threads" in state):
+        return HostError(
+            "kernel-thread", f"{pid} ({name}) is a thread of the kernel", "give the PID of a program"
+        )
+    tracer = state.get("TracerPid", "0")
+    if tracer not in ("0", str(os.getpid())):
+        return HostError(
+            "already-traced",
+            f"process {pid} ({name}) is traced by process {tracer} ({_state(int(tracer)).get('Name', '?')})",
+            f"end the tracer {tracer} (a debugger, strace) or detach it",
+        )
+    return None
+
+
+def explain_seize(pid: int, error: OSError) -> HostError:
+    """Why PTRACE_SEIZE was refused."""
+    found = explain_absence(pid)
+    if found is not None:
+        return found
+    return HostError(
+        "ptrace-denied",
+        f"process {pid} may not be traced: {os.strerror(error.errno or 0)}{_denial(pid)}",
+        "run instar as root, or with CAP_SYS_PTRACE in the process's user namespace",
+    )
+
+
+def _denial(pid: int) -> str:
+    try:
+        yama = Path("/proc/sys/kernel/yama/ptrace_scope").read_text().strip()
+    except OSError:
+        yama = "0"
+    owner = _state(pid).get("Uid", "").split()
+    if owner and os.geteuid() not in (0, int(owner[0])):
+        return f" (it belongs to user {owner[0]}, instar runs as {os.geteuid()})"
+    if yama != "0":
+        return f" (Yama's ptrace_scope is {yama})"
+    return ""

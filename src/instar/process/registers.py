@@ -1,0 +1,100 @@
+"""The general registers of an x86-64 thread, as the kernel's ``struct user_regs_struct`` has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from dataclasses import dataclass
+
+LAYOUT = struct.Struct("<27Q")
+MASK = (1 << 64) - 1
+DIRECTION_FLAG = 1 << 10
+TRAP_FLAG = 1 << 8
+
+# DWARF number -> field (System V ABI AMD64, figure 3.36).
+DWARF_NAMES = (
+    "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
+)  # fmt: skip
+DWARF_RBX, DWARF_RBP, DWARF_RSP, DWARF_RIP = 3, 6, 7, 16
+# The registers a called function gives back unchanged.
+CALLEE_SAVED = (DWARF_RBX, DWARF_RBP, 12, 13, 14, 15)
+# The registers that carry the arguments of a system call and of a C call.
+SYSCALL_ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
+CALL_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+
+
+@dataclass(slots=True)
+class Registers:
+    """``struct user_regs_struct`` (sys/user.h), field by field; all values are unsigned 64-bit.
+
+    ``orig_rax`` is the number of the system call the thread is in, or 2**64 - 1 when it is in none.
+    """
+
+    r15: int = 0
+    r14: int = 0
+    r13: int = 0
+    r12: int = 0
+    rbp: int = 0
+    rbx: int = 0
+    r11: int = 0
+    r10: int = 0
+    r9: int = 0
+    r8: int = 0
+    rax: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    orig_rax: int = MASK
+    rip: int = 0
+    cs: int = 0
+    eflags: int = 0
+    rsp: int = 0
+    ss: int = 0
+    fs_base: int = 0
+    gs_base: int = 0
+    ds: int = 0
+    es: int = 0
+    fs: int = 0
+    gs: int = 0
+
+    @classmethod
+    def parse(cls, data: bytes) -> Registers:
+        """Registers from the bytes of a ``struct user_regs_struct``."""
+        return cls(*LAYOUT.unpack(data))
+
+    def pack(self) -> bytes:
+        """The bytes of the ``struct user_regs_struct``."""
+        return LAYOUT.pack(
+            self.r15, self.r14, self.r13, self.r12, self.rbp, self.rbx, self.r11, self.r10, self.r9, self.r8,
+            self.rax, self.rcx, self.rdx, self.rsi, self.rdi, self.orig_rax & MASK, self.rip, self.cs,
+            self.eflags, self.rsp, self.ss, self.fs_base, self.gs_base, self.ds, self.es, self.fs, self.gs,
+        )  # fmt: skip
+
+    def copy(self, **changes: int) -> Registers:
+        """A copy with some fields changed (values are taken modulo 2**64)."""
+        return dataclasses.replace(self, **{name: value & MASK for name, value in changes.items()})
+
+    def dwarf(self) -> dict[int, int]:
+        """The values by DWARF register number (0-15 and 16, the program counter)."""
+        return {number: getattr(self, name) for number, name in enumerate(DWARF_NAMES)}
+
+    @property
+    def in_syscall(self) -> bool:
+        """Whether the thread is in (or is just returning from) a system call."""
+        return self.orig_rax <= MASK >> 1
+
+    @property
+    def result(self) -> int:
+        """``rax`` as the signed result of a system call."""
+        return signed(self.rax)
+
+    def syscall_arguments(self) -> tuple[int, ...]:
+        """The six arguments of the present system call, unsigned."""
+        return (self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9)
+
+
+def signed(value: int) -> int:
+    """The signed reading of an unsigned 64-bit value."""
+    return value - (1 << 64) if value >> 63 else value

@@ -55,10 +55,6 @@ static void store_float(uint8_t *at, uint32_t size, double value) {
     memcpy(at, size == 4 ? (void *)&single : size == 8 ? (void *)&value : (void *)&wide, size > 16 ? 16 : size);
 }
 
-static int float_is_kept(double value, uint32_t size) {
-    return size != 4 || isnan(value) || (double)(float)value == value;
-}
-
 static uint64_t load_bits(const uint8_t *base, uint32_t bit, uint32_t width) {
     uint64_t value = 0;
     for (uint32_t i = 0; i < width; i++)
@@ -99,65 +95,117 @@ static void move_pointer(const instar_transfer *transfer, const instar_move *mov
     memcpy(to, &result, 8);
 }
 
-static void move_bits(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                      const uint8_t *old_base, uint8_t *new_base) {
-    const instar_bits *bits = &transfer->bits[move->extra];
-    uint64_t value = load_bits(old_base, bits->old_bit, bits->old_width);
-    if (bits->old_signed && bits->old_width < 64 && value >> (bits->old_width - 1) & 1)
-        value |= ~(((uint64_t)1 << bits->old_width) - 1);
-    if (!fits((int64_t)value, (int)bits->old_signed, bits->new_width, (int)bits->new_signed))
-        fault(transfer, row, element, move, bits->old_bit / 8, (int64_t)value, FAULT_RANGE);
-    store_bits(new_base, bits->new_bit, bits->new_width, value);
+static int narrows(int64_t value, const instar_move *move, uint32_t bits) {
+    if (move->flags & MOVE_NEW_BOOLEAN)
+        return value != 0 && value != 1;
+    return !fits(value, move->flags & MOVE_OLD_SIGNED, bits, move->flags & MOVE_NEW_SIGNED);
 }
 
-static void move_scalar(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                        uint64_t offset, const uint8_t *from, uint8_t *to) {
-    int64_t value = load_integer(from, move->old_size, move->flags & MOVE_OLD_SIGNED), result = value;
-    switch (move->op) {
-    case OP_ENUM:
-        if (!find_enum(transfer, move->extra, value, &result)) {
-            fault(transfer, row, element, move, offset, value, FAULT_ENUM);
-            break;
-        }
-        memcpy(to, &result, move->new_size);
-        break;
-    case OP_INTEGER:
-        if (!fits(value, move->flags & MOVE_OLD_SIGNED, move->new_size * 8, move->flags & MOVE_NEW_SIGNED))
-            fault(transfer, row, element, move, offset, value, FAULT_RANGE);
-        memcpy(to, &result, move->new_size > 8 ? 8 : move->new_size);
-        if (move->new_size > 8)
-            memset(to + 8, value < 0 && (move->flags & MOVE_OLD_SIGNED) ? 0xff : 0, move->new_size - 8);
-        break;
-    case OP_FLOAT: {
-        double number = load_float(from, move->old_size);
-        if (!float_is_kept(number, move->new_size))
-            fault(transfer, row, element, move, offset, 0, FAULT_FLOAT);
-        store_float(to, move->new_size, number);
-        break;
+static void move_bits(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                      uint64_t offset, const uint8_t *from, uint8_t *to) {
+    const instar_bits *bits = &transfer->bits[move->extra];
+    uint64_t raw = load_bits(from, bits->old_shift, bits->old_bits);
+    if ((move->flags & MOVE_OLD_SIGNED) && bits->old_bits < 64 && raw >> (bits->old_bits - 1) & 1)
+        raw |= ~(((uint64_t)1 << bits->old_bits) - 1);
+    int64_t value = (int64_t)raw;
+    if (bits->enum_table >= 0 && !find_enum(transfer, bits->enum_table, (int64_t)raw, &value)) {
+        fault(transfer, row, element, move, offset, value, FAULT_ENUM);
+        return;
     }
+    if (narrows(value, move, bits->new_bits))
+        fault(transfer, row, element, move, offset, value, FAULT_RANGE);
+    store_bits(to, bits->new_shift, bits->new_bits, (uint64_t)value);
+}
+
+static void move_float(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                       uint64_t offset, const uint8_t *from, uint8_t *to) {
+    double number = load_float(from, move->old_size);
+    if (move->new_size == 4 && isfinite(number) && !isfinite((float)number))
+        fault(transfer, row, element, move, offset, 0, FAULT_FLOAT);
+    if (move->old_size > 8 && move->new_size > 8)
+        memcpy(to, from, move->new_size < move->old_size ? move->new_size : move->old_size);
+    else
+        store_float(to, move->new_size, number);
+}
+
+static void move_int_float(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                           uint64_t offset, const uint8_t *from, uint8_t *to) {
+    if (move->flags & MOVE_FROM_FLOAT) {
+        double number = load_float(from, move->old_size);
+        int in_range = number >= -9223372036854775808.0 && number < 9223372036854775808.0;
+        int64_t result = in_range ? (int64_t)number : 0;
+        if (!in_range || (double)result != number ||
+            !fits(result, 1, move->new_size * 8, move->flags & MOVE_NEW_SIGNED))
+            fault(transfer, row, element, move, offset, result, FAULT_RANGE);
+        memcpy(to, &result, move->new_size);
+        return;
+    }
+    int is_signed = move->flags & MOVE_OLD_SIGNED;
+    int64_t value = load_integer(from, move->old_size, is_signed);
+    double number = is_signed ? (double)value : (double)(uint64_t)value;
+    double stored = move->new_size == 4 ? (double)(float)number : number;
+    int kept = is_signed ? stored >= -9223372036854775808.0 && stored < 9223372036854775808.0 && (int64_t)stored == value
+                         : stored < 18446744073709551616.0 && (uint64_t)stored == (uint64_t)value;
+    if (!kept)
+        fault(transfer, row, element, move, offset, value, FAULT_FLOAT);
+    store_float(to, move->new_size, number);
+}
+
+static void move_integer(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                         uint64_t offset, const uint8_t *from, uint8_t *to) {
+    int64_t value = load_integer(from, move->old_size, move->flags & MOVE_OLD_SIGNED), result = value;
+    if (move->op == OP_ENUM && !find_enum(transfer, move->extra, value, &result)) {
+        fault(transfer, row, element, move, offset, value, FAULT_ENUM);
+        return;
+    }
+    if (move->op == OP_INTEGER && narrows(value, move, move->new_size * 8))
+        fault(transfer, row, element, move, offset, value, FAULT_RANGE);
+    memcpy(to, &result, move->new_size > 8 ? 8 : move->new_size);
+}
+
+/* The bytes of a union: an aligned word that leads exactly to something that moves is translated. */
+static void move_evidence(const instar_transfer *transfer, uint64_t offset, const uint8_t *from, uint8_t *to,
+                          uint64_t size) {
+    memcpy(to, from, size);
+    for (uint64_t at = -offset & 7; at + 8 <= size; at += 8) {
+        uint64_t value, result;
+        memcpy(&value, from + at, 8);
+        uint8_t status = instar_transfer_translate(transfer, value, -1, 1, &result);
+        if (status == STATUS_MOVED || status == STATUS_LIBRARY)
+            memcpy(to + at, &result, 8);
+    }
+}
+
+static void run_element(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                        uint64_t offset, const uint8_t *from, uint8_t *to, uint64_t size) {
+    switch (move->op) {
+    case OP_COPY:
+        if ((move->flags & MOVE_CHECK_ZERO_TAIL) && !all_zero(from, size))
+            fault(transfer, row, element, move, offset, 0, FAULT_TAIL);
+        memcpy(to, from, size < move->new_size ? size : move->new_size);
+        break;
+    case OP_EVIDENCE:
+        move_evidence(transfer, offset, from, to, size < move->new_size ? size : move->new_size);
+        break;
+    case OP_POINTER:
+        move_pointer(transfer, move, from, to);
+        break;
+    case OP_BITS:
+        move_bits(transfer, row, element, move, offset, from, to);
+        break;
+    case OP_FLOAT:
+        move_float(transfer, row, element, move, offset, from, to);
+        break;
     case OP_INT_FLOAT:
-        if (move->flags & 8) { /* float to integer */
-            double number = load_float(from, move->old_size);
-            result = number >= -9223372036854775808.0 && number < 9223372036854775808.0 ? (int64_t)number : 0;
-            if ((double)result != number ||
-                !fits(result, 1, move->new_size * 8, move->flags & MOVE_NEW_SIGNED))
-                fault(transfer, row, element, move, offset, result, FAULT_RANGE);
-            memcpy(to, &result, move->new_size);
-        } else {
-            double number = move->flags & MOVE_OLD_SIGNED ? (double)value : (double)(uint64_t)value;
-            int kept = move->flags & MOVE_OLD_SIGNED ? (int64_t)number == value : (uint64_t)number == (uint64_t)value;
-            if (!kept || !float_is_kept(number, move->new_size))
-                fault(transfer, row, element, move, offset, value, FAULT_FLOAT);
-            store_float(to, move->new_size, number);
-        }
+        move_int_float(transfer, row, element, move, offset, from, to);
         break;
     default:
-        break;
+        move_integer(transfer, row, element, move, offset, from, to);
     }
 }
 
 static void run_move(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                     const uint8_t *old_base, uint8_t *new_base, uint64_t limit) {
+                     const uint8_t *old_base, uint8_t *new_base, uint64_t limit, uint64_t room) {
     for (uint32_t k = 0; k < move->count; k++) {
         uint64_t from = move->old_offset + (uint64_t)k * move->old_stride;
         uint64_t to = move->new_offset + (uint64_t)k * move->new_stride;
@@ -169,19 +217,12 @@ static void run_move(instar_transfer *transfer, int64_t row, uint32_t element, c
                 return;
             size = limit - from;
         }
-        if (move->flags & MOVE_CHECK_ZERO_TAIL) {
-            uint64_t kept = move->new_size < size ? move->new_size : size;
-            if (!all_zero(old_base + from + kept, size - kept))
-                fault(transfer, row, element, move, from, 0, FAULT_TAIL);
-        }
-        if (move->op == OP_COPY || move->op == OP_EVIDENCE)
-            memcpy(new_base + to, old_base + from, size < move->new_size ? size : move->new_size);
-        else if (move->op == OP_POINTER)
-            move_pointer(transfer, move, old_base + from, new_base + to);
-        else if (move->op == OP_BITS)
-            move_bits(transfer, row, element, move, old_base + from, new_base + to);
-        else
-            move_scalar(transfer, row, element, move, from, old_base + from, new_base + to);
+        uint64_t width = move->op == OP_COPY || move->op == OP_EVIDENCE
+                             ? (size < move->new_size ? size : move->new_size)
+                             : move->new_size;
+        if (move->op != OP_BITS && to + width > room)
+            return;
+        run_element(transfer, row, element, move, from, old_base + from, new_base + to, size);
     }
 }
 
@@ -197,7 +238,7 @@ static void convert_tail(instar_transfer *transfer, int64_t row, const instar_ma
             return;
         for (uint32_t m = 0; m < mapping->tail_move_count; m++)
             run_move(transfer, row, (uint32_t)i, &transfer->moves[mapping->first_tail_move + m], from, out + to,
-                     mapping->old_element);
+                     mapping->old_element, out_size - to);
     }
 }
 
@@ -215,11 +256,11 @@ static void convert_object(instar_transfer *transfer, int64_t row) {
     const instar_mapping *mapping = &transfer->mappings[object->mapping];
     for (uint32_t element = 0; element < object->count; element++) {
         uint64_t from = element * mapping->old_size, to = element * mapping->new_size;
-        if (from >= object->size)
+        if (from >= object->size || to >= object->out_size)
             break;
         for (uint32_t m = 0; m < mapping->move_count; m++)
             run_move(transfer, row, element, &transfer->moves[mapping->first_move + m], data + from, out + to,
-                     object->size - from);
+                     object->size - from, object->out_size - to);
     }
     if (object->flags & FLAG_TRUNCATED)
         convert_tail(transfer, row, mapping, data, object->size, out, object->out_size);

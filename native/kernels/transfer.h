@@ -40,22 +40,29 @@ enum instar_operation {
     OP_ENUM = 6,
     OP_EVIDENCE = 7,
 };
-enum instar_move_flag { MOVE_OLD_SIGNED = 1, MOVE_NEW_SIGNED = 2, MOVE_CHECK_ZERO_TAIL = 4 };
+enum instar_move_flag {
+    MOVE_OLD_SIGNED = 1,
+    MOVE_NEW_SIGNED = 2,
+    MOVE_CHECK_ZERO_TAIL = 4, /* on a COPY of new_size 0: the old bytes must be zero */
+    MOVE_NEW_BOOLEAN = 8,
+    MOVE_FROM_FLOAT = 16,
+};
 
+/* Same layout as instar.pairing.moves.MOVE; `extra` and `path` are rebased to the columns below. */
 typedef struct {
-    uint8_t op, flags;
-    uint16_t spare;
-    uint32_t path;
     uint64_t old_offset, new_offset;
-    uint32_t old_size, new_size;
+    uint32_t old_size, new_size; /* bytes of one element */
     uint32_t count;
     uint32_t old_stride, new_stride;
     int32_t extra;
+    uint32_t path;
+    uint8_t op, flags;
+    uint16_t spare;
 } instar_move;
 
-typedef struct {
-    uint32_t old_bit, old_width, new_bit, new_width; /* bit offsets from the element's own start */
-    uint32_t old_signed, new_signed;
+typedef struct { /* shifts count from the least significant bit of the first byte of the move's window */
+    uint8_t old_shift, old_bits, new_shift, new_bits;
+    int32_t enum_table; /* -1: none */
 } instar_bits;
 
 typedef struct {

@@ -183,7 +183,14 @@ KTYPE = np.dtype(
     ]
 )
 SLOT = np.dtype(
-    [("offset", "u8"), ("count", "u4"), ("stride", "u4"), ("pointee", "i4"), ("kind", "u1"), ("spare", "u1", (3,))]
+    [
+        ("offset", "u8"),
+        ("count", "u4"),
+        ("stride", "u4"),
+        ("pointee", "i4"),
+        ("kind", "u1"),
+        ("spare", "u1", (3,)),
+    ]
 )
 FIXED = np.dtype(
     [
@@ -197,25 +204,6 @@ FIXED = np.dtype(
         ("flags", "u1"),
         ("spare", "u1", (2,)),
     ]
-)
-KMOVE = np.dtype(
-    [
-        ("op", "u1"),
-        ("flags", "u1"),
-        ("spare", "u2"),
-        ("path", "u4"),
-        ("old_offset", "u8"),
-        ("new_offset", "u8"),
-        ("old_size", "u4"),
-        ("new_size", "u4"),
-        ("count", "u4"),
-        ("old_stride", "u4"),
-        ("new_stride", "u4"),
-        ("extra", "i4"),
-    ]
-)
-KBITS = np.dtype(
-    [(name, "u4") for name in ("old_bit", "old_width", "new_bit", "new_width", "old_signed", "new_signed")]
 )
 KENUM = np.dtype([("first_value", "u4"), ("value_count", "u4")])
 KMAPPING = np.dtype(

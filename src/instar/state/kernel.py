@@ -1,0 +1,246 @@
+"""The state of one process as columns, and the C kernels that work on them.
+
+A ``State`` is built from copied memory; no kernel touches a process. Rows of ``objects``: heap blocks first,
+sorted by address, then the objects of every other region, each region's together and sorted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from instar.native import load
+from instar.state.columns import OBJECT, REGION, ObjectFlag, ObjectKind, Strength
+from instar.state.slots import TypeTable
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+GRANULE = 16
+_UNKNOWN_CAPACITY = 4096
+
+
+@dataclass(eq=False)
+class Span:
+    """A piece of copied memory and the objects in it.
+
+    Attributes:
+        start: Address in the process.
+        data: Its bytes (u1).
+        objects: ``OBJECT`` rows inside, sorted by address, not overlapping.
+        origins: Per object a row number of its own kind (variable, local), -1 for none.
+        granular: Objects lie on 16-byte boundaries (heaps); lookups then cost one load.
+    """
+
+    start: int
+    data: Array
+    objects: Array
+    origins: Array
+    granular: bool = False
+
+    @property
+    def end(self) -> int:
+        """First address behind the span."""
+        return self.start + len(self.data)
+
+
+class _CState(ctypes.Structure):
+    _fields_ = [
+        ("objects", ctypes.c_void_p),
+        ("object_count", ctypes.c_uint64),
+        ("regions", ctypes.c_void_p),
+        ("region_count", ctypes.c_uint64),
+        ("types", ctypes.c_void_p),
+        ("type_count", ctypes.c_uint64),
+        ("slots", ctypes.c_void_p),
+        ("queue", ctypes.c_void_p),
+        ("queue_head", ctypes.c_uint64),
+        ("queue_tail", ctypes.c_uint64),
+        ("queued", ctypes.c_uint64),
+        ("verdicts", ctypes.c_void_p),
+        ("verdict_count", ctypes.c_uint64),
+        ("unknown_pairs", ctypes.c_void_p),
+        ("unknown_count", ctypes.c_uint64),
+        ("unknown_capacity", ctypes.c_uint64),
+        ("retyped", ctypes.c_uint64),
+    ]
+
+
+def make_objects(count: int, kind: ObjectKind) -> Array:
+    """``count`` opaque OBJECT rows of one kind."""
+    rows = np.zeros(count, dtype=OBJECT)
+    rows["parent"] = rows["type"] = rows["mapping"] = rows["claim_type"] = -1
+    rows["count"] = 1
+    rows["kind"] = kind
+    return rows
+
+
+@dataclass(eq=False)
+class State:
+    """Objects, regions and types of one process, laid out for the kernels.
+
+    Attributes:
+        table: The version's types.
+        spans: Copied memory, sorted by address.
+        objects: ``OBJECT`` rows of all spans.
+        origins: Per object the row of its variable or local, -1 for none.
+    """
+
+    table: TypeTable
+    spans: list[Span]
+    objects: Array = field(init=False)
+    origins: Array = field(init=False)
+    verdicts: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.spans = sorted(self.spans, key=lambda span: span.start)
+        self._lay_out()
+        self._library = load("kernels")
+        self._queue = np.zeros(max(len(self.objects), 1), dtype=np.int32)
+        self._unknown = np.zeros(2 * _UNKNOWN_CAPACITY, dtype=np.int32)
+        self.c_state = self._bind()
+
+    def _lay_out(self) -> None:
+        """One column of objects, and for every span where its rows are."""
+        order = [span for span in self.spans if span.granular] + [s for s in self.spans if not s.granular]
+        self.objects = (
+            np.concatenate([s.objects for s in order]) if order else make_objects(0, ObjectKind.HEAP)
+        )
+        self.origins = np.concatenate([s.origins for s in order]) if order else np.zeros(0, dtype=np.int32)
+        firsts: dict[int, int] = {}
+        row = 0
+        for span in order:
+            firsts[span.start] = row
+            row += len(span.objects)
+        self._granules: list[Array] = []
+        self.regions = np.zeros(len(self.spans), dtype=REGION)
+        for region, span in zip(self.regions, self.spans, strict=True):
+            first = firsts[span.start]
+            region["start"], region["end"] = span.start, span.end
+            region["data"] = span.data.ctypes.data
+            region["first"], region["last"] = first, first + len(span.objects)
+            region["single"] = first if span.granular and len(span.objects) == 1 else -1
+            if span.granular and len(span.objects) != 1:
+                region["granules"] = self._fill(span, first)
+            span.objects = self.objects[first : first + len(span.objects)]
+
+    def _fill(self, span: Span, first: int) -> int:
+        granules = np.full(len(span.data) // GRANULE + 2, -1, dtype=np.int32)
+        load("kernels").instar_state_fill_granules(
+            ctypes.c_void_p(self.objects.ctypes.data),
+            ctypes.c_int64(first),
+            ctypes.c_int64(first + len(span.objects)),
+            ctypes.c_uint64(span.start),
+            ctypes.c_void_p(granules.ctypes.data),
+        )
+        self._granules.append(granules)
+        return granules.ctypes.data
+
+    def _bind(self) -> _CState:
+        return _CState(
+            objects=self.objects.ctypes.data,
+            object_count=len(self.objects),
+            regions=self.regions.ctypes.data,
+            region_count=len(self.regions),
+            types=self.table.types.ctypes.data,
+            type_count=len(self.table.types),
+            slots=self.table.slots.ctypes.data,
+            queue=self._queue.ctypes.data,
+            unknown_pairs=self._unknown.ctypes.data,
+            unknown_capacity=_UNKNOWN_CAPACITY,
+        )
+
+    def trace(self, strength: Strength) -> list[tuple[int, int]]:
+        """Follow typed pointers to the fixpoint; returns pairs of claims that no verdict covers yet."""
+        flat = np.array([[*pair, winner] for pair, winner in self.verdicts.items()], dtype=np.int32).reshape(
+            -1
+        )
+        self.c_state.verdicts = flat.ctypes.data if len(flat) else None
+        self.c_state.verdict_count = len(self.verdicts)
+        self.c_state.unknown_count = 0
+        self._library.instar_state_trace(ctypes.byref(self.c_state), ctypes.c_int32(strength))
+        pairs = self._unknown[: 2 * self.c_state.unknown_count].reshape(-1, 2)
+        return [(int(a), int(b)) for a, b in pairs]
+
+    def trace_unions(self) -> None:
+        """Type blocks that only a union's pointer member explains."""
+        self._library.instar_state_trace_unions(ctypes.byref(self.c_state))
+
+    def reach(self) -> None:
+        """Mark every object that any word of the state could point into."""
+        self._library.instar_state_reach(ctypes.byref(self.c_state))
+
+    def infer(self, rows: Array, type_row: int) -> None:
+        """Give blocks an inferred type; the next trace follows them."""
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        self._library.instar_state_infer(
+            ctypes.byref(self.c_state),
+            ctypes.c_void_p(rows.ctypes.data),
+            ctypes.c_uint64(len(rows)),
+            ctypes.c_int32(type_row),
+        )
+
+    def plausible(self, rows: Array, type_row: int, known: Array) -> Array:
+        """Per block: do all pointer slots of the type hold something valid there?"""
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        results = np.zeros(len(rows), dtype=np.uint8)
+        self._library.instar_state_plausible(
+            ctypes.byref(self.c_state),
+            ctypes.c_void_p(rows.ctypes.data),
+            ctypes.c_uint64(len(rows)),
+            ctypes.c_int32(type_row),
+            ctypes.c_void_p(known.ctypes.data),
+            ctypes.c_uint64(len(known)),
+            ctypes.c_void_p(results.ctypes.data),
+        )
+        return results.astype(bool)
+
+    def find(self, address: int) -> int | None:
+        """Row of the object that contains an address."""
+        function = self._library.instar_state_find
+        function.restype = ctypes.c_int64
+        row = int(function(ctypes.byref(self.c_state), ctypes.c_uint64(address)))
+        return None if row < 0 else row
+
+    def span_of(self, address: int) -> Span | None:
+        """The span that holds an address."""
+        index = int(np.searchsorted(self.regions["start"], address, side="right")) - 1
+        if index < 0 or address >= self.regions["end"][index]:
+            return None
+        return self.spans[index]
+
+    def bytes_at(self, address: int, size: int) -> bytes | None:
+        """Copied bytes, None where nothing (or not all) was copied."""
+        span = self.span_of(address)
+        if span is None or address + size > span.end:
+            return None
+        return span.data[address - span.start : address - span.start + size].tobytes()
+
+    def word(self, address: int) -> int | None:
+        """The u64 at an address, None where nothing was copied."""
+        data = self.bytes_at(address, 8)
+        return None if data is None else int.from_bytes(data, "little")
+
+    def live(self) -> Array:
+        """Rows of everything that is state: reached from a root, or a root."""
+        return np.flatnonzero(self.objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT))
+
+
+def sort_objects(rows: Array, origins: Array) -> tuple[Array, Array]:
+    """Sort by address and drop rows that another one covers (merged statics share an address)."""
+    order = np.lexsort((-rows["size"].astype(np.int64), rows["address"]))
+    rows, origins = rows[order], origins[order]
+    if not len(rows):
+        return rows, origins
+    reach = np.maximum.accumulate(rows["address"] + rows["size"])
+    keep = np.ones(len(rows), dtype=bool)
+    keep[1:] = rows["address"][1:] >= reach[:-1]
+    return rows[keep], origins[keep]
+
+
+def concatenate(rows: Sequence[Array]) -> Array:
+    """Concatenate OBJECT columns, empty ones included."""
+    return np.concatenate(list(rows)) if rows else make_objects(0, ObjectKind.HEAP)

@@ -15,7 +15,7 @@ def rewind_syscall(tracee: Tracee) -> bool:
     """Make the call that a stop broke off go on when the thread is resumed; nothing else changes.
 
     At an entry stop there is nothing to do. Interrupted in the call: the kernel restarts most calls by
-    itself, timeouts included; one that it was about to let fail with EINTR (epoll_wait, reads with SO_RCVTIMEO) is
+    itself, timeouts included; one that was about to fail with EINTR (epoll_wait, reads with SO_RCVTIMEO) is
     turned into one that is restarted unless a signal with a handler is delivered first, in which case the
     program sees the EINTR that is its due. The timeout of such a call starts anew.
 

@@ -9,6 +9,7 @@ addresses of the file (before load bias); all sizes are bytes unless a name says
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,9 @@ class LocalFlag(IntFlag):
 
     PARAMETER = 1
     INLINED = 2  # belongs to a function that was inlined into `function`
+
+
+NO_LOCATION = 0xFFFFFFFF
 
 
 # Types are already made canonical: structurally equal definitions from several units share one row, and a
@@ -120,7 +124,7 @@ FUNCTION = np.dtype(
         ("range_count", "u4"),
         ("first_local", "u4"),
         ("local_count", "u4"),
-        ("frame_base", "u4"),  # row of `locations`
+        ("frame_base", "u4"),  # row of `locations`, NO_LOCATION if it has none
         ("file", "u4"),
         ("line", "u4"),
     ]
@@ -151,7 +155,7 @@ LOCATION = np.dtype(
 UNIT = np.dtype([("name", "u4"), ("directory", "u4"), ("producer", "u4"), ("language", "u4")])
 LINE = np.dtype([("address", "u8"), ("file", "u4"), ("line", "u4")])  # sorted by address; line 0 ends a run
 
-COLUMNS: dict[str, np.dtype] = {  # type: ignore[type-arg]
+COLUMNS: dict[str, np.dtype[Any]] = {
     "types": TYPE,
     "members": MEMBER,
     "enumerators": ENUMERATOR,

@@ -1,0 +1,467 @@
+"""Compiles the pair of two types into a fragment: the rules of design.md, "Mapping types"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from instar.metadata.model import TypeKind
+from instar.pairing import scalars
+from instar.pairing.fragments import Coalescer, Fragment, RawMove, Tail, repeat
+from instar.pairing.layout import INTEGRAL, RECORDS, TAGGED, VOID, Entry, Layout
+from instar.pairing.members import MemberPairs, pair_members, similar_names
+from instar.pairing.moves import MoveFlag, MoveOp
+from instar.pairing.problems import Change, Problem
+
+Renames = Mapping[str, Mapping[str, str]]
+_KEPT_NEW = Fragment(
+    changes=(Change("kept-new", "", "NOXFER: the new version's value stays"),), settled=False
+)
+
+
+class Counterparts(Protocol):
+    """Who knows which tagged type is the counterpart of which."""
+
+    def counterpart(self, old_type: int) -> int | None:
+        """New type row of an old one, None when it has none."""
+
+    def origin(self, new_type: int) -> int | None:
+        """Old type row of a new one."""
+
+
+class Compiler:
+    """Fragments of type pairs, each compiled once.
+
+    Args:
+        old, new: The types of both versions.
+        identity: Pairing of tagged types.
+        renames: Type name (``struct conn``) -> old member name -> new member name, as the user said.
+    """
+
+    def __init__(self, old: Layout, new: Layout, identity: Counterparts, renames: Renames) -> None:
+        self._old, self._new = old, new
+        self._identity = identity
+        self._renames = renames
+        self._fragments: dict[tuple[int, int], Fragment] = {}
+
+    def fragment(self, old_type: int, new_type: int) -> Fragment:
+        """The compiled pair; its problems are not empty when it cannot be converted."""
+        key = (old_type, new_type)
+        found = self._fragments.get(key)
+        if found is None:
+            found = self._fragments[key] = self._annotated(old_type, new_type)
+        return found
+
+    def pairs(self, old_type: int, new_type: int) -> MemberPairs:
+        """The paired members of two stripped records."""
+        renamed = self._renames.get(self._old.label(old_type))
+        return pair_members(self._old.entries(old_type), self._new.entries(new_type), renamed)
+
+    def is_named(self, old_type: int) -> bool:
+        """Whether a type is reported on its own, wherever it is nested."""
+        row = self._old.strip(old_type)
+        while row >= 0 and self._old.kind(row) == TypeKind.ARRAY:
+            row = self._old.strip(self._old.target(row))
+        return row >= 0 and self._old.kind(row) in TAGGED and self._identity.counterpart(row) is not None
+
+    def _annotated(self, old_type: int, new_type: int) -> Fragment:
+        old, new = self._old, self._new
+        wish = new.annotation(new_type)
+        if wish == "noxfer":
+            return _KEPT_NEW
+        wish = wish or old.annotation(old_type)
+        if wish == "noxfer":
+            wish = ""  # the new version took the annotation back
+        old_bits, new_bits = 8 * old.size(old_type), 8 * new.size(new_type)
+        if wish and old_bits != new_bits:
+            return scalars.refuse(
+                "needs-handler", old, new, old_type, new_type, "annotated, but sizes differ"
+            )
+        if wish == "ixfer":
+            return Fragment((RawMove(MoveOp.COPY, 0, 0, old_bits, new_bits),))
+        if wish == "pxfer" and old_bits == 64:
+            return Fragment((RawMove(MoveOp.POINTER, 0, 0, 64, 64, extra=self._pointee(old_type)),))
+        return self._plain(old.strip(old_type), new.strip(new_type))
+
+    def _pointee(self, old_type: int) -> int:
+        row = self._old.strip(old_type)
+        return self._old.strip(self._old.target(row)) if self._old.kind(row) == TypeKind.POINTER else VOID
+
+    def _plain(self, old_type: int, new_type: int) -> Fragment:
+        old, new = self._old, self._new
+        kinds = (old.kind(old_type), new.kind(new_type))
+        if kinds[0] in INTEGRAL and kinds[1] in INTEGRAL:
+            return scalars.compile_integral(old, new, old_type, new_type)
+        if kinds == (TypeKind.FLOAT, TypeKind.FLOAT):
+            return scalars.compile_floats(old, new, old_type, new_type)
+        if TypeKind.FLOAT in kinds and (kinds[0] in INTEGRAL or kinds[1] in INTEGRAL):
+            return scalars.compile_int_float(old, new, old_type, new_type)
+        if kinds == (TypeKind.POINTER, TypeKind.POINTER):
+            return self._pointers(old_type, new_type)
+        if kinds == (TypeKind.ARRAY, TypeKind.ARRAY):
+            return self._arrays(old_type, new_type)
+        if kinds == (TypeKind.STRUCT, TypeKind.STRUCT):
+            return self._records(old_type, new_type)
+        if kinds == (TypeKind.UNION, TypeKind.UNION):
+            return self._unions(old_type, new_type)
+        return self._mismatch(old_type, new_type)
+
+    def _mismatch(self, old_type: int, new_type: int) -> Fragment:
+        old, new = self._old, self._new
+        kinds = (old.kind(old_type), new.kind(new_type))
+        if kinds[0] == kinds[1] and kinds[0] in (TypeKind.OPAQUE, TypeKind.FUNCTION, TypeKind.VOID):
+            size = 8 * old.size(old_type)
+            if kinds[0] != TypeKind.OPAQUE or (
+                size == 8 * new.size(new_type) and old.name(old_type) == new.name(new_type)
+            ):
+                return Fragment((RawMove(MoveOp.COPY, 0, 0, size, size),) if size else ())
+        if TypeKind.POINTER in kinds and (kinds[0] in INTEGRAL or kinds[1] in INTEGRAL):
+            return scalars.refuse(
+                "pointer-integer",
+                old,
+                new,
+                old_type,
+                new_type,
+                "whether the integer is an address is unknown",
+            )
+        return scalars.refuse(
+            "shape-changed", old, new, old_type, new_type, "no rule between these kinds of type"
+        )
+
+    # Pointers -----------------------------------------------------------------------------------------------
+
+    def _pointers(self, old_type: int, new_type: int) -> Fragment:
+        old_target = self._old.strip(self._old.target(old_type))
+        new_target = self._new.strip(self._new.target(new_type))
+        move = RawMove(MoveOp.POINTER, 0, 0, 64, 64, extra=old_target)
+        verdict = self._retarget(old_target, new_target)
+        if verdict == "same":
+            return Fragment((move,))
+        detail = f"{self._old.label(old_type)} -> {self._new.label(new_type)}"
+        if verdict == "":
+            return Fragment((move,), changes=(Change("retyped", "", detail),))
+        problem = Problem(
+            "pointer-retargeted",
+            "",
+            f"{detail}: {verdict}",
+            "write a handler for what it points at, or keep the pointer's type",
+        )
+        return Fragment((move,), problems=(problem,))
+
+    def _retarget(self, old_target: int, new_target: int) -> str:
+        """``same``, "" (harmless) or why new code would misread what the pointer leads to."""
+        old, new = self._old, self._new
+        kinds = (old.kind(old_target), new.kind(new_target))
+        if VOID in (old_target, new_target):
+            return self._untyped(old_target, new_target)
+        if kinds[0] in TAGGED and kinds[0] == kinds[1]:
+            return self._retag(old_target, new_target)
+        if kinds == (TypeKind.FUNCTION, TypeKind.FUNCTION):
+            return "same"  # functions pair by name; what calls them was compiled anew
+        if kinds == (TypeKind.POINTER, TypeKind.POINTER):
+            return self._retarget(old.strip(old.target(old_target)), new.strip(new.target(new_target)))
+        if kinds == (TypeKind.ARRAY, TypeKind.ARRAY):
+            if old.elements(old_target) != new.elements(new_target) and old.elements(old_target):
+                return "arrays of different length"
+            return self._retarget(old.strip(old.target(old_target)), new.strip(new.target(new_target)))
+        if TypeKind.FUNCTION in kinds:
+            return "a function on one side only"
+        if 1 in (old.size(old_target), new.size(new_target)) and (
+            old.is_plain_char(old_target) or new.is_plain_char(new_target)
+        ):
+            return self._untyped(old_target, new_target)
+        return self._retarget_scalar(old_target, new_target)
+
+    def _retarget_scalar(self, old_target: int, new_target: int) -> str:
+        fragment = self.fragment(old_target, new_target)
+        if fragment.is_refused:
+            return "the pointee is of another kind"
+        if self._old.size(old_target) != self._new.size(new_target):
+            return "the pointee changes its size"
+        if any(move.op != MoveOp.COPY for move in fragment.moves if move.op != MoveOp.INTEGER):
+            return "the pointee changes its representation"
+        return "" if fragment.changes else "same"
+
+    def _untyped(self, old_target: int, new_target: int) -> str:
+        """``void *`` or ``char *`` on one side: harmless unless the typed side's layout changes."""
+        if old_target == new_target == VOID:
+            return "same"
+        if self._old.kind(old_target) == TypeKind.FUNCTION or self._new.kind(new_target) == TypeKind.FUNCTION:
+            return "a function on one side only"
+        if self._new.kind(new_target) in RECORDS:
+            old_self = self._identity.origin(new_target)
+            if old_self is not None and not self.fragment(old_self, new_target).in_place:
+                return f"{self._new.label(new_target)} changes, and untyped pointers may lead to it"
+        if self._old.kind(old_target) == self._new.kind(new_target) and self._old.label(
+            old_target
+        ) == self._new.label(new_target):
+            return "same"
+        return ""
+
+    def _retag(self, old_target: int, new_target: int) -> str:
+        counterpart = self._identity.counterpart(old_target)
+        if counterpart == new_target:
+            return "same"
+        old, new = self._old, self._new
+        if old.name(old_target) and old.name(old_target) == new.name(new_target):
+            return "same"  # the tag is ambiguous: reported once, on the type
+        if old.shape(old_target) == new.shape(new_target) and not (
+            old.name(old_target) and new.name(new_target)
+        ):
+            return "same"
+        return "the pointee is a different type"
+
+    # Arrays -------------------------------------------------------------------------------------------------
+
+    def _arrays(self, old_type: int, new_type: int) -> Fragment:
+        old, new = self._old, self._new
+        elements = (old.target(old_type), new.target(new_type))
+        inner = self.fragment(*elements).under("[]", 0, 0, self.is_named(elements[0]))
+        old_count, new_count = old.elements(old_type), new.elements(new_type)
+        strides = (old.size(elements[0]), new.size(elements[1]))
+        moves = repeat(inner.moves, min(old_count, new_count), *strides)
+        changes = inner.changes
+        if old_count != new_count and not (old.is_flexible(old_type) or new.is_flexible(new_type)):
+            changes += (Change("resized", "", f"{old.label(old_type)} -> {new.label(new_type)}"),)
+            if old_count > new_count:
+                moves += (self._lost_tail(elements[0], new_count, old_count),)
+        settled = inner.settled and old_count == new_count and strides[0] == strides[1]
+        return Fragment(moves, inner.problems, inner.nested_problems, changes, settled=settled)
+
+    def _lost_tail(self, element: int, kept: int, count: int) -> RawMove:
+        """The check that a cut loses nothing; text must keep its terminator, so its last kept byte counts."""
+        if kept and self._old.is_plain_char(self._old.strip(element)):
+            kept -= 1
+        bits = 8 * self._old.size(element)
+        flags = int(MoveFlag.CHECK_ZERO_TAIL)
+        return RawMove(MoveOp.COPY, kept * bits, 0, (count - kept) * bits, 0, flags=flags)
+
+    # Structs ------------------------------------------------------------------------------------------------
+
+    def _records(self, old_type: int, new_type: int) -> Fragment:
+        old, new = self._old, self._new
+        misfit = self._tag_misfit(old_type, new_type)
+        if misfit:
+            return Fragment(problems=(misfit,))
+        members = self.pairs(old_type, new_type)
+        parts = [self._member(*pair) for pair in members.pairs]
+        moves = tuple(move for part in parts for move in part.moves)
+        problems = members.problems + tuple(problem for part in parts for problem in part.problems)
+        changes = tuple(change for part in parts for change in part.changes)
+        changes += tuple(Change("removed", e.label(), old.label(e.type)) for e in members.removed)
+        changes += tuple(Change("added", e.label(), new.label(e.type)) for e in members.added)
+        tail, tail_problems = self._tail(old_type, new_type, members, parts)
+        settled = all(part.settled for part in parts) and not (members.removed or members.added)
+        settled = settled and old.size(old_type) == new.size(new_type)
+        return Fragment(
+            Coalescer(old, new, old_type, new_type).join(moves),
+            problems + tuple(self._renames_of(members)) + tail_problems,
+            tuple(problem for part in parts for problem in part.nested_problems),
+            changes,
+            tail,
+            settled,
+        )
+
+    def _tag_misfit(self, old_type: int, new_type: int) -> Problem | None:
+        names = (self._old.name(old_type), self._new.name(new_type))
+        if not all(names) or names[0] == names[1] or self._identity.counterpart(old_type) == new_type:
+            return None
+        cause = f"{self._old.label(old_type)} -> {self._new.label(new_type)}: a different type"
+        if self._old.shape(old_type) == self._new.shape(new_type) or similar_names(*names):
+            return Problem("likely-rename", "", cause, "keep the tag, or declare the rename in a handler")
+        return Problem("shape-changed", "", cause, "write a handler for this member")
+
+    def _member(self, old_entry: Entry, new_entry: Entry) -> Fragment:
+        label = old_entry.label()
+        if old_entry.bit_size or new_entry.bit_size:
+            if self._new.annotation(new_entry.type) == "noxfer":
+                part = _KEPT_NEW
+            else:
+                part = scalars.compile_bits(self._old, self._new, old_entry, new_entry)
+            part = part.under(label, 0, 0, False)
+        else:
+            inner = self.fragment(old_entry.type, new_entry.type)
+            named = self.is_named(old_entry.type)
+            part = inner.under(label, old_entry.bit_offset, new_entry.bit_offset, named)
+            if named and not self._is_unchanged(old_entry, new_entry):
+                part = self._with_change(part, old_entry, new_entry)
+        if old_entry.bit_offset != new_entry.bit_offset:
+            detail = f"{_place(old_entry)} -> {_place(new_entry)}"
+            part = _add_change(part, Change("moved", label, detail))
+        return part
+
+    def _is_unchanged(self, old_entry: Entry, new_entry: Entry) -> bool:
+        inner = self.fragment(old_entry.type, new_entry.type)
+        return not inner.changes and not inner.is_refused
+
+    def _with_change(self, part: Fragment, old_entry: Entry, new_entry: Entry) -> Fragment:
+        sizes = (self._old.size(old_entry.type), self._new.size(new_entry.type))
+        detail = f"{self._old.label(old_entry.type)} changes"
+        if sizes[0] != sizes[1]:
+            detail += f" ({sizes[0]} -> {sizes[1]} bytes)"
+        return _add_change(part, Change("retyped", old_entry.label(), detail))
+
+    def _renames_of(self, members: MemberPairs) -> list[Problem]:
+        problems: list[Problem] = []
+        for gone in members.removed:
+            for fresh in members.added:
+                if not (gone.name and fresh.name) or not self._same_member_type(gone, fresh):
+                    continue
+                if gone.bit_offset == fresh.bit_offset or similar_names(gone.name, fresh.name):
+                    problems.append(_likely_rename(gone, fresh))
+                    break
+        return problems
+
+    def _same_member_type(self, gone: Entry, fresh: Entry) -> bool:
+        if gone.bit_size != fresh.bit_size:
+            return False
+        if self._old.size(gone.type) != self._new.size(fresh.type):
+            return False
+        fragment = self.fragment(gone.type, fresh.type)
+        return not (fragment.changes or fragment.problems or fragment.nested_problems) and bool(
+            fragment.moves
+        )
+
+    def _tail(
+        self, old_type: int, new_type: int, members: MemberPairs, parts: list[Fragment]
+    ) -> tuple[Tail | None, tuple[Problem, ...]]:
+        old_last = _last_entry(self._old.entries(old_type))
+        new_last = _last_entry(self._new.entries(new_type))
+        for (old_entry, new_entry), part in zip(members.pairs, parts, strict=True):
+            if old_entry != old_last:
+                continue
+            if part.tail is not None:
+                return (part.tail, ()) if new_entry == new_last else (None, (_lost_flexible(old_entry),))
+            return self._trailing_array(old_entry, new_entry, new_entry == new_last)
+        return None, ()
+
+    def _trailing_array(
+        self, old_entry: Entry, new_entry: Entry, is_last: bool
+    ) -> tuple[Tail | None, tuple[Problem, ...]]:
+        rows = (self._old.strip(old_entry.type), self._new.strip(new_entry.type))
+        if self._old.kind(rows[0]) != TypeKind.ARRAY or self._new.kind(rows[1]) != TypeKind.ARRAY:
+            return None, ()
+        flexible = self._old.is_flexible(rows[0])
+        if not flexible and self._old.elements(rows[0]) > 1:
+            return None, ()
+        if not is_last or self._new.elements(rows[1]) > 1:
+            return None, (_lost_flexible(old_entry),) if flexible else ()
+        return Tail(
+            self._old.target(rows[0]),
+            self._new.target(rows[1]),
+            old_entry.bit_offset // 8,
+            new_entry.bit_offset // 8,
+            flexible,
+        ), ()
+
+    # Unions -------------------------------------------------------------------------------------------------
+
+    def _unions(self, old_type: int, new_type: int) -> Fragment:
+        """Bytes as they are where every alternative keeps its place; which one is in use is never known."""
+        old, new = self._old, self._new
+        misfit = self._tag_misfit(old_type, new_type)
+        if misfit:
+            return Fragment(problems=(misfit,))
+        members = self.pairs(old_type, new_type)
+        sizes = (8 * old.size(old_type), 8 * new.size(new_type))
+        changes = tuple(Change("removed", e.label(), old.label(e.type)) for e in members.removed)
+        changes += tuple(Change("added", e.label(), new.label(e.type)) for e in members.added)
+        broken = [(o, n) for o, n in members.pairs if not self._is_prefix(old_type, o, n)]
+        if broken or members.problems or sizes[0] > sizes[1]:
+            return Fragment(problems=(self._union_problem(old_type, new_type, broken),), changes=changes)
+        problems = tuple(self._renames_of(members))
+        used = sizes[0]
+        if sizes[0] != sizes[1]:
+            changes += (Change("resized", "", f"{sizes[0] // 8} -> {sizes[1] // 8} bytes"),)
+            while used and old.is_padding(old_type, used - 8, used):
+                used -= 8
+        evidence = old.has_pointers(old_type) or new.has_pointers(new_type)
+        op = MoveOp.EVIDENCE if evidence else MoveOp.COPY
+        moves = (RawMove(op, 0, 0, used, used),) if used else ()
+        return Fragment(moves, problems, (), changes, settled=sizes[0] == sizes[1])
+
+    def _is_prefix(self, union: int, old_entry: Entry, new_entry: Entry) -> bool:
+        """Whether an alternative's bytes mean the same in both versions, as far as the old one has them."""
+        if old_entry.bit_offset != new_entry.bit_offset:
+            return False
+        if old_entry.bit_size or new_entry.bit_size:
+            return self._member(old_entry, new_entry).in_place
+        rows = (self._old.strip(old_entry.type), self._new.strip(new_entry.type))
+        if self.fragment(old_entry.type, new_entry.type).in_place:
+            return True
+        kinds = (self._old.kind(rows[0]), self._new.kind(rows[1]))
+        if kinds == (TypeKind.ARRAY, TypeKind.ARRAY):
+            return self._is_array_prefix(union, old_entry.bit_offset, rows)
+        if kinds == (TypeKind.STRUCT, TypeKind.STRUCT):
+            return self._is_struct_prefix(union, old_entry.bit_offset, rows)
+        return False
+
+    def _is_array_prefix(self, union: int, base: int, rows: tuple[int, int]) -> bool:
+        elements = (self._old.target(rows[0]), self._new.target(rows[1]))
+        ends = (base + 8 * self._old.size(rows[0]), base + 8 * self._new.size(rows[1]))
+        if not self.fragment(*elements).in_place or ends[0] > ends[1]:
+            return False
+        return self._is_free(union, *ends)
+
+    def _is_struct_prefix(self, union: int, base: int, rows: tuple[int, int]) -> bool:
+        members = self.pairs(*rows)
+        if members.removed or members.problems or self._tag_misfit(*rows):
+            return False
+        for entry in members.added:
+            start = base + entry.bit_offset
+            if not self._is_free(union, start, start + (entry.bit_size or 8 * self._new.size(entry.type))):
+                return False
+        return all(
+            self._is_prefix(union, _shifted(old_entry, base), _shifted(new_entry, base))
+            for old_entry, new_entry in members.pairs
+        )
+
+    def _is_free(self, union: int, low: int, high: int) -> bool:
+        """Whether no old alternative has data in bits that only the new version gives a meaning."""
+        return self._old.is_padding(union, low, min(high, 8 * self._old.size(union)))
+
+    def _union_problem(self, old_type: int, new_type: int, broken: list[tuple[Entry, Entry]]) -> Problem:
+        sizes = (self._old.size(old_type), self._new.size(new_type))
+        names = ", ".join(old_entry.label().lstrip(".") for old_entry, _ in broken)
+        why = f"its member {names} changes" if broken else f"it shrinks from {sizes[0]} to {sizes[1]} bytes"
+        cause = f"{self._old.label(old_type)}: {why}, and which member is in use is unknown"
+        return Problem(
+            "needs-handler", "", cause, "write a handler for this union that knows which member is in use"
+        )
+
+
+def _add_change(part: Fragment, change: Change) -> Fragment:
+    return replace(part, changes=(*part.changes, change))
+
+
+def _shifted(entry: Entry, base: int) -> Entry:
+    return replace(entry, bit_offset=entry.bit_offset + base)
+
+
+def _place(entry: Entry) -> str:
+    if entry.bit_size:
+        return f"bit {entry.bit_offset}"
+    return f"offset {entry.bit_offset // 8}"
+
+
+def _last_entry(entries: tuple[Entry, ...]) -> Entry | None:
+    return max(entries, key=lambda entry: entry.bit_offset) if entries else None
+
+
+def _likely_rename(gone: Entry, fresh: Entry) -> Problem:
+    return Problem(
+        "likely-rename",
+        gone.label(),
+        f"`{gone.name}` is gone and `{fresh.name}`, of the same type, is new: its value would be lost",
+        f"keep the name, or say in a handler that `{gone.name}` became `{fresh.name}`",
+    )
+
+
+def _lost_flexible(entry: Entry) -> Problem:
+    return Problem(
+        "needs-handler",
+        entry.label(),
+        "a flexible array no longer ends its struct, so its elements have no place",
+        "write a handler for this type",
+    )

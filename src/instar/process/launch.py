@@ -20,7 +20,8 @@ from instar.process.failures import explain_seize
 from instar.process.tracee import Tracee
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_PR_SET_NO_NEW_PRIVS, _PR_SET_TIMERSLACK, _PR_SET_DUMPABLE = 38, 29, 4
+_PR_SET_NO_NEW_PRIVS, _PR_SET_TIMERSLACK, _PR_SET_KEEPCAPS = 38, 29, 8
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 23, 24, 47, 2
 _DEFAULT_SLACK_NS = 50_000
 _REPORT = struct.Struct("<ii")
 
@@ -44,7 +45,9 @@ class Preparation:
         policy: Scheduling policy and static priority.
         affinity: CPUs.
         oom_score_adj: -1000 to 1000.
-        cgroup: Path of a cgroup.procs file to join.
+        cgroup: Paths of cgroup.procs files to join.
+        bounding_capabilities: All others are dropped from the bounding set (bit ``n`` is capability ``n``).
+        kept_capabilities: Permitted, inheritable and ambient ones to keep although the user is not root.
         no_new_privileges: PR_SET_NO_NEW_PRIVS.
         personality: personality(2).
         timer_slack_ns: PR_SET_TIMERSLACK.
@@ -67,7 +70,9 @@ class Preparation:
     policy: tuple[int, int] | None = None
     affinity: frozenset[int] | None = None
     oom_score_adj: int | None = None
-    cgroup: str | None = None
+    cgroup: tuple[str, ...] = ()
+    bounding_capabilities: int | None = None
+    kept_capabilities: int = 0
     no_new_privileges: bool = False
     personality: int | None = None
     timer_slack_ns: int = _DEFAULT_SLACK_NS
@@ -182,14 +187,14 @@ def _be_child(
         if os.read(go_read, 1) != b"g":
             os._exit(127)
         os.close(go_read)
+        vector = (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None)
+        words = (ctypes.c_char_p * (len(environment) + 1))(*environment, None)
         for step, action in _steps(prepare, report_write):  # noqa: B007
             if isinstance(action, int):
                 report_write = action
             else:
                 action()
         step = "execve"
-        vector = (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None)
-        words = (ctypes.c_char_p * (len(environment) + 1))(*environment, None)
         _check(_libc.execve(program, vector, words))
     except OSError as error:
         os.write(report_write, struct.pack("<i", error.errno or 0) + step.encode())
@@ -205,8 +210,8 @@ def _check(result: int) -> None:
 
 def _steps(prepare: Preparation, report: int) -> Iterator[tuple[str, Callable[[], object] | int]]:
     """The steps, each while it still has the rights; an int is the new number of the report pipe."""
-    if prepare.cgroup is not None:
-        yield f"join cgroup {prepare.cgroup}", lambda: _write(prepare.cgroup or "", b"0")
+    for path in prepare.cgroup:
+        yield f"join cgroup {path}", lambda path=path: _write(path, b"0")  # type: ignore[misc]
     if prepare.oom_score_adj is not None:
         yield "oom_score_adj", lambda: _write("/proc/self/oom_score_adj", str(prepare.oom_score_adj).encode())
     for number in prepare.namespaces:
@@ -221,8 +226,6 @@ def _steps(prepare: Preparation, report: int) -> Iterator[tuple[str, Callable[[]
         yield "sched_setscheduler", lambda: _set_policy(*(prepare.policy or (0, 0)))
     if prepare.affinity is not None:
         yield "sched_setaffinity", lambda: os.sched_setaffinity(0, prepare.affinity or set())
-    for limit, values in prepare.limits.items():
-        yield f"setrlimit {limit}", lambda limit=limit, values=values: resource.setrlimit(limit, values)  # type: ignore[misc]
     if prepare.root is not None:
         yield "chroot", lambda: _change_root(prepare.root or "/")
     if prepare.working_directory is not None:
@@ -237,6 +240,8 @@ def _steps(prepare: Preparation, report: int) -> Iterator[tuple[str, Callable[[]
         yield "dup report", lambda: os.dup2(report, moved, inheritable=False)
         yield "dup report", moved
         yield "dup2", lambda: _place_descriptors(prepare.descriptors or {}, moved)
+    if prepare.limits:
+        yield "setrlimit", lambda: _set_limits(prepare.limits)
     yield from _identity_steps(prepare)
     yield "signals", lambda: _set_signals(prepare)
 
@@ -246,8 +251,14 @@ def _identity_steps(prepare: Preparation) -> Iterator[tuple[str, Callable[[], ob
         yield "setgroups", lambda: os.setgroups(list(prepare.supplementary or ()))
     if prepare.groups is not None:
         yield "setresgid", lambda: os.setresgid(*(prepare.groups or (0, 0, 0)))
+    if prepare.bounding_capabilities is not None:
+        yield "bounding set", lambda: _limit_capabilities(prepare.bounding_capabilities or 0)
+    if prepare.kept_capabilities:
+        yield "keepcaps", lambda: _check(_libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
     if prepare.users is not None:
         yield "setresuid", lambda: os.setresuid(*(prepare.users or (0, 0, 0)))
+    if prepare.kept_capabilities:
+        yield "capabilities", lambda: _keep_capabilities(prepare.kept_capabilities)
     if prepare.no_new_privileges:
         yield "no_new_privs", lambda: _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
@@ -258,6 +269,29 @@ def _write(path: str, data: bytes) -> None:
         os.write(descriptor, data)
     finally:
         os.close(descriptor)
+
+
+def _limit_capabilities(bounding: int) -> None:
+    for number in range(64):
+        present = _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0)
+        if present == 1 and not bounding >> number & 1:
+            _check(_libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0))
+
+
+def _keep_capabilities(kept: int) -> None:
+    """capset(2), version 3; then the ambient set, which survives the exec."""
+    header = struct.pack("<Ii", 0x20080522, 0)
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    _check(_libc.capset(header, struct.pack("<6I", low, low, low, high, high, high)))
+    for number in range(64):
+        if kept >> number & 1:
+            _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0))
+
+
+def _set_limits(limits: Mapping[int, tuple[int, int]]) -> None:
+    for limit, values in limits.items():
+        if resource.getrlimit(limit) != values:
+            resource.setrlimit(limit, values)
 
 
 def _set_policy(policy: int, priority: int) -> None:
@@ -288,7 +322,8 @@ def _place_descriptors(descriptors: Mapping[int, int], report: int) -> None:
     keep = sorted({*descriptors, report})
     begin = 0
     for number in keep:
-        os.closerange(begin, number)
+        if begin < number:  # closerange(0, 0) closes everything
+            os.closerange(begin, number)
         begin = number + 1
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     os.closerange(begin, min(limit if limit > 0 else 1 << 20, 1 << 20))

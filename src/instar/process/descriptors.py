@@ -1,0 +1,407 @@
+"""The descriptors of a process and what each refers to (/proc/PID/fd, /proc/PID/fdinfo, pidfd_getfd(2))."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import re
+import select
+import signal
+import socket
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from instar.errors import HostError, InstarError
+from instar.process.failures import lost_process
+
+Kind = Literal[
+    "file", "directory", "socket", "pipe", "epoll", "eventfd", "timerfd", "signalfd", "inotify", "terminal",
+    "device", "memfd", "pidfd", "io_uring", "unknown",
+]  # fmt: skip
+Address = tuple[object, ...] | str | bytes
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PIDFD_GETFD = 438
+_O_CLOEXEC_FDINFO = 0o2000000
+_ANONYMOUS: dict[str, Kind] = {
+    "[eventpoll]": "epoll", "[eventfd]": "eventfd", "[timerfd]": "timerfd", "[signalfd]": "signalfd",
+    "inotify": "inotify", "[inotify]": "inotify", "[pidfd]": "pidfd", "[io_uring]": "io_uring",
+}  # fmt: skip
+_EPOLL_ITEM = re.compile(
+    r"^tfd:\s*(\d+) events:\s*([0-9a-f]+) data:\s*([0-9a-f]+)"
+    r"(?:\s+pos:(\d+) ino:([0-9a-f]+) sdev:([0-9a-f]+))?",
+    re.M,
+)
+_WATCH = re.compile(r"^inotify wd:(\d+) ino:([0-9a-f]+) sdev:([0-9a-f]+) mask:([0-9a-f]+)", re.M)
+_PAIR = re.compile(r"\((\d+), (\d+)\)")
+_TERMINAL_MAJORS = (4, 5, *range(136, 144))
+_MAX_ADDRESS = 128
+
+
+class EpollItem(NamedTuple):
+    """One entry of an epoll set.
+
+    Attributes:
+        number: The descriptor it was added under; now perhaps closed or another file: compare ``inode`` and
+            ``device`` (of the file that is watched) with the descriptor's.
+        events: As the kernel keeps them; a fired one-shot entry has no event bits left.
+        data: The cookie.
+    """
+
+    number: int
+    events: int
+    data: int
+    inode: int
+    device: int
+
+
+class InotifyWatch(NamedTuple):
+    """One watch; the kernel tells the inode, not the path."""
+
+    watch: int
+    inode: int
+    device: int
+    mask: int
+
+
+class TimerDetails(NamedTuple):
+    """A timerfd: times in nanoseconds; ``value_ns`` until the next expiry, 0 when disarmed."""
+
+    clock: int
+    ticks: int
+    flags: int
+    value_ns: int
+    interval_ns: int
+
+
+class SocketDetails(NamedTuple):
+    """A socket; addresses as Python's socket module has them, None where there is none.
+
+    Attributes:
+        raw_local: The ``struct sockaddr`` of the local address, raw_peer of the peer's.
+        error: Why it could not be looked at, "" when it could.
+    """
+
+    family: int
+    type: int
+    protocol: int
+    listening: bool
+    local: Address | None
+    peer: Address | None
+    raw_local: bytes
+    raw_peer: bytes
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """One descriptor of a process.
+
+    Attributes:
+        target: What /proc/PID/fd shows: a path, "socket:[123]", "anon_inode:[eventpoll]".
+        inode: With ``device``: the identity of the object (anonymous inodes share one).
+        flags: File status flags (O_RDWR, O_NONBLOCK, O_APPEND, ...) without O_CLOEXEC.
+        locks: The "lock:" lines of fdinfo, held through this open file.
+    """
+
+    number: int
+    kind: Kind
+    target: str
+    inode: int
+    device: int
+    mode: int
+    offset: int
+    flags: int
+    cloexec: bool
+    device_number: int = 0
+    epoll_items: tuple[EpollItem, ...] = ()
+    timer: TimerDetails | None = None
+    signal_mask: int | None = None
+    event_count: int | None = None
+    event_semaphore: bool = False
+    watches: tuple[InotifyWatch, ...] = ()
+    pid: int | None = None
+    socket: SocketDetails | None = None
+    locks: tuple[str, ...] = ()
+
+    @property
+    def deleted(self) -> bool:
+        """Whether a file or directory has lost its name."""
+        return self.kind in ("file", "directory") and self.target.endswith(" (deleted)")
+
+    @property
+    def nonblocking(self) -> bool:
+        """O_NONBLOCK."""
+        return bool(self.flags & os.O_NONBLOCK)
+
+
+def list_numbers(pid: int) -> list[int]:
+    """The numbers of the open descriptors, ascending."""
+    try:
+        return sorted(int(entry) for entry in os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 (10,000 paths)
+    except OSError as error:
+        raise lost_process(pid, error) from error
+
+
+def list_descriptors(pid: int, *, sockets: bool = True) -> list[Descriptor]:
+    """All descriptors with their details, by number.
+
+    Needs the right to trace the process, and with ``sockets`` to duplicate (pidfd_getfd). A descriptor
+    closed meanwhile is left out; stop the process for a whole picture.
+    """
+    found = [
+        descriptor for number in list_numbers(pid) if (descriptor := read_descriptor(pid, number)) is not None
+    ]
+    if not sockets:
+        return found
+    with open_pidfd(pid) as pidfd:
+        return [
+            replace(entry, socket=_socket_details(pidfd, entry.number)) if entry.kind == "socket" else entry
+            for entry in found
+        ]
+
+
+def read_descriptor(pid: int, number: int) -> Descriptor | None:
+    """One descriptor without its socket details; None when it is not open."""
+    path = f"/proc/{pid}/fd/{number}"
+    try:
+        target = os.readlink(path)  # noqa: PTH115
+        status = os.stat(path)  # noqa: PTH116
+        info = Path(f"/proc/{pid}/fdinfo/{number}").read_text(errors="replace")
+    except OSError as error:
+        if error.errno == errno.ENOENT and Path(f"/proc/{pid}/fd").exists():
+            return None
+        raise lost_process(pid, error) from error
+    return parse_descriptor(number, target, status, info)
+
+
+def parse_descriptor(number: int, target: str, status: os.stat_result, info: str) -> Descriptor:
+    """A descriptor from its link, its stat and the text of its fdinfo."""
+    head = dict(_fields(info))
+    kind = _kind(target, status)
+    flags = int(head.get("flags", "0"), 8)
+    descriptor = Descriptor(
+        number=number,
+        kind=kind,
+        target=target,
+        inode=status.st_ino,
+        device=status.st_dev,
+        mode=status.st_mode,
+        offset=int(head.get("pos", "0")),
+        flags=flags & ~_O_CLOEXEC_FDINFO,
+        cloexec=bool(flags & _O_CLOEXEC_FDINFO),
+        device_number=status.st_rdev,
+        locks=tuple(line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("lock:")),
+    )
+    return _with_details(descriptor, head, info)
+
+
+def _fields(info: str) -> Iterator[tuple[str, str]]:
+    for line in info.splitlines():
+        key, _, value = line.partition(":")
+        yield key, value.strip()
+
+
+def _kind(target: str, status: os.stat_result) -> Kind:
+    if target.startswith("anon_inode:"):
+        return _ANONYMOUS.get(target.removeprefix("anon_inode:"), "unknown")
+    if target.startswith("pidfd:"):
+        return "pidfd"
+    if target.startswith("/memfd:") and target.endswith(" (deleted)"):
+        return "memfd"
+    mode = status.st_mode
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    if stat.S_ISFIFO(mode):
+        return "pipe"
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    if stat.S_ISCHR(mode):
+        return "terminal" if os.major(status.st_rdev) in _TERMINAL_MAJORS else "device"
+    return "device" if stat.S_ISBLK(mode) else "unknown"
+
+
+def _with_details(descriptor: Descriptor, head: dict[str, str], info: str) -> Descriptor:
+    match descriptor.kind:
+        case "epoll":
+            return replace(descriptor, epoll_items=tuple(_epoll_items(info)))
+        case "timerfd":
+            return replace(descriptor, timer=_timer(head))
+        case "signalfd":
+            return replace(descriptor, signal_mask=int(head["sigmask"], 16))
+        case "eventfd":
+            count, semaphore = int(head["eventfd-count"], 16), head.get("eventfd-semaphore", "0")
+            return replace(descriptor, event_count=count, event_semaphore=semaphore != "0")
+        case "inotify":
+            return replace(descriptor, watches=tuple(_watches(info)))
+        case "pidfd":
+            return replace(descriptor, pid=int(head["Pid"]) if "Pid" in head else None)
+        case _:
+            return descriptor
+
+
+def _epoll_items(info: str) -> Iterator[EpollItem]:
+    for number, events, data, _, inode, device in _EPOLL_ITEM.findall(info):
+        yield EpollItem(
+            int(number),
+            int(events, 16),
+            int(data, 16),
+            int(inode or "0", 16),
+            _device(int(device or "0", 16)),
+        )
+
+
+def _watches(info: str) -> Iterator[InotifyWatch]:
+    for watch, inode, device, mask in _WATCH.findall(info):
+        yield InotifyWatch(int(watch), int(inode, 16), _device(int(device, 16)), int(mask, 16))
+
+
+def _device(kernel: int) -> int:
+    """A kernel-internal dev_t (12 bits major, 20 bits minor) as stat(2) shows it."""
+    return os.makedev(kernel >> 20, kernel & 0xFFFFF)
+
+
+def _timer(head: dict[str, str]) -> TimerDetails:
+    def nanoseconds(text: str) -> int:
+        match = _PAIR.match(text)
+        return int(match[1]) * 10**9 + int(match[2]) if match else 0
+
+    return TimerDetails(
+        int(head["clockid"]),
+        int(head["ticks"]),
+        int(head["settime flags"], 8),
+        nanoseconds(head["it_value"]),
+        nanoseconds(head["it_interval"]),
+    )
+
+
+# ---------------------------------------------------------------------------------------- duplicates
+
+
+@contextlib.contextmanager
+def open_pidfd(pid: int) -> Iterator[int]:
+    """A descriptor for a process, closed at the end."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError as error:
+        raise lost_process(pid, error) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process of a pidfd has ended."""
+    return bool(select.select([pidfd], [], [], 0)[0])
+
+
+def send_signal(pidfd: int, number: int) -> None:
+    """pidfd_send_signal(2); raises OSError."""
+    signal.pidfd_send_signal(pidfd, number)
+
+
+def duplicate(pid: int, number: int) -> int:
+    """A duplicate (same open file) of another process's descriptor, close-on-exec; the caller closes it."""
+    with open_pidfd(pid) as pidfd:
+        return duplicate_through(pidfd, pid, number)
+
+
+def duplicate_many(pid: int, numbers: Iterable[int]) -> dict[int, int]:
+    """Number in the process -> duplicate here; on an error nothing stays open."""
+    found: dict[int, int] = {}
+    with open_pidfd(pid) as pidfd:
+        try:
+            for number in numbers:
+                found[number] = duplicate_through(pidfd, pid, number)
+        except BaseException:
+            for descriptor in found.values():
+                os.close(descriptor)
+            raise
+    return found
+
+
+def duplicate_through(pidfd: int, pid: int, number: int) -> int:
+    """The same with a pidfd that is open already; ``pid`` is for messages."""
+    result: int = _libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
+    if result >= 0:
+        return result
+    code = ctypes.get_errno()
+    if code == errno.EBADF:
+        raise InstarError(
+            "no-such-descriptor",
+            f"process {pid} has no descriptor {number}",
+            "it was closed meanwhile; try again",
+        )
+    if code in (errno.EMFILE, errno.ENFILE):
+        raise HostError(
+            "too-many-descriptors", f"no room for a duplicate: {os.strerror(code)}", "raise `ulimit -n`"
+        )
+    raise lost_process(pid, OSError(code, os.strerror(code)))
+
+
+def _socket_details(pidfd: int, number: int) -> SocketDetails:
+    descriptor: int = _libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
+    if descriptor < 0:
+        reason = os.strerror(ctypes.get_errno())
+        return SocketDetails(-1, -1, -1, False, None, None, b"", b"", reason)
+    try:
+        return describe_socket(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def describe_socket(descriptor: int) -> SocketDetails:
+    """The details of a socket of this process (a duplicate, usually)."""
+    duplicate_socket = socket.socket(fileno=os.dup(descriptor))
+    with duplicate_socket as sock:
+        family, kind, protocol = int(sock.family), int(sock.type), sock.proto
+        listening = _option(sock, socket.SO_ACCEPTCONN) == 1
+        local, peer = _name(sock, "getsockname"), _name(sock, "getpeername")
+    raw_local = _raw_name(_libc.getsockname, descriptor)
+    raw_peer = _raw_name(_libc.getpeername, descriptor)
+    return SocketDetails(family, kind, protocol, listening, local, peer, raw_local, raw_peer)
+
+
+def _option(sock: socket.socket, option: int) -> int | None:
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, option)
+    except OSError:
+        return None
+
+
+def _name(sock: socket.socket, call: str) -> Address | None:
+    try:
+        name: Address = getattr(sock, call)()
+    except OSError:
+        return None
+    return name
+
+
+def _raw_name(call: object, descriptor: int) -> bytes:
+    buffer = ctypes.create_string_buffer(_MAX_ADDRESS)
+    length = ctypes.c_uint32(_MAX_ADDRESS)
+    status: int = call(descriptor, buffer, ctypes.byref(length))  # type: ignore[operator]
+    return buffer.raw[: min(length.value, _MAX_ADDRESS)] if status == 0 else b""
+
+
+def same_open_file(pid: int, number: int, other_pid: int, other_number: int) -> bool:
+    """Whether two descriptors share one open file description (kcmp(2)); OSError where that is not built."""
+    result: int = _libc.syscall(312, pid, other_pid, 0, number, other_number)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result == 0
+
+
+def close_on_exec(descriptor: int) -> bool:
+    """FD_CLOEXEC of a descriptor of this process."""
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)

@@ -1,0 +1,180 @@
+"""Blocks that glibc's malloc maps one by one (M_MMAP_THRESHOLD): they are on no list, only counted.
+
+A mapped chunk begins on a page with its distance from the mapping's start (0 unless aligned specially) and
+its size with the IS_MMAPPED bit. Neighbouring mappings merge, with each other and with foreign ones, so
+every page of the anonymous memory may begin one. What is found must be as many chunks and as many bytes as
+malloc counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from instar.errors import RefusedError
+from instar.heap.image import Addresses
+from instar.process.maps import Mapping
+from instar.process.memory import Memory
+
+PAGE = 4096
+_IS_MMAPPED = 2
+_MAX_BINS = 76
+_HUGE_PAGE_FLAGS_SINCE = (2, 35)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """From libc's `struct malloc_par`."""
+
+    chunks: int
+    bytes: int
+    break_base: int
+
+
+@dataclass(frozen=True, slots=True)
+class MappedChunk:
+    """One mapped chunk: user address, its mapping's first byte, its end."""
+
+    address: int
+    start: int
+    end: int
+
+    @property
+    def usable(self) -> int:
+        """What malloc_usable_size would say."""
+        return self.end - self.address
+
+
+def find_counters(
+    words: npt.NDArray[np.uint64], start: int, break_bases: tuple[int, int], version: tuple[int, int]
+) -> Counters:
+    """Find malloc's parameters in libc's writable data.
+
+    The words at the end of the struct are recognised: the bytes of mapped chunks and their maximum, before
+    them the number of chunks within its maxima, after them the start of the break and the limits of the
+    thread caches, which follow from each other.
+
+    Args:
+        words: libc's writable segment.
+        start: Its address.
+        break_bases: Lowest and highest address where the main arena's first memory may begin.
+        version: Of glibc: since 2.35 one more int lies before the number of chunks.
+    """
+    count = len(words) - 8
+    halves = words.view(np.uint32)
+    first = 1 if version >= _HUGE_PAGE_FLAGS_SINCE else 2
+    numbers = [halves[first + i : first + i + 2 * count : 2] for i in range(4)]
+    chunks, _, most, fixed = (column.astype(np.uint64) for column in numbers)
+    mapped, max_mapped, base, bins, max_bytes, cached = (words[i : count + i] for i in range(3, 9))
+    fits = (chunks <= most) & (mapped <= max_mapped) & (mapped % PAGE == 0) & (fixed <= 1)
+    fits &= ((chunks == 0) == (mapped == 0)) & (mapped >= chunks * np.uint64(PAGE))
+    fits &= (bins >= 1) & (bins <= _MAX_BINS) & (max_bytes <= 1 << 23) & (cached <= 0xFFFF)
+    fits &= (bins > 64) | ((max_bytes <= 16 * bins + 24) & (max_bytes + 40 > 16 * bins))
+    fits &= (base >= break_bases[0]) & (base <= break_bases[1])
+    rows = np.flatnonzero(fits)
+    if len(rows) != 1:
+        raise RefusedError(
+            "unknown-allocator",
+            f"libc's data holds {len(rows)} places that could be malloc's parameters, not one",
+            "run the program with the distribution's glibc (2.31 or later) and its malloc",
+        )
+    row = int(rows[0])
+    return Counters(int(chunks[row]), int(mapped[row]), int(base[row]))
+
+
+def anonymous_runs(maps: Iterable[Mapping], excluded: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Runs of neighbouring private anonymous memory, without the ranges in ``excluded``."""
+    runs: list[tuple[int, int]] = []
+    for mapping in maps:
+        anonymous = not mapping.path or mapping.path.startswith("[anon")
+        if not anonymous or not mapping.readable or mapping.shared:
+            continue
+        if runs and runs[-1][1] == mapping.start:
+            runs[-1] = (runs[-1][0], mapping.end)
+        else:
+            runs.append((mapping.start, mapping.end))
+    for start, end in excluded:
+        runs = [piece for run in runs for piece in _cut(run, start, end)]
+    return runs
+
+
+def _cut(run: tuple[int, int], start: int, end: int) -> list[tuple[int, int]]:
+    if end <= run[0] or run[1] <= start:
+        return [run]
+    pieces = [(run[0], start), (end, run[1])]
+    return [piece for piece in pieces if piece[0] < piece[1]]
+
+
+def find_mapped(memory: Memory, runs: Sequence[tuple[int, int]], counters: Counters) -> list[MappedChunk]:
+    """All mapped chunks, by address; refused unless they are exactly as many as malloc counted."""
+    if counters.chunks == 0:
+        return []
+    for starts_only in (True, False):
+        found = [chunk for run in runs for chunk in _scan(memory, *run, starts_only=starts_only)]
+        if len(found) == counters.chunks and sum(c.end - c.start for c in found) == counters.bytes:
+            return found
+    raise RefusedError(
+        "heap-corrupt" if len(found) < counters.chunks else "heap-ambiguous",
+        f"malloc counts {counters.chunks} mapped blocks of {counters.bytes} bytes together,"
+        f" {len(found)} of {sum(c.end - c.start for c in found)} bytes were found",
+        "look for an overwritten block header with valgrind; if the program maps memory that"
+        " imitates one, raise M_MMAP_THRESHOLD",
+    )
+
+
+def _scan(memory: Memory, start: int, end: int, *, starts_only: bool) -> list[MappedChunk]:
+    """Mapped chunks of one run: those that follow each other from its start on, or on any page."""
+    found = []
+    headers = None if starts_only else _page_headers(memory, start, end)
+    page = start
+    while page < end:
+        header = memory.read(page, 16) if headers is None else headers[(page - start) // PAGE].tobytes()
+        chunk = _parse(memory, page, end, header)
+        if chunk is not None:
+            found.append(chunk)
+            page = chunk.end
+        elif headers is None:
+            break
+        else:
+            page = _next_candidate(headers, start, page + PAGE, end)
+    return found
+
+
+def _page_headers(memory: Memory, start: int, end: int) -> npt.NDArray[np.uint64]:
+    pages: Addresses = np.arange(start, end, PAGE, dtype=np.uint64)
+    return memory.read_spans(pages, np.full(len(pages), 16, np.uint64)).view(np.uint64).reshape(-1, 2)
+
+
+def _next_candidate(headers: npt.NDArray[np.uint64], start: int, page: int, end: int) -> int:
+    rest = headers[(page - start) // PAGE :, 1]
+    hits = np.flatnonzero((rest & np.uint64(PAGE - 1)) == _IS_MMAPPED)
+    return page + PAGE * int(hits[0]) if len(hits) else end
+
+
+def _parse(memory: Memory, page: int, end: int, header: bytes) -> MappedChunk | None:
+    before, head = int.from_bytes(header[:8], "little"), int.from_bytes(header[8:], "little")
+    size = head & ~7
+    if before or head & 7 != _IS_MMAPPED or size % PAGE or not 0 < size <= end - page:
+        return None
+    return MappedChunk(_aligned_block(memory, page, size) or page + 16, page, page + size)
+
+
+def _aligned_block(memory: Memory, start: int, size: int) -> int | None:
+    """The user address inside a mapping that posix_memalign made larger to align it; None for a plain one.
+
+    Its own header tells the distance to the mapping's start and the rest of the size; the first header stays.
+    """
+    for bits in range(5, 48):
+        alignment = 1 << bits
+        chunk = -(-(start + 16) // alignment) * alignment - 16
+        if chunk - start < 32:
+            chunk += alignment
+        if chunk + 16 >= start + size:
+            continue
+        before, head = memory.u64(chunk), memory.u64(chunk + 8)
+        if before == chunk - start and head == (size - before) | _IS_MMAPPED:
+            return chunk + 16
+    return None

@@ -1,0 +1,148 @@
+"""The C kernels that walk copied heap segments (native/kernels/glibc_heap.c)."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+
+from instar.errors import RefusedError
+from instar.heap.image import BLOCK, Addresses, BlockKind, Blocks, Bytes, HeapRegion
+from instar.native import load
+
+
+class WalkState(IntEnum):
+    """How a walk ended."""
+
+    MORE = 0
+    TOP = 1
+    FENCE = 2
+    FAULT = 3
+
+
+REASONS = {
+    1: "its size is not possible",
+    2: "it reaches past its segment",
+    3: "its flags belong to another kind of chunk",
+    4: "it is free, but its two sizes differ",
+    5: "it is free, and so is the chunk before it",
+}
+
+
+class _Walk(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("start", ctypes.c_uint64),
+        ("end", ctypes.c_uint64),
+        ("cursor", ctypes.c_uint64),
+        ("top", ctypes.c_uint64),
+        ("fault", ctypes.c_uint64),
+        ("state", ctypes.c_uint32),
+        ("reason", ctypes.c_uint32),
+        ("kind", ctypes.c_uint8),
+        ("foreign_arena", ctypes.c_uint8),
+        ("previous_free", ctypes.c_uint8),
+        ("spare", ctypes.c_uint8 * 5),
+    )
+
+
+SPAN = np.dtype([("start", "u8"), ("end", "u8"), ("data", "u8")])
+_BATCH = 1 << 16
+
+
+class WalkFault(Exception):
+    """A segment does not parse: not an error of the process until the caller says so."""
+
+    def __init__(self, address: int, reason: int) -> None:
+        super().__init__(f"chunk at {address:#x}: {REASONS[reason]}")
+        self.address = address
+        self.reason = REASONS[reason]
+
+    def refusal(self, what: str) -> RefusedError:
+        """The error for a segment that must parse."""
+        return RefusedError(
+            "heap-corrupt",
+            f"the heap of the process is damaged in {what}: the chunk at {self.address:#x}: {self.reason}",
+            "look for a buffer overflow with valgrind or -fsanitize=address",
+        )
+
+
+def walk_segment(
+    data: Bytes, start: int, first: int, top: int, kind: BlockKind
+) -> tuple[list[Blocks], WalkState, int]:
+    """Walk the chunks of one segment.
+
+    Args:
+        data: Copy of the bytes from ``start`` on, through the header of the top chunk.
+        start: Address of the first byte of ``data``.
+        first: Address of the first chunk.
+        top: Address of the top chunk, 0 for a segment that must end with fenceposts.
+        kind: MAIN or ARENA.
+
+    Returns:
+        Pieces of the column of chunks in use, how it ended (TOP or FENCE), and where.
+
+    Raises:
+        WalkFault: A chunk is impossible.
+    """
+    state = _Walk(
+        data=data.ctypes.data,
+        start=start,
+        end=start + data.nbytes,
+        cursor=first,
+        top=top,
+        kind=kind,
+        foreign_arena=kind == BlockKind.ARENA,
+    )
+    function = load("kernels").instar_heap_segment
+    function.restype = ctypes.c_uint64
+    pieces: list[Blocks] = []
+    capacity = max(64, min(_BATCH, data.nbytes // 128))
+    while state.state == WalkState.MORE:
+        block = np.empty(capacity, BLOCK)
+        count = function(ctypes.byref(state), ctypes.c_void_p(block.ctypes.data), ctypes.c_uint64(capacity))
+        pieces.append(block[:count])
+        capacity = min(capacity * 2, 1 << 20)
+    if state.state == WalkState.FAULT:
+        raise WalkFault(state.fault, state.reason)
+    return pieces, WalkState(state.state), int(state.cursor)
+
+
+class Spans:
+    """The copied regions, for following lists of free blocks through them."""
+
+    def __init__(self, regions: Sequence[HeapRegion]) -> None:
+        ordered = sorted(regions, key=lambda region: region.start)
+        self._keep = ordered
+        self.rows = np.array([(r.start, r.end, r.data.ctypes.data) for r in ordered], SPAN)
+
+    def chain(self, head: int, link_offset: int, mangled: bool, limit: int) -> Addresses | None:
+        """The addresses on a list of free blocks; None when a link leads astray or in a circle.
+
+        Args:
+            head: What the list's head points at, 0 for an empty list.
+            link_offset: Where the link word is, from what links point at.
+            mangled: Whether links are mangled (glibc 2.32 and later).
+            limit: More blocks than this cannot be on the list.
+        """
+        function = load("kernels").instar_heap_chain
+        function.restype = ctypes.c_int64
+        capacity = min(64, limit)
+        while True:
+            out = np.empty(capacity, np.uint64)
+            count = function(
+                ctypes.c_void_p(self.rows.ctypes.data),
+                ctypes.c_uint64(len(self.rows)),
+                ctypes.c_uint64(head),
+                ctypes.c_uint32(link_offset),
+                ctypes.c_uint32(mangled),
+                ctypes.c_void_p(out.ctypes.data),
+                ctypes.c_uint64(capacity),
+            )
+            if count >= 0:
+                return out[:count]
+            if count == -1 or capacity >= limit:
+                return None
+            capacity = min(capacity * 16, limit)

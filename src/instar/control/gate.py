@@ -1,0 +1,194 @@
+"""The commit: the future waits in the runtime's gate while the past ends.
+
+native/runtime/gate.c has the protocol and why exactly one version serves whoever dies when.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from instar.control.runtime import CLOEXEC, LOCK, Rows, Runtime
+from instar.errors import InstarError, InternalError
+from instar.heap.inherited import GATE, GATE_OFFSET, INTENT_OFFSET
+from instar.process import ptrace
+from instar.process.deadline import Deadline, DeadlineError
+from instar.process.injection import RESTARTS, find_syscall_instruction
+from instar.process.registers import MASK, Registers
+from instar.process.tracee import Tracee
+
+PARKED_DISTANCE = 136  # the red zone and the word that holds the parked rip
+GRACE_MS = 5000
+_EXIT_GROUP = 231
+ENDING, ENDED = 1, 2
+_WAITING, _SERVING, _GO, _ABANDON = b"W", b"S", b"G", b"A"
+
+
+class GateError(InstarError):
+    """The future was lost at the gate; the past still serves."""
+
+
+class Gate:
+    """The last steps of a commit, in the order of the methods.
+
+    The future is parked (its registers make the blocking call again) and holds everything it needs. After
+    ``enter`` it is no longer traced; it goes on when the past has ended, and ends when this process dies
+    before ``announce_ended`` or calls ``abandon``.
+    """
+
+    def __init__(self, runtime: Runtime, channel: socket.socket) -> None:
+        self.runtime = runtime
+        self.channel = channel
+        self.memory = runtime.memory
+        self._gate = runtime.state_address + GATE_OFFSET
+        self._pidfd = -1
+
+    def prepare(self, past: int, floor: int, signal_mask: int, locks: Rows | None = None) -> None:
+        """Give the future what it waits with.
+
+        Args:
+            past: PID of the past.
+            floor: Descriptor numbers from here on are free in the future.
+            signal_mask: What the program blocks when it goes on.
+            locks: Rows of ``LOCK``: record locks of the past, to be taken when it is gone.
+        """
+        pidfd, stat = os.pidfd_open(past), os.open(f"/proc/{past}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.runtime.import_descriptors(self.channel, [floor, floor + 1], [pidfd, stat], CLOEXEC)
+        finally:
+            os.close(pidfd)
+            os.close(stat)
+        row = np.zeros(1, GATE)
+        row["signal_mask"] = signal_mask & MASK
+        row["grace_ms"] = GRACE_MS
+        row["pidfd"], row["stat"] = floor, floor + 1
+        if locks is not None and len(locks):
+            address = self.runtime.scratch(locks.nbytes)
+            self.memory.write(address, locks.astype(LOCK).tobytes())
+            row["locks"], row["lock_count"] = address, len(locks)
+        self.memory.write(self._gate, row.tobytes())
+
+    def enter(self, deadline: Deadline, before_detach: Callable[[], None] | None = None) -> None:
+        """Send the future into the gate and let it go; returns when it waits there.
+
+        Raises:
+            GateError: "gate-lost": it ended instead.
+        """
+        tracee = self.runtime.tracee
+        self._pidfd = os.pidfd_open(tracee.pid)
+        tracee.set_signal_mask(MASK)
+        registers = parked_registers(tracee)
+        stack = registers.rsp - PARKED_DISTANCE
+        self.memory.write(stack, registers.rip.to_bytes(8, "little"))
+        entry = self.runtime.symbols["instar_runtime_gate"]
+        tracee.set_registers(registers.copy(rip=entry, rsp=stack, orig_rax=-1))
+        if before_detach is not None:
+            before_detach()
+        tracee.detach()
+        self._expect(_WAITING, "the new version to wait at the gate", deadline)
+
+    def announce_ending(self) -> None:
+        """Step 2: from here on the future looks at the past before it gives up. Immediately before step 3."""
+        self._write_intent(ENDING)
+
+    def announce_ended(self) -> None:
+        """Step 4, right after the past's registers were set: the future will wait for it without limit."""
+        self._write_intent(ENDED)
+
+    def go(self) -> None:
+        """Step 5: the past stands in its exit (PTRACE_EVENT_EXIT); the future need not wait for its end."""
+        self.channel.send(_GO)
+
+    def wait_until_serving(self, deadline: Deadline) -> None:
+        """Return when the future has passed the gate; raises GateError when it ended."""
+        self._expect(_SERVING, "the new version to serve", deadline)
+
+    def abandon(self) -> None:
+        """Give up: the future exits at once without a trace; must not be called after step 3."""
+        try:
+            self.channel.send(_ABANDON, socket.MSG_NOSIGNAL)
+        except OSError:
+            return  # it is gone already
+
+    def is_alive(self) -> bool:
+        """Whether the future has not ended."""
+        return not select.select([self._pidfd], [], [], 0)[0]
+
+    def close(self) -> None:
+        """Let go of the channel; before the commit this ends the future."""
+        self.channel.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _write_intent(self, value: int) -> None:
+        self.memory.write(self._gate + INTENT_OFFSET, value.to_bytes(4, "little"))
+
+    def _expect(self, message: bytes, what: str, deadline: Deadline) -> None:
+        ready, _, _ = select.select([self.channel], [], [], min(deadline.remaining(), 3600.0))
+        if not ready:
+            raise DeadlineError(what, deadline.seconds)
+        try:
+            got = self.channel.recv(16)
+        except ConnectionResetError:
+            got = b""
+        if not got:
+            status = Path(f"/proc/{self.runtime.tracee.pid}/stat")
+            raise GateError(
+                "gate-lost",
+                f"the new version ended at the commit gate (process {self.runtime.tracee.pid}"
+                f"{', still a zombie' if status.exists() else ''})",
+                "find out who ended it (out of memory, a signal) and try again",
+            )
+        if got != message:
+            raise InternalError(f"the new version says {got!r} instead of {message!r}")
+
+
+def parked_registers(tracee: Tracee) -> Registers:
+    """The registers from which a thread makes the system call again that it stands in."""
+    registers = tracee.registers()
+    at_entry = tracee.stop is not None and tracee.stop.entry
+    if at_entry or (registers.in_syscall and registers.result in RESTARTS):
+        return registers.copy(rip=registers.rip - 2, rax=registers.orig_rax, orig_rax=-1)
+    return registers
+
+
+class Ending:
+    """Makes a stopped past run its own exit_group(0), running no exit handlers.
+
+    Everything that can fail is done in the constructor, which changes nothing in the past.
+    """
+
+    def __init__(self, past: Tracee) -> None:
+        self.past = past
+        registers = past.registers()
+        if past.stop is not None and past.stop.entry:
+            self._final = registers.copy(orig_rax=_EXIT_GROUP, rdi=0)
+        else:
+            gadget = registers.rip - 2 if registers.in_syscall else find_syscall_instruction(past)
+            self._final = registers.copy(rip=gadget, rax=_EXIT_GROUP, rdi=0, orig_rax=-1)
+        ptrace.request(ptrace.SETOPTIONS, past.pid, None, past.options | ptrace.O_TRACEEXIT)
+
+    def commit(self) -> None:
+        """Step 3, the point of no return: from here on the past exits even when this process is killed."""
+        self.past.set_registers(self._final)
+
+    def run(self, deadline: Deadline) -> None:
+        """Let the past run into its exit; returns when it has left user space for ever."""
+        past = self.past
+        past.set_signal_mask(MASK)
+        past.resume("cont")
+        while True:
+            stop = past.wait(deadline)
+            if stop.ended or stop.event == ptrace.EVENT_EXIT:
+                return
+            past.resume("cont")
+
+    def release(self) -> None:
+        """Stop tracing the past, which ends."""
+        self.past.detach()

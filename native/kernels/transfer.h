@@ -18,6 +18,7 @@ enum instar_fixed_flag {
     FIXED_EXACT = 1,      /* only its start may be pointed at */
     FIXED_UNPAIRED = 2,   /* has no counterpart */
     FIXED_UNRESOLVED = 4, /* ask the caller (strings) */
+    FIXED_DANGLING = 8,   /* exists in the past, dead by definition: stack below the frames */
 };
 
 /* A thing that has another address in the future whatever happens: sorted by start, never overlapping. */

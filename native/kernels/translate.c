@@ -119,6 +119,8 @@ static uint8_t translate_fixed(const instar_transfer *transfer, const instar_fix
     uint64_t offset = value - fixed->start;
     if (fixed->flags & FIXED_UNRESOLVED)
         return STATUS_UNRESOLVED;
+    if (fixed->flags & FIXED_DANGLING)
+        return STATUS_DANGLING;
     if (fixed->flags & FIXED_UNPAIRED)
         return STATUS_UNPAIRED;
     if (offset && ((fixed->flags & FIXED_EXACT) || (exact && fixed->kind != FIXED_LIBRARY &&
@@ -289,7 +291,7 @@ void instar_transfer_scan(instar_transfer *transfer) {
     for (uint64_t row = 0; row < state->object_count; row++) {
         const instar_object *object = &state->objects[row];
         if (!(object->flags & (FLAG_REACHED | FLAG_ROOT)) || (object->flags & FLAG_LIBRARY) ||
-            object->fate == FATE_REPLACE || object->fate == FATE_DROP)
+            object->fate == FATE_REPLACE || object->fate == FATE_DROP || object->kind == OBJECT_FRAME)
             continue;
         const instar_region *region = instar_state_region(state, object->address);
         if (!region || !region->data)

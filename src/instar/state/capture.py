@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.elf import SymbolKind
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
 from instar.process.maps import Mapping
@@ -23,6 +24,7 @@ from instar.state.slots import TypeTable
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SMALLEST_GAP = 8
+PF_WRITE = 2
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Shapes:
 def program_bias(version: Version, maps: Iterable[Mapping], path: str) -> int:
     """Load bias of the program file, from its lowest mapping."""
     first = min((m for m in maps if m.path == path and m.offset == 0), key=lambda m: m.start)
-    lowest = min(int(s.address) for s in version.elf.segments if s.kind == "LOAD")
+    lowest = min(segment.address for segment in version.elf.loads)
     return first.start - (lowest & ~0xFFF)
 
 
@@ -83,12 +85,12 @@ def static_spans(subject: Subject, table: TypeTable) -> list[Span]:
     version = subject.version
     shapes = Shapes(version, table)
     spans = []
-    for segment in version.elf.segments:
-        if segment.kind == "LOAD" and segment.writable and segment.memory_size:
-            rows, origins = _variables(version, shapes, segment.address, segment.memory_size, tls=False)
+    for segment in version.elf.loads:
+        if segment.flags & PF_WRITE and segment.size:
+            rows, origins = _variables(version, shapes, segment.address, segment.size, tls=False)
             rows["address"] += np.uint64(subject.load_bias)
             start = segment.address + subject.load_bias
-            data = np.empty(segment.memory_size, dtype=np.uint8)
+            data = np.empty(segment.size, dtype=np.uint8)
             subject.memory.read_into(start, data)
             rows, origins = _fill_gaps(version, rows, origins, segment.address, subject.load_bias, len(data))
             spans.append(Span(start, data, rows, origins))
@@ -98,14 +100,14 @@ def static_spans(subject: Subject, table: TypeTable) -> list[Span]:
 def tls_span(subject: Subject, table: TypeTable) -> Span | None:
     """The program's own thread-local block of its one thread (x86-64 psABI, TLS variant II)."""
     tls = subject.version.elf.tls
-    if tls is None or not tls.memory_size or subject.thread_pointer is None:
+    if tls is None or not tls.size or subject.thread_pointer is None:
         return None
     align = max(int(tls.align), 1)
-    start = subject.thread_pointer - (tls.memory_size + align - 1) // align * align
-    rows, origins = _variables(subject.version, Shapes(subject.version, table), 0, tls.memory_size, tls=True)
+    start = subject.thread_pointer - (tls.size + align - 1) // align * align
+    rows, origins = _variables(subject.version, Shapes(subject.version, table), 0, tls.size, tls=True)
     rows["address"] += np.uint64(start)
     rows["kind"] = ObjectKind.TLS
-    data = np.empty(tls.memory_size, dtype=np.uint8)
+    data = np.empty(tls.size, dtype=np.uint8)
     subject.memory.read_into(start, data)
     return Span(start, data, rows, origins)
 
@@ -155,7 +157,7 @@ def _fill_gaps(
 def _unnamed_symbols(version: Version, start: int, size: int) -> Array:
     """Data symbols of the symbol table in a range, as UNNAMED objects at link-time addresses."""
     symbols = version.elf.symbols
-    inside = (symbols["kind"] == 1) & (symbols["size"] > 0)  # STT_OBJECT
+    inside = (symbols["kind"] == SymbolKind.OBJECT) & (symbols["size"] > 0)
     inside &= (symbols["value"] >= start) & (symbols["value"] < start + size) & (symbols["section"] != 0)
     chosen = symbols[inside]
     rows = make_objects(len(chosen), ObjectKind.UNNAMED)

@@ -95,6 +95,7 @@ class FixedFlag(IntFlag):
     EXACT = 1
     UNPAIRED = 2
     UNRESOLVED = 4
+    DANGLING = 8
 
 
 class Status(IntEnum):

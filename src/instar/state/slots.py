@@ -105,6 +105,8 @@ class _Builder:
 
     def _pointer(self, row: int) -> Slot:
         pointee = self.target(row)
+        while pointee >= 0 and self.rows[pointee]["kind"] == TypeKind.ARRAY:
+            pointee = self.target(pointee)  # a pointer to an array claims its elements
         if pointee >= 0 and self.rows[pointee]["kind"] == TypeKind.FUNCTION:
             return (0, 1, 0, -1, SlotKind.FUNCTION)
         if self.kernel_kind(pointee) is KernelType.NONE:

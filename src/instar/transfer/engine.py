@@ -1,0 +1,146 @@
+"""Calls the transfer kernels over columns; no process is involved."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from instar.native import load
+from instar.state.columns import FAULT, WORD, Status
+from instar.state.kernel import State
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_FINDINGS = 1 << 16
+_FAULTS = 4096
+_STATUSES = len(Status)
+
+
+class _CTransfer(ctypes.Structure):
+    _fields_ = [
+        ("state", ctypes.c_void_p),
+        ("fixed", ctypes.c_void_p),
+        ("fixed_count", ctypes.c_uint64),
+        ("mappings", ctypes.c_void_p),
+        ("moves", ctypes.c_void_p),
+        ("bits", ctypes.c_void_p),
+        ("enums", ctypes.c_void_p),
+        ("enum_values", ctypes.c_void_p),
+        ("offset_maps", ctypes.c_void_p),
+        ("inners", ctypes.c_void_p),
+        ("bitmaps", ctypes.c_void_p),
+        ("bitmap_first", ctypes.c_void_p),
+        ("known", ctypes.c_void_p),
+        ("known_count", ctypes.c_uint64),
+        ("output", ctypes.c_void_p),
+        ("words", ctypes.c_void_p),
+        ("word_count", ctypes.c_uint64),
+        ("word_capacity", ctypes.c_uint64),
+        ("findings", ctypes.c_void_p),
+        ("finding_count", ctypes.c_uint64),
+        ("finding_capacity", ctypes.c_uint64),
+        ("faults", ctypes.c_void_p),
+        ("fault_count", ctypes.c_uint64),
+        ("fault_capacity", ctypes.c_uint64),
+        ("statuses", ctypes.c_uint64 * _STATUSES),
+        ("unexplained", ctypes.c_uint64 * _STATUSES),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a scan over all words of the state found.
+
+    Attributes:
+        words: ``WORD`` rows to rewrite.
+        findings: ``WORD`` rows that need attention: dangling, wild, assumed, inside, unresolved.
+        finding_count: How many there are; more than ``len(findings)`` when they did not all fit.
+        statuses: Pointer slots by Status.
+        unexplained: All other words by Status.
+    """
+
+    words: Array
+    findings: Array
+    finding_count: int
+    statuses: dict[Status, int]
+    unexplained: dict[Status, int]
+
+
+class Engine:
+    """The kernels bound to one state, one table of fixed targets and one pool of mappings.
+
+    Args:
+        state: Typed, fates decided.
+        fixed: ``FIXED`` rows sorted by start.
+        columns: See ``MappingPool.columns``.
+        known: Sorted, disjoint address ranges that exist in the past besides.
+    """
+
+    def __init__(self, state: State, fixed: Array, columns: dict[str, Array], known: Array) -> None:
+        self._library = load("kernels")
+        self.state = state
+        self._keep = (fixed, columns, known)
+        self._c = _CTransfer(
+            state=ctypes.addressof(state.c_state),
+            fixed=fixed.ctypes.data,
+            fixed_count=len(fixed),
+            mappings=columns["mappings"].ctypes.data,
+            moves=columns["moves"].ctypes.data,
+            bits=columns["bits"].ctypes.data,
+            enums=columns["enums"].ctypes.data,
+            enum_values=columns["values"].ctypes.data,
+            offset_maps=columns["offsets"].ctypes.data,
+            inners=columns["inners"].ctypes.data,
+            bitmaps=state.table.bitmaps.ctypes.data,
+            bitmap_first=state.table.bitmap_first.ctypes.data,
+            known=known.ctypes.data,
+            known_count=len(known),
+        )
+
+    def scan(self) -> Scan:
+        """Judge every word of the state; see ``instar_transfer_scan``."""
+        capacity = max(1024, len(self.state.objects) // 4)
+        while True:
+            words = np.empty(capacity, dtype=WORD)
+            findings = np.empty(_FINDINGS, dtype=WORD)
+            self._c.words, self._c.word_capacity, self._c.word_count = words.ctypes.data, len(words), 0
+            self._c.findings, self._c.finding_capacity = findings.ctypes.data, len(findings)
+            self._c.finding_count = 0
+            self._c.statuses = (ctypes.c_uint64 * _STATUSES)()
+            self._c.unexplained = (ctypes.c_uint64 * _STATUSES)()
+            self._library.instar_transfer_scan(ctypes.byref(self._c))
+            if self._c.word_count <= capacity:
+                break
+            capacity = int(self._c.word_count)
+        return Scan(
+            words[: self._c.word_count],
+            findings[: min(self._c.finding_count, len(findings))],
+            int(self._c.finding_count),
+            {status: int(self._c.statuses[status]) for status in Status},
+            {status: int(self._c.unexplained[status]) for status in Status},
+        )
+
+    def convert(self, output: Array) -> Array:
+        """Write the new bytes of every object that moves into ``output``; returns ``FAULT`` rows."""
+        faults = np.zeros(_FAULTS, dtype=FAULT)
+        self._c.output = output.ctypes.data
+        self._c.faults, self._c.fault_capacity, self._c.fault_count = faults.ctypes.data, len(faults), 0
+        self._library.instar_transfer_convert(ctypes.byref(self._c))
+        return faults[: min(int(self._c.fault_count), len(faults))]
+
+    def translate(self, values: Array, *, exact: bool) -> tuple[Array, Array]:
+        """(statuses, new values) of words of any origin, such as registers and frame words."""
+        values = np.ascontiguousarray(values, dtype=np.uint64)
+        statuses, results = np.zeros(len(values), dtype=np.uint8), np.zeros(len(values), dtype=np.uint64)
+        self._library.instar_transfer_translate_all(
+            ctypes.byref(self._c),
+            ctypes.c_void_p(values.ctypes.data),
+            ctypes.c_uint64(len(values)),
+            ctypes.c_int(exact),
+            ctypes.c_void_p(statuses.ctypes.data),
+            ctypes.c_void_p(results.ctypes.data),
+        )
+        return statuses, results

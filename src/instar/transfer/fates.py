@@ -1,0 +1,257 @@
+"""Decides for every object of the past whether it stays where it is, moves, or is replaced.
+
+Most blocks stay: a block moves only if its layout changes. Statics, thread-locals and locals always have
+another address; those that nobody ever changed keep what the new version gives them. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from instar.metadata.model import TypeKind
+from instar.metadata.version import Version
+from instar.pairing.mapping import Relation
+from instar.pairing.problems import Problem
+from instar.state.capture import Shapes
+from instar.state.columns import Fate, ObjectFlag, ObjectKind, Strength
+from instar.state.kernel import State
+from instar.transfer.mappings import MappingPool
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_ALIGNMENT = 16
+_TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
+
+
+@dataclass
+class Fates:
+    """What was decided, and what could not be.
+
+    Attributes:
+        arena_size: Bytes that the moved blocks need, laid out one after the other.
+        problems: (object row, problem); a plan with any is refused.
+        changed: Old type rows whose layout changes -> mapping row.
+    """
+
+    arena_size: int = 0
+    problems: list[tuple[int, Problem]] = field(default_factory=list)
+    changed: dict[int, int] = field(default_factory=dict)
+
+
+class TypeFates:
+    """Per old type: is its layout the same in the new version?"""
+
+    def __init__(self, pool: MappingPool) -> None:
+        self._pool = pool
+        self._old: Version = pool.pairing.old.version
+        self._memo: dict[int, tuple[Relation, int]] = {}
+
+    def of(self, row: int) -> tuple[Relation, int]:
+        """(relation, mapping row or -1) of one element of a stripped type.
+
+        A type that the new version does not have cannot be laid out differently: IDENTICAL.
+        """
+        found = self._memo.get(row)
+        if found is None:
+            found = self._memo[row] = self._of(row)
+        return found
+
+    def _of(self, row: int) -> tuple[Relation, int]:
+        if TypeKind(int(self._old.types[row]["kind"])) not in _TAGGED:
+            return Relation.IDENTICAL, -1
+        pairing = self._pool.pairing
+        other = pairing.counterpart(row)
+        if other is None:
+            problem = pairing.problem_of(row)
+            vanished = problem is None or problem.code == "type-vanished"
+            return (Relation.IDENTICAL if vanished else Relation.REFUSED), -1
+        if pairing.stays_in_place(row, other):
+            return Relation.IDENTICAL, -1
+        relation = pairing.relation(row, other)
+        if relation is Relation.REFUSED:
+            return relation, -1
+        return Relation.CONVERTIBLE, self._pool.row(row, other)
+
+    def problems_of(self, row: int) -> tuple[Problem, ...]:
+        """Why a refused type cannot be converted."""
+        other = self._pool.pairing.counterpart(row)
+        if other is None:
+            problem = self._pool.pairing.problem_of(row)
+            return () if problem is None else (problem,)
+        return self._pool.pairing.compile(row, other).problems
+
+
+def decide_heap(state: State, types: TypeFates, fates: Fates, streams: MappingOf[int, int]) -> None:
+    """Fates of heap blocks; those that move are laid out from offset 0 of the new arena.
+
+    Args:
+        state: Typed.
+        types: Relations of types.
+        fates: Filled in.
+        streams: Old ``FILE`` address -> the future's own.
+    """
+    objects = state.objects
+    live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
+    heap = live & (objects["kind"] == ObjectKind.HEAP)
+    _replace_streams(state, heap, fates, streams)
+    heap &= (objects["flags"] & ObjectFlag.LIBRARY) == 0
+    for row in np.unique(objects["type"][heap & (objects["type"] >= 0)]):
+        relation, mapping = types.of(int(row))
+        rows = np.flatnonzero(heap & (objects["type"] == row))
+        if relation is Relation.REFUSED:
+            fates.problems.extend((int(rows[0]), problem) for problem in types.problems_of(int(row)))
+        elif relation is Relation.CONVERTIBLE:
+            fates.changed[int(row)] = mapping
+            _refuse_conflicts(objects, rows, fates)
+            _place(state, rows, mapping, types, fates)
+    _refuse_opaque(state, types, heap, fates)
+
+
+def _replace_streams(state: State, heap: Array, fates: Fates, streams: MappingOf[int, int]) -> None:
+    objects = state.objects
+    for row in np.flatnonzero(heap & ((objects["flags"] & ObjectFlag.LIBRARY) != 0)):
+        address = int(objects["address"][row])
+        if address in streams:
+            objects["fate"][row] = Fate.REPLACE
+            objects["new_address"][row] = streams[address]
+        else:
+            fates.problems.append(
+                (
+                    int(row),
+                    Problem(
+                        "stream-not-carried",
+                        "",
+                        f"the stream (FILE) at {address:#x} has no counterpart in the new version",
+                        "close it before the update, or let the new version open it at start-up",
+                    ),
+                )
+            )
+
+
+def _refuse_conflicts(objects: Array, rows: Array, fates: Fates) -> None:
+    for row in rows[(objects["flags"][rows] & ObjectFlag.CONFLICT) != 0][:8]:
+        fates.problems.append(
+            (
+                int(row),
+                Problem(
+                    "conflicting-types",
+                    "",
+                    "two pointers claim different types for this block, and one of them changes",
+                    "settle it with a handler, or leave the type's layout as it is",
+                ),
+            )
+        )
+
+
+def _place(state: State, rows: Array, mapping: int, types: TypeFates, fates: Fates) -> None:
+    """Give blocks that move their new size and their place in the arena."""
+    objects = state.objects
+    compiled = types._pool.compiled[mapping]
+    sizes = objects["count"][rows].astype(np.int64) * compiled.new_size
+    cut = np.flatnonzero(objects["flags"][rows] & ObjectFlag.TRUNCATED)
+    for index in cut:
+        sizes[index] = _cut_size(types, mapping, int(objects["size"][rows[index]]))
+    alignment = np.where(objects["address"][rows] % 64 == 0, 64, _ALIGNMENT).astype(np.int64)
+    if (objects["address"][rows] % 4096 == 0).any():
+        alignment[objects["address"][rows] % 4096 == 0] = 4096
+    starts = np.empty(len(rows), dtype=np.int64)
+    if (alignment == _ALIGNMENT).all():
+        rounded = np.maximum((sizes + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT, _ALIGNMENT)
+        starts[:] = fates.arena_size + np.concatenate([[0], np.cumsum(rounded)[:-1]])
+        fates.arena_size += int(rounded.sum())
+    else:
+        at = fates.arena_size
+        for index, (size, align) in enumerate(zip(sizes.tolist(), alignment.tolist(), strict=True)):
+            at = (at + align - 1) // align * align
+            starts[index] = at
+            at += max((size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT, _ALIGNMENT)
+        fates.arena_size = at
+    objects["fate"][rows] = Fate.MOVE
+    objects["mapping"][rows] = mapping
+    objects["out"][rows] = starts
+    objects["out_size"][rows] = sizes
+    objects["new_address"][rows] = starts  # the arena's base is added when it is mapped
+
+
+def _cut_size(types: TypeFates, mapping: int, size: int) -> int:
+    """New size of a block whose last member is cut or flexible."""
+    compiled = types._pool.compiled[mapping]
+    old_tail, new_tail = types._pool._tail(
+        compiled, types._pool.pairing.offset_map(compiled.old_type, compiled.new_type)
+    )
+    rest = max(size - old_tail, 0)
+    if compiled.tail is not None and compiled.tail.old_size:
+        return new_tail + -(-rest // compiled.tail.old_size) * compiled.tail.new_size
+    return new_tail + rest
+
+
+def _refuse_opaque(state: State, types: TypeFates, heap: Array, fates: Fates) -> None:
+    """Untyped blocks that may hold a type whose layout changes are refused, never guessed."""
+    objects = state.objects
+    claimed = heap & (objects["type"] < 0) & (objects["claim_type"] >= 0)
+    claimed &= (objects["flags"] & (ObjectFlag.TENTATIVE | ObjectFlag.INTERIOR | ObjectFlag.UNION)) != 0
+    for row in np.flatnonzero(claimed):
+        kind = int(objects["claim_type"][row])
+        if types.of(kind)[0] is not Relation.IDENTICAL:
+            fates.problems.append((int(row), _untyped_problem(state, kind)))
+    changed = list(fates.changed)
+    void_only = heap & (objects["type"] < 0) & (objects["claim_type"] < 0)
+    void_only &= (objects["flags"] & (ObjectFlag.VOID | ObjectFlag.BYTES)) == ObjectFlag.VOID
+    for kind in changed:
+        size = int(state.table.types[kind]["size"])
+        fits = void_only & (objects["size"] >= size) & (objects["size"] <= size + 15)
+        for row in np.flatnonzero(fits)[:4]:
+            fates.problems.append((int(row), _untyped_problem(state, kind)))
+
+
+def _untyped_problem(state: State, kind: int) -> Problem:
+    return Problem(
+        "untyped-block",
+        "",
+        f"a block may hold {{type:{kind}}}, whose layout changes, but nothing proves its type",
+        "give the pointer its type, or settle it with a handler",
+    )
+
+
+def decide_static(
+    state: State,
+    new: Version,
+    types: TypeFates,
+    fates: Fates,
+    row: int,
+    old_type: int,
+    new_type: int,
+    shapes: tuple[Shapes, Shapes],
+) -> None:
+    """Mapping of one static, thread-local or local that moves; its new address is known to the caller."""
+    objects = state.objects
+    pool = types._pool
+    relation = pool.pairing.relation(old_type, new_type)
+    objects["fate"][row] = Fate.MOVE
+    objects["out_size"][row] = new.size_of(new_type)
+    if relation is Relation.REFUSED:
+        fates.problems.extend((row, problem) for problem in pool.pairing.compile(old_type, new_type).problems)
+        return
+    if relation is Relation.IDENTICAL:
+        return
+    old_element, old_count, _ = shapes[0].of(old_type)
+    new_element, new_count, _ = shapes[1].of(new_type)
+    same_count = old_count == new_count and old_element >= 0
+    if same_count and pool.pairing.relation(old_element, new_element) is Relation.CONVERTIBLE:
+        objects["mapping"][row] = pool.row(old_element, new_element)
+    else:
+        objects["mapping"][row] = pool.row(old_type, new_type)
+        objects["type"][row], objects["count"][row] = pool.pairing.old.version.strip(old_type), 1
+
+
+def is_weak(state: State, row: int) -> bool:
+    """Whether an object is only believed to be what it is: locals, and what only they type."""
+    entry = state.objects[row]
+    return bool(
+        entry["kind"] in (ObjectKind.LOCAL, ObjectKind.FRAME)
+        or (entry["type"] >= 0 and entry["strength"] <= Strength.WEAK)
+    )

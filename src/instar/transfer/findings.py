@@ -1,0 +1,160 @@
+"""Turns what the kernels found into problems and warnings that name the place in the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from instar.metadata.version import Version
+from instar.pairing.problems import Problem
+from instar.state.columns import FaultKind, ObjectKind, Status, WordSource
+from instar.state.kernel import State
+from instar.state.paths import word_path
+from instar.transfer.fates import is_weak
+from instar.transfer.mappings import MappingPool
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_SHOWN = 16
+
+_POINTER_PROBLEMS = {
+    Status.WILD: ("wild-pointer", "leads to memory that does not exist"),
+    Status.UNPAIRED: ("no-counterpart", "leads to something that the new version does not have"),
+    Status.INSIDE: ("odd-pointer", "leads inside something that moves, where no member starts"),
+    Status.DROPPED: ("dropped-member", "leads to a member that the new version does not have"),
+    Status.AMBIGUOUS: ("ambiguous-pointer", "is the end of one variable and the start of another"),
+    Status.UNRESOLVED: ("unknown-constant", "leads to constant data that the new version does not have"),
+}
+_REMEDY = "set it to a carried value before the update, settle it with a handler, or pass --allow {code}"
+
+
+@dataclass
+class Judgement:
+    """What a transfer plan says about pointers.
+
+    Attributes:
+        problems: A plan with any is refused.
+        warnings: One line each.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Judge:
+    """Names findings.
+
+    Args:
+        state: The past's.
+        version: The past's.
+        names: Object row -> name of a local.
+        describe: What is at an address of the past, for messages.
+        allow: Problem codes that the user lets pass.
+        strict: Refuse assumed pointers too.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        version: Version,
+        names: dict[int, str],
+        describe: Any,
+        allow: frozenset[str],
+        strict: bool,
+    ) -> None:
+        self._state, self._version, self._names = state, version, names
+        self._describe = describe
+        self._allow, self._strict = allow, strict
+        self.result = Judgement()
+
+    def path(self, row: int, offset: int = 0) -> str:
+        """The place of a word of an object."""
+        return word_path(self._state, self._version, row, offset, self._names)
+
+    def words(self, findings: Array) -> None:
+        """Judge all findings of a scan."""
+        groups: dict[tuple[int, bool], list[Any]] = {}
+        for word in findings:
+            unexplained = word["source"] in (WordSource.UNEXPLAINED, WordSource.UNION)
+            groups.setdefault((int(word["status"]), unexplained), []).append(word)
+        for (status, unexplained), rows in groups.items():
+            if unexplained:
+                self._unexplained(Status(status), rows)
+            else:
+                self._pointers(Status(status), rows)
+
+    def _pointers(self, status: Status, rows: list[Any]) -> None:
+        if status is Status.DANGLING:
+            places = ", ".join(self.path(int(w["object"]), int(w["offset"])) for w in rows[:4])
+            self.result.warnings.append(f"dangling-pointer: {len(rows)} carried as they are: {places}")
+            return
+        code, text = _POINTER_PROBLEMS[status]
+        for word in rows:
+            if word["source"] == WordSource.FUNCTION and status is Status.UNPAIRED:
+                self._add("function-removed", word, "calls a function that the new version does not have")
+            else:
+                self._add(code, word, text)
+
+    def _unexplained(self, status: Status, rows: list[Any]) -> None:
+        if status is Status.MOVED:
+            places = ", ".join(self.path(int(w["object"]), int(w["offset"])) for w in rows[:4])
+            self.result.warnings.append(f"assumed-pointer: {len(rows)} words rewritten: {places}")
+            if self._strict:
+                for word in rows:
+                    self._add(
+                        "assumed-pointer", word, "is a word of unknown meaning that was taken for a pointer"
+                    )
+            return
+        for word in rows:
+            self._add("unexplained-word", word, "is a word of unknown meaning that may point into")
+
+    def _add(self, code: str, word: Any, text: str) -> None:
+        row, offset = int(word["object"]), int(word["offset"])
+        where = self.path(row, offset)
+        target = self._describe(int(word["value"]))
+        cause = f"{where} = {int(word['value']):#x} {text} ({target})"
+        weak = is_weak(self._state, row) or self._state.objects[row]["kind"] == ObjectKind.LOCAL
+        if weak or code in self._allow:
+            if len(self.result.warnings) < _SHOWN:
+                self.result.warnings.append(f"{code}: {cause}")
+            return
+        self.result.problems.append(Problem(code, where, cause, _REMEDY.format(code=code)))
+
+    def faults(self, faults: Array, pool: MappingPool) -> None:
+        """Judge what conversions lost."""
+        for fault in faults:
+            row = int(fault["object"])
+            member = pool.paths[int(fault["move"])]
+            size = pool.compiled[int(self._state.objects[row]["mapping"])].old_size
+            where = self.path(row, int(fault["element"]) * size + int(fault["offset"]))
+            code, text = _fault_text(FaultKind(int(fault["kind"])), int(fault["value"]), member)
+            if code in self._allow:
+                self.result.warnings.append(f"{code}: {where} {text}")
+            else:
+                remedy = (
+                    f"change the value before the update, settle it with a handler, or pass --allow {code}"
+                )
+                self.result.problems.append(Problem(code, where, f"{where} {text}", remedy))
+
+    def fates(self, problems: Iterable[tuple[int, Problem]]) -> None:
+        """Problems of whole objects; their path is the object's."""
+        for row, problem in problems:
+            where = self.path(row) + problem.path
+            cause = f"{where}: {problem.cause}".replace("{type:", "{")
+            if problem.code in self._allow:
+                self.result.warnings.append(f"{problem.code}: {cause}")
+            else:
+                self.result.problems.append(Problem(problem.code, where, cause, problem.remedy))
+
+
+def _fault_text(kind: FaultKind, value: int, member: str) -> tuple[str, str]:
+    if kind is FaultKind.RANGE:
+        return "value-lost", f"= {value} does not fit the new type of {member or 'it'}"
+    if kind is FaultKind.ENUM:
+        return "enum-value", f"= {value} is no enumerator of its type"
+    if kind is FaultKind.TAIL:
+        return "data-cut", "holds data that the shorter new array would cut off"
+    return "precision-lost", "does not fit the new floating-point type"

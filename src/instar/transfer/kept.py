@@ -1,0 +1,72 @@
+"""Which ranges the future maps at the past's addresses, and what has to be copied into them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from instar.state.columns import Fate, ObjectFlag, ObjectKind
+from instar.state.kernel import Span, State
+from instar.transfer.plan import KeptRange
+
+if TYPE_CHECKING:
+    from instar.transfer.strings import StringResolver
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PAGE = 4096
+_MERGE = 8 * PAGE
+
+
+def kept_ranges(state: State, heap: Sequence[Span]) -> tuple[KeptRange, ...]:
+    """The heap ranges with at least one block that stays, block tables and pages to copy."""
+    result = []
+    for span in heap:
+        rows = span.objects
+        live = (rows["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
+        stay = rows[live & (rows["fate"] == Fate.STAY)]
+        if not len(stay):
+            continue
+        start = span.start & ~(PAGE - 1)
+        end = (span.end + PAGE - 1) & ~(PAGE - 1)
+        blocks = np.stack([stay["address"], stay["size"]], axis=1)
+        result.append(KeptRange(start, end - start, blocks, page_spans(blocks, span), span.data, span.start))
+    return tuple(result)
+
+
+def page_spans(blocks: Array, span: Span) -> Array:
+    """(address, size) of what must be copied so that all blocks are: page runs, small gaps included."""
+    low = blocks[:, 0] & ~np.uint64(PAGE - 1)
+    high = (blocks[:, 0] + blocks[:, 1] + np.uint64(PAGE - 1)) & ~np.uint64(PAGE - 1)
+    high = np.maximum.accumulate(high)
+    breaks = np.flatnonzero(low[1:] > high[:-1] + np.uint64(_MERGE)) + 1
+    starts = low[np.concatenate([[0], breaks])]
+    ends = high[np.concatenate([breaks - 1, [len(high) - 1]])]
+    starts = np.maximum(starts, np.uint64(span.start))
+    ends = np.minimum(ends, np.uint64(span.end))
+    return np.stack([starts, ends - starts], axis=1)
+
+
+def arena_range(
+    state: State, base: int, size: int, output: Array, strings: StringResolver
+) -> KeptRange | None:
+    """The new range with the blocks that moved, and the strings that the new version does not have."""
+    objects = state.objects
+    live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
+    rows = objects[live & (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)]
+    blocks = np.stack([rows["new_address"], rows["out_size"]], axis=1)
+    blocks = blocks[np.argsort(blocks[:, 0], kind="stable")]
+    carried = strings.carried()
+    if carried:  # nobody frees it, so the range is never given back while a string lies in it
+        blocks = np.concatenate([blocks, np.array([[base + size, len(carried)]], dtype=np.uint64)])
+    total = size + len(carried)
+    if not total:
+        return None
+    data = output[:size]
+    if len(carried):
+        data = np.concatenate([data, np.frombuffer(carried, dtype=np.uint8)])
+    length = (total + PAGE - 1) & ~(PAGE - 1)
+    spans = np.array([[base, total]], dtype=np.uint64)
+    return KeptRange(base, length, blocks, spans, data, base)

@@ -1,0 +1,90 @@
+"""The transfer of one update as a value: what of the past goes where in the future.
+
+Built by ``transfer.planner`` from copied memory, carried out by ``transfer.execute``. Nothing here reads or
+writes a process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from instar.pairing.problems import Problem
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class KeptRange:
+    """A range of the past's heap that the future maps at the same address.
+
+    Attributes:
+        start, size: Page aligned.
+        blocks: (n, 2) u8: address and usable size of the blocks that live on.
+        pages: (m, 2) u8: (address, size) spans that must be copied.
+        data: Where the spans' bytes are: u1 array that begins at ``data_start``.
+        data_start: Address of ``data[0]``.
+        plain: The program mapped it itself; `free` never sees it.
+    """
+
+    start: int
+    size: int
+    blocks: Array
+    pages: Array
+    data: Array
+    data_start: int
+    plain: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Write:
+    """Bytes for the future: static segments, thread-locals, locals, frame words."""
+
+    address: int
+    data: bytes | Array
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the report counts.
+
+    Attributes:
+        objects: Live objects by kind.
+        retyped: Heap blocks whose layout changes.
+        pointers: Pointer slots judged.
+        bytes: State carried.
+        leaked_blocks, leaked_bytes: Live heap blocks that nothing reaches.
+    """
+
+    objects: dict[str, int]
+    retyped: int
+    pointers: int
+    bytes: int
+    leaked_blocks: int
+    leaked_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class TransferPlan:
+    """Everything that is to be done to the future's memory.
+
+    Attributes:
+        kept: Ranges mapped at their old addresses.
+        arena: The new range that holds the blocks that moved, None if none did.
+        writes: Into memory that the future already has.
+        registers: DWARF number -> value for the future's thread.
+        problems: Any of them refuses the update.
+        warnings: For the report.
+        figures: For the report.
+    """
+
+    kept: tuple[KeptRange, ...]
+    arena: KeptRange | None
+    writes: tuple[Write, ...]
+    registers: dict[int, int]
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+    figures: Figures
+    translate: Any = field(repr=False, default=None)

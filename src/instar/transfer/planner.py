@@ -1,0 +1,558 @@
+"""Plans a transfer: types the past's state, decides fates, translates and converts, all in the tool's memory.
+
+The order: lay out objects, type them, decide what moves, scan every word (strings that turn up are resolved
+and the scan repeated), convert, apply rewrites, collect what is to be written. Pure; see ``transfer.execute``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from instar.pairing.symbols import SymbolPairing
+from instar.process.unwind import Frame
+from instar.state.capture import Shapes, Subject, known_ranges
+from instar.state.columns import Fate, FixedFlag, FixedKind, ObjectFlag, ObjectKind, Status
+from instar.state.frames import ProgramFrame
+from instar.state.kernel import Span, State
+from instar.state.slots import TypeTable
+from instar.state.typing import type_state
+from instar.transfer.engine import Engine, Scan
+from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
+from instar.transfer.findings import Judge
+from instar.transfer.kept import arena_range, kept_ranges
+from instar.transfer.mappings import MappingPool
+from instar.transfer.plan import Figures, TransferPlan, Write
+from instar.transfer.stack import FramePair, plan_stack, stack_span, stack_targets
+from instar.transfer.strings import StringResolver
+from instar.transfer.targets import (
+    NOTHING,
+    ArgumentArea,
+    Target,
+    TargetTable,
+    argument_targets,
+    function_targets,
+    image_fillers,
+    library_targets,
+    symbol_targets,
+)
+from instar.transfer.untouched import Resolver, initial_image, untouched
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_RELAXED_ROUNDS = 8
+_KINDS = {
+    ObjectKind.HEAP: "heap",
+    ObjectKind.STATIC: "static",
+    ObjectKind.TLS: "thread-local",
+    ObjectKind.LOCAL: "local",
+    ObjectKind.UNNAMED: "unnamed",
+}
+
+
+@dataclass(eq=False)
+class Image:
+    """What was copied of one process while it stood still.
+
+    Attributes:
+        subject: The process.
+        program: Path of its program file as mapped.
+        statics: Spans of its writable segments.
+        tls: Its thread-local block.
+        heap: Spans of its heap (past only).
+        frames: Its thread's stack.
+        program_frames: Those of the program itself, innermost first.
+        canary: Stack protector value.
+        arguments: Where its argv and environment are.
+        resolve: Address of a dynamic symbol.
+    """
+
+    subject: Subject
+    program: str
+    statics: list[Span]
+    tls: Span | None
+    heap: list[Span]
+    frames: Sequence[Frame]
+    program_frames: Sequence[ProgramFrame]
+    canary: int
+    arguments: ArgumentArea
+    resolve: Resolver
+
+
+@dataclass(eq=False)
+class Prepared:
+    """What can be known before the past is paused: types, pairing, compiled mappings, strings.
+
+    Attributes:
+        symbols: Variables and functions of the two versions.
+        tables: Type tables, old and new.
+        shapes: Old and new.
+        pool: Compiled mappings; grows when a pair turns up.
+        strings: Resolved string constants; remembers.
+        verdicts: Which of two types wins a block; remembers.
+    """
+
+    symbols: SymbolPairing
+    tables: tuple[TypeTable, TypeTable]
+    shapes: tuple[Shapes, Shapes]
+    pool: MappingPool
+    strings: StringResolver
+    verdicts: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user lets pass, and where the arena may go."""
+
+    strict: bool = False
+    allow: frozenset[str] = frozenset()
+    arena_base: int = 0
+
+
+class Planner:
+    """One transfer being planned; use ``plan_transfer``."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        past: Image,
+        future: Image,
+        pairs: Sequence[FramePair],
+        streams: MappingOf[int, int],
+        options: Options,
+    ) -> None:
+        self.prepared, self.past, self.future, self.pairs = prepared, past, future, pairs
+        self.streams, self.options = streams, options
+        self.fates = Fates()
+        self.types = TypeFates(prepared.pool)
+        self.old, self.new = past.subject.version, future.subject.version
+        self.output = np.zeros(0, dtype=np.uint8)
+        self.bases: list[tuple[Span, int]] = []  # future spans and where they begin in the output
+        self.state = self._state()
+
+    def _state(self) -> State:
+        spans = [*self.past.statics, *self.past.heap]
+        if self.past.tls is not None:
+            spans.append(self.past.tls)
+        self.stack = stack_span(self.pairs, self.past.subject.memory.read, self.old)
+        if self.stack is not None:
+            spans.append(self.stack)
+        state = State(self.prepared.tables[0], spans)
+        state.verdicts = self.prepared.verdicts
+        for address in self.streams:
+            row = state.find(address)
+            if row is not None and state.objects["address"][row] == address:
+                state.objects["flags"][row] |= ObjectFlag.LIBRARY
+        return state
+
+    # Targets ------------------------------------------------------------------------------------------------
+
+    def targets(self) -> TargetTable:
+        """Everything with a fixed place in both: statics first, so that they win over symbols."""
+        table = TargetTable()
+        for span in [*self.past.statics, *([self.past.tls] if self.past.tls else [])]:
+            table.extend(self._static_targets(span))
+        table.extend(self._constants())
+        table.extend(
+            function_targets(self.past.subject, self.future.subject, self.prepared.symbols.functions)
+        )
+        table.extend(symbol_targets(self.past.subject, self.future.subject))
+        programs = self.past.program, self.future.program
+        libraries, self.different_libraries = library_targets(
+            self.past.subject, self.future.subject, programs
+        )
+        table.extend(libraries)
+        table.extend(argument_targets(self.past.arguments, self.future.arguments))
+        table.extend(stack_targets(self.pairs))
+        return table
+
+    def _future_address(self, variable: int) -> int:
+        row = self.new.variables[variable]
+        if row["tls"]:
+            return (self.future.tls.start if self.future.tls else 0) + int(row["address"])
+        return int(row["address"]) + self.future.subject.load_bias
+
+    def _static_targets(self, span: Span) -> list[Target]:
+        """Paired variables of one segment; decides their fates on the way."""
+        found = []
+        first = self._first_row(span)
+        for index in range(len(span.objects)):
+            row, variable = first + index, int(span.origins[index])
+            entry = self.state.objects[row]
+            start, size = int(entry["address"]), int(entry["size"])
+            other = int(self.prepared.symbols.variables[variable]) if variable >= 0 else -1
+            if variable < 0:
+                continue
+            if other < 0:
+                entry["fate"] = Fate.DROP
+                found.append(Target(start, start + size, 0, FixedKind.STATIC, FixedFlag.UNPAIRED))
+                continue
+            entry["new_address"] = self._future_address(other)
+            old_type, new_type = (
+                int(self.old.variables[variable]["type"]),
+                int(self.new.variables[other]["type"]),
+            )
+            shapes = self.prepared.shapes
+            decide_static(self.state, self.new, self.types, self.fates, row, old_type, new_type, shapes)
+            entry = self.state.objects[row]
+            found.append(
+                Target(
+                    start, start + size, int(entry["new_address"]), FixedKind.STATIC, NOTHING,
+                    int(entry["type"]), int(entry["count"]), int(entry["mapping"]),
+                )
+            )  # fmt: skip
+        return found
+
+    def _first_row(self, span: Span) -> int:
+        index = next(i for i, s in enumerate(self.state.spans) if s is span)
+        return int(self.state.regions["first"][index])
+
+    def _constants(self) -> list[Target]:
+        """Named variables in read-only data: never transferred, but pointed at."""
+        found = []
+        columns = self.old.variables
+        covered = [(s.start, s.end) for s in self.past.statics]
+        for variable in np.flatnonzero(columns["tls"] == 0):
+            start = int(columns["address"][variable]) + self.past.subject.load_bias
+            if any(low <= start < high for low, high in covered):
+                continue
+            other = int(self.prepared.symbols.variables[variable])
+            kind, count, size = self.prepared.shapes[0].of(int(columns["type"][variable]))
+            if other < 0 or not size:
+                continue
+            mapping = self.types.of(kind)[1] if kind >= 0 else -1
+            found.append(
+                Target(
+                    start, start + size, self._future_address(other), FixedKind.CONSTANT, NOTHING,
+                    kind, count, mapping,
+                )
+            )  # fmt: skip
+        return found
+
+    def fixed(self, table: TargetTable) -> Array:
+        """The column for the kernel: with resolved strings, and fillers for all that is left."""
+        table = TargetTable([*table.rows])
+        rows = self.prepared.strings.targets(
+            self.past.subject.load_bias,
+            self.future.subject.load_bias,
+            self.arena_base + self.fates.arena_size,
+        )
+        named = table.build([])
+        for target in rows:
+            index = int(np.searchsorted(named["start"], target.start, side="right")) - 1
+            if index < 0 or int(named["end"][index]) <= target.start:
+                table.add(target)
+        fillers = image_fillers(self.past.subject, (self.past.program, self.future.program))
+        return table.build([*fillers, *self._other_fillers(table)])
+
+    def _other_fillers(self, table: TargetTable) -> list[Target]:
+        """The stack, dead below the frames and nobody's above; mappings that the future does not have."""
+        found = []
+        spans = [(s.start, s.end) for s in self.past.heap]
+        program = self.past.program
+        lowest = min((pair.old.low for pair in self.pairs), default=0)
+        for mapping in self.past.subject.maps:
+            if mapping.path == "[stack]":
+                found.append(Target(mapping.start, lowest, 0, FixedKind.STACK, FixedFlag.DANGLING))
+                found.append(Target(lowest, mapping.end, 0, FixedKind.STACK, FixedFlag.UNPAIRED))
+            elif mapping.path != program and not any(
+                low < mapping.end and mapping.start < high for low, high in spans
+            ):
+                found.append(Target(mapping.start, mapping.end, 0, FixedKind.CODE, FixedFlag.UNPAIRED))
+        return found
+
+    # The plan -----------------------------------------------------------------------------------------------
+
+    def plan(self) -> TransferPlan:
+        """Run all steps."""
+        self.arena_base = self.options.arena_base
+        known = known_ranges(self.past.subject.maps)
+        type_state(self.state, self.old, known)
+        table = self.targets()
+        self._keep_untouched()
+        decide_heap(self.state, self.types, self.fates, self.streams)
+        self._place_unnamed(table)
+        self._place_locals()
+        moved = (self.state.objects["kind"] == ObjectKind.HEAP) & (self.state.objects["fate"] == Fate.MOVE)
+        self.state.objects["new_address"][moved] += np.uint64(self.arena_base)
+        self._lay_out_statics()
+        scan = self._scan(table)
+        judge = Judge(
+            self.state, self.old, self._local_names(), self.describe, self.options.allow, self.options.strict
+        )
+        judge.fates(self.fates.problems)
+        judge.words(scan.findings)
+        judge.faults(self.engine.convert(self.output), self.prepared.pool)
+        self._apply(scan)
+        return self._collect(judge, scan)
+
+    def _keep_untouched(self) -> None:
+        """Statics that neither process ever changed, and constants, keep what the new version has."""
+        olds = [self._untouched_rows(span, self.past) for span in self.past.statics]
+        news = {
+            int(a): bool(u)
+            for span in self.future.statics
+            for a, u in zip(*self._untouched_rows(span, self.future), strict=True)
+        }
+        for span, (_, flags) in zip(self.past.statics, olds, strict=True):
+            first = self._first_row(span)
+            for index in np.flatnonzero(flags):
+                entry = self.state.objects[first + int(index)]
+                if entry["fate"] == Fate.MOVE and news.get(int(entry["new_address"]), False):
+                    entry["fate"] = Fate.REPLACE
+        for span in self.past.statics:
+            first = self._first_row(span)
+            rows = self.state.objects[first : first + len(span.objects)]
+            for low, high in self._read_only(self.past):
+                inside = (rows["address"] >= low) & (rows["address"] < high) & (rows["fate"] == Fate.MOVE)
+                rows["fate"][inside] = Fate.REPLACE
+
+    def _untouched_rows(self, span: Span, image: Image) -> tuple[Array, Array]:
+        subject = image.subject
+        size = len(span.data)
+        initial = initial_image(
+            subject.version, span.start - subject.load_bias, size, subject.load_bias, image.resolve
+        )
+        starts, sizes = span.objects["address"], span.objects["size"]
+        return starts, untouched(span, initial, starts, sizes)
+
+    def _read_only(self, image: Image) -> list[tuple[int, int]]:
+        """RELRO: writable in the file, read-only by now."""
+        return [(m.start, m.end) for m in image.subject.maps if m.path == image.program and not m.writable]
+
+    def _place_unnamed(self, table: TargetTable) -> None:
+        """Unnamed statics (compound literals) that something points at and that the initialisers pair."""
+        objects = self.state.objects
+        reached = (objects["kind"] == ObjectKind.UNNAMED) & ((objects["flags"] & ObjectFlag.REACHED) != 0)
+        for row in np.flatnonzero(reached):
+            start, size = int(objects["address"][row]), int(objects["size"][row])
+            pair = self.prepared.strings.unnamed(start - self.past.subject.load_bias)
+            if pair is None:
+                continue
+            objects["new_address"][row] = pair.new_address + self.future.subject.load_bias
+            objects["fate"][row], objects["out_size"][row] = Fate.MOVE, size
+            mapping = self.types.of(int(objects["type"][row]))[1] if objects["type"][row] >= 0 else -1
+            objects["mapping"][row] = mapping
+            table.add(
+                Target(
+                    start, start + size, int(objects["new_address"][row]), FixedKind.STATIC, NOTHING,
+                    int(objects["type"][row]), int(objects["count"][row]), mapping,
+                )
+            )  # fmt: skip
+        rest = (objects["kind"] == ObjectKind.UNNAMED) & (objects["fate"] == Fate.STAY)
+        objects["fate"][rest] = Fate.REPLACE
+
+    def _place_locals(self) -> None:
+        """Described locals of functions whose code changed."""
+        objects = self.state.objects
+        objects["fate"][objects["kind"] == ObjectKind.LOCAL] = Fate.REPLACE
+        objects["fate"][objects["kind"] == ObjectKind.FRAME] = Fate.REPLACE
+        for pair in self.pairs:
+            if pair.whole:
+                continue
+            for old, new in pair.shared_locals():
+                row = self.state.find(old.address) if old.address is not None else None
+                if row is None or new.address is None or objects["address"][row] != old.address:
+                    continue
+                objects["new_address"][row] = new.address
+                decide_static(
+                    self.state,
+                    self.new,
+                    self.types,
+                    self.fates,
+                    row,
+                    old.type,
+                    new.type,
+                    self.prepared.shapes,
+                )
+
+    def _lay_out_statics(self) -> None:
+        """The output buffer: the arena, then the future's own segments as they are, to be written over."""
+        at = (self.fates.arena_size + 63) // 64 * 64
+        objects = self.state.objects
+        for span in [*self.future.statics, *([self.future.tls] if self.future.tls else [])]:
+            self.bases.append((span, at))
+            at += (len(span.data) + 63) // 64 * 64
+        for row in np.flatnonzero((objects["kind"] == ObjectKind.LOCAL) & (objects["fate"] == Fate.MOVE)):
+            objects["out"][row] = at
+            at += (int(objects["out_size"][row]) + 63) // 64 * 64
+        self.output = np.zeros(at, dtype=np.uint8)
+        for span, base in self.bases:
+            self.output[base : base + len(span.data)] = span.data
+            inside = (objects["fate"] == Fate.MOVE) & (objects["kind"] != ObjectKind.HEAP)
+            inside &= (objects["new_address"] >= span.start) & (objects["new_address"] < span.end)
+            objects["out"][inside] = objects["new_address"][inside] - np.uint64(span.start) + np.uint64(base)
+        for row in np.flatnonzero((objects["kind"] == ObjectKind.LOCAL) & (objects["fate"] == Fate.MOVE)):
+            start, size = int(objects["out"][row]), int(objects["out_size"][row])
+            current = self.future.subject.memory.read(int(objects["new_address"][row]), size)
+            self.output[start : start + size] = np.frombuffer(current, dtype=np.uint8)
+
+    def _scan(self, table: TargetTable) -> Scan:
+        known = np.zeros((0, 2), dtype=np.uint64)
+        columns = self.prepared.pool.columns()
+        for _ in range(_RELAXED_ROUNDS):
+            self.engine = Engine(self.state, self.fixed(table), columns, known)
+            scan = self.engine.scan()
+            unresolved = scan.findings[scan.findings["status"] == Status.UNRESOLVED]
+            values = {int(v) - self.past.subject.load_bias for v in unresolved["value"]}
+            if not self.prepared.strings.resolve(values):
+                break
+        return scan
+
+    def describe(self, address: int) -> str:
+        """What is at an address of the past."""
+        version, link = self.old, address - self.past.subject.load_bias
+        function = version.function_at(link)
+        if function is not None:
+            return f"function {version.text(int(version.functions['name'][function]))}"
+        variable = version.variable_at(link)
+        if variable is not None:
+            return f"variable {version.text(int(version.variables['name'][variable]))}"
+        for mapping in self.past.subject.maps:
+            if address in mapping:
+                return mapping.path or "anonymous memory"
+        return "nothing"
+
+    def _local_names(self) -> dict[int, str]:
+        names: dict[int, str] = {}
+        for pair in self.pairs:
+            for local in pair.old.locals:
+                row = self.state.find(local.address) if local.address is not None else None
+                if row is not None and self.state.objects["address"][row] == local.address:
+                    names.setdefault(row, f"{pair.old.name}:{local.key[0]}")
+        return names
+
+    def _apply(self, scan: Scan) -> None:
+        """Rewrite the words of objects that were not converted slot by slot."""
+        words, objects = scan.words, self.state.objects
+        fates = objects["fate"][words["object"]]
+        stay = words[fates == Fate.STAY]
+        self._patch_spans(stay)
+        moved = words[(fates == Fate.MOVE)]
+        linear = moved[objects["mapping"][moved["object"]] < 0]
+        targets = objects["out"][linear["object"]] + linear["offset"]
+        within = linear["offset"] + 8 <= objects["out_size"][linear["object"]]
+        _put_words(self.output, targets[within], linear["new_value"][within])
+        mapped = moved[(objects["mapping"][moved["object"]] >= 0) & (moved["source"] == 1)]
+        for word in mapped:
+            self._patch_mapped(word)
+
+    def _patch_spans(self, words: Array) -> None:
+        addresses = self.state.objects["address"][words["object"]] + words["offset"]
+        order = np.argsort(addresses, kind="stable")
+        addresses, values = addresses[order], words["new_value"][order]
+        for span in self.state.spans:
+            first, last = np.searchsorted(addresses, [span.start, span.end])
+            if last > first:
+                _put_words(span.data, addresses[first:last] - np.uint64(span.start), values[first:last])
+
+    def _patch_mapped(self, word: Any) -> None:
+        """An assumed pointer in a member that is no pointer, of an object that is converted."""
+        entry = self.state.objects[int(word["object"])]
+        mapping = self.prepared.pool.compiled[int(entry["mapping"])]
+        element, offset = divmod(int(word["offset"]), mapping.old_size)
+        offsets = self.prepared.pool.pairing.offset_map(mapping.old_type, mapping.new_type)
+        at = int(offsets[offset]) if offset < len(offsets) else -1
+        if at >= 0:
+            start = int(entry["out"]) + element * mapping.new_size + at
+            self.output[start : start + 8] = np.frombuffer(
+                int(word["new_value"]).to_bytes(8, "little"), dtype=np.uint8
+            )
+
+    def _collect(self, judge: Judge, scan: Scan) -> TransferPlan:
+        objects = self.state.objects
+        writes = [
+            Write(span.start, self.output[base : base + len(span.data)]) for span, base in self._writable()
+        ]
+        for row in np.flatnonzero((objects["kind"] == ObjectKind.LOCAL) & (objects["fate"] == Fate.MOVE)):
+            start, size = int(objects["out"][row]), int(objects["out_size"][row])
+            writes.append(Write(int(objects["new_address"][row]), self.output[start : start + size]))
+        stack = plan_stack(
+            self.pairs,
+            self._outer_saved(),
+            self.past.subject.memory.read,
+            self.future.subject.memory.read,
+            lambda values: self.engine.translate(values, exact=False),
+            (self.past.canary, self.future.canary),
+        )
+        writes += [Write(address, data) for address, data in stack.writes]
+        arena = arena_range(
+            self.state, self.arena_base, self.fates.arena_size, self.output, self.prepared.strings
+        )
+        live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
+        heap = objects["kind"] == ObjectKind.HEAP
+        leaked = heap & ~live
+        figures = Figures(
+            objects={name: int((live & (objects["kind"] == kind)).sum()) for kind, name in _KINDS.items()},
+            retyped=int((heap & live & (objects["fate"] == Fate.MOVE)).sum()),
+            pointers=sum(scan.statuses.values()),
+            bytes=int(objects["size"][live & (objects["kind"] != ObjectKind.FRAME)].sum()),
+            leaked_blocks=int(leaked.sum()),
+            leaked_bytes=int(objects["size"][leaked].sum()),
+        )
+        return TransferPlan(
+            kept_ranges(self.state, self.past.heap),
+            arena,
+            tuple(writes),
+            stack.registers,
+            tuple(judge.result.problems),
+            (*judge.result.warnings, *stack.unsettled),
+            figures,
+            self.translate,
+        )
+
+    def translate(self, values: Array) -> tuple[Array, Array]:
+        """(statuses, new values) of cookies and the like, after the plan was made."""
+        return self.engine.translate(values, exact=False)
+
+    def _writable(self) -> list[tuple[Span, int]]:
+        """The parts of the future's segments that it may write itself (RELRO left out)."""
+        result = []
+        protected = self._read_only(self.future)
+        for span, base in self.bases:
+            start = max([span.start, *(high for low, high in protected if low <= span.start < high)])
+            if start < span.end:
+                data = span.data[start - span.start :]
+                result.append((Span(start, data, span.objects, span.origins), base + start - span.start))
+        return result
+
+    def _outer_saved(self) -> list[tuple[dict[int, int], dict[int, int]]]:
+        """Per pair where the next outer frame's registers are saved, past and future."""
+        result = []
+        for pair in self.pairs:
+            saved = []
+            for image, frame in ((self.past, pair.old.frame), (self.future, pair.new.frame)):
+                outer = image.frames[frame.index + 1] if frame.index + 1 < len(image.frames) else None
+                saved.append(outer.saved_at if outer is not None else {})
+            result.append((saved[0], saved[1]))
+        return result
+
+
+def _put_words(buffer: Array, offsets: Array, values: Array) -> None:
+    """Store u64 values at byte offsets, aligned or not."""
+    raw = np.ascontiguousarray(values, dtype=np.uint64).view(np.uint8).reshape(-1, 8)
+    buffer[offsets.astype(np.int64)[:, None] + np.arange(8)] = raw
+
+
+def plan_transfer(
+    prepared: Prepared,
+    past: Image,
+    future: Image,
+    pairs: Sequence[FramePair],
+    streams: MappingOf[int, int],
+    options: Options,
+) -> TransferPlan:
+    """Plan one transfer.
+
+    Args:
+        prepared: What was known before the pause.
+        past, future: Copies of both processes, each at its quiescent point.
+        pairs: Their program frames, innermost first.
+        streams: Old ``FILE`` address -> the future's own.
+        options: See Options.
+    """
+    return Planner(prepared, past, future, pairs, streams, options).plan()

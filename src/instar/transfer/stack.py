@@ -1,0 +1,202 @@
+"""Carries the frames below the quiescent point: whole frames of unchanged functions, proven locals of others.
+
+Pure: plans what is to be written; `transfer.execute` writes it. A frame of a function whose code is the same
+in both versions has the same layout, so its words carry over one by one; return addresses, saved frame
+pointers and stack canaries are the future's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from instar.metadata.version import Version
+from instar.process.registers import CALLEE_SAVED
+from instar.state.columns import FixedKind, ObjectFlag, ObjectKind, Status, Strength
+from instar.state.frames import PlacedLocal, ProgramFrame
+from instar.state.kernel import Span, make_objects, sort_objects
+from instar.transfer.targets import Target
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Translate = Callable[[Array], tuple[Array, Array]]
+
+_CLEAN = (Status.NULL, Status.SMALL, Status.STAY, Status.MOVED, Status.LIBRARY, Status.DANGLING, Status.WILD)
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """One function's frame in both processes.
+
+    Attributes:
+        old, new: The frames.
+        same_code: Whether the function's code is the same, so that the frame's layout is.
+    """
+
+    old: ProgramFrame
+    new: ProgramFrame
+    same_code: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether the frame is carried word by word."""
+        return self.same_code and self.old.high - self.old.low == self.new.high - self.new.low
+
+    def shared_locals(self) -> Iterable[tuple[PlacedLocal, PlacedLocal]]:
+        """Locals that both frames have, by identity."""
+        others = {local.key: local for local in self.new.locals}
+        for local in self.old.locals:
+            if local.key in others:
+                yield local, others[local.key]
+
+
+@dataclass
+class StackPlan:
+    """What to write on the future's stack and into its registers.
+
+    Attributes:
+        writes: (address, bytes) in the future.
+        registers: DWARF number -> value, of registers still in the CPU.
+        unsettled: Words or locals that could not be carried, for the report.
+    """
+
+    writes: list[tuple[int, bytes]] = field(default_factory=list)
+    registers: dict[int, int] = field(default_factory=dict)
+    unsettled: list[str] = field(default_factory=list)
+
+
+def stack_span(
+    pairs: Sequence[FramePair], read: Callable[[int, int], bytes], version: Version
+) -> Span | None:
+    """The program's part of the past's stack: described locals as objects, the rest as frame words.
+
+    Locals are weak roots: a local may be dead, so it never types a block against another claim.
+    """
+    if not pairs:
+        return None
+    low, high = pairs[0].old.low & ~15, max(pair.old.high + 8 for pair in pairs)
+    data = np.frombuffer(read(low, high - low), dtype=np.uint8).copy()
+    rows, origins = [], []
+    for pair in pairs:
+        for index, local in enumerate(pair.old.locals):
+            if local.address is None or not low <= local.address <= high - local.size or not local.size:
+                continue
+            row = make_objects(1, ObjectKind.LOCAL)
+            row["address"], row["size"], row["type"] = local.address, local.size, version.strip(local.type)
+            row["flags"], row["strength"] = ObjectFlag.ROOT, Strength.WEAK
+            rows.append(row)
+            origins.append(index)
+    objects = np.concatenate(rows) if rows else make_objects(0, ObjectKind.LOCAL)
+    objects, sorted_origins = sort_objects(objects, np.array(origins, dtype=np.int32))
+    return Span(low, data, *_with_frame_words(objects, sorted_origins, low, high))
+
+
+def _with_frame_words(objects: Array, origins: Array, low: int, high: int) -> tuple[Array, Array]:
+    """Fill what no local covers with FRAME objects: only evidence that something is still used."""
+    edges = [low, *(int(v) for o in objects for v in (o["address"], o["address"] + o["size"])), high]
+    gaps = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 8]
+    extra = make_objects(len(gaps), ObjectKind.FRAME)
+    extra["address"] = [a for a, _ in gaps]
+    extra["size"] = [b - a for a, b in gaps]
+    extra["flags"] = ObjectFlag.ROOT
+    both = np.concatenate([objects, extra])
+    order = np.argsort(both["address"], kind="stable")
+    return both[order], np.concatenate([origins, np.full(len(extra), -1, dtype=np.int32)])[order]
+
+
+def stack_targets(pairs: Sequence[FramePair]) -> Iterable[Target]:
+    """Where pointers to locals lead: the same place of a whole frame, else the local of the same name."""
+    for pair in pairs:
+        if pair.whole:
+            yield Target(pair.old.low, pair.old.high + 8, pair.new.low, FixedKind.STACK)
+            continue
+        for old, new in pair.shared_locals():
+            if old.address is not None and new.address is not None and old.size:
+                yield Target(old.address, old.address + old.size, new.address, FixedKind.STACK, type=old.type)
+
+
+def owned_registers(frames: Sequence[ProgramFrame], index: int, outer_saved: dict[int, int]) -> list[int]:
+    """Callee-saved registers whose value belongs to frame ``index``: its own function saved what was there.
+
+    Args:
+        frames: Program frames, innermost first.
+        index: The frame.
+        outer_saved: ``saved_at`` of the next outer frame of any module.
+    """
+    own = frames[index].frame.saved_at
+    return [r for r in CALLEE_SAVED if outer_saved.get(r) != own.get(r)]
+
+
+def plan_stack(
+    pairs: Sequence[FramePair],
+    outer_saved: Sequence[tuple[dict[int, int], dict[int, int]]],
+    read_old: Callable[[int, int], bytes],
+    read_new: Callable[[int, int], bytes],
+    translate: Translate,
+    canaries: tuple[int, int],
+) -> StackPlan:
+    """Plan all whole frames and their registers; described locals of changed functions are objects.
+
+    Args:
+        pairs: Innermost first.
+        outer_saved: Per pair the ``saved_at`` of the next outer frame, past and future.
+        read_old, read_new: Memory of both.
+        translate: Statuses and new values of words.
+        canaries: Stack protector values of both processes.
+    """
+    plan = StackPlan()
+    frames = [pair.old for pair in pairs]
+    for index, pair in enumerate(pairs):
+        if not pair.whole:
+            continue
+        skip = {address for saved in outer_saved[index][:1] for address in saved.values()}
+        _plan_words(plan, pair, skip, read_old, read_new, translate, canaries)
+        for register in owned_registers(frames, index, outer_saved[index][0]):
+            _plan_register(plan, pair, register, translate)
+    return plan
+
+
+def _plan_words(
+    plan: StackPlan,
+    pair: FramePair,
+    skip: set[int],
+    read_old: Callable[[int, int], bytes],
+    read_new: Callable[[int, int], bytes],
+    translate: Translate,
+    canaries: tuple[int, int],
+) -> None:
+    """All words of a frame but what it saved for outer frames, which is theirs."""
+    start, size = pair.old.low, (pair.old.high - pair.old.low) // 8 * 8
+    words = np.frombuffer(read_old(start, size), dtype=np.uint64)
+    current = np.frombuffer(read_new(pair.new.low, size), dtype=np.uint64).copy()
+    statuses, values = translate(words)
+    for index, word in enumerate(words):
+        if start + 8 * index in skip:
+            continue
+        if int(word) == canaries[0]:
+            current[index] = canaries[1]
+        elif statuses[index] in _CLEAN:
+            current[index] = values[index]
+        else:
+            plan.unsettled.append(
+                f"word {8 * index} of the frame of {pair.old.name}: {Status(int(statuses[index])).name.lower()}"
+            )
+    plan.writes.append((pair.new.low, current.tobytes()))
+
+
+def _plan_register(plan: StackPlan, pair: FramePair, register: int, translate: Translate) -> None:
+    if register not in pair.old.frame.registers:
+        return
+    statuses, values = translate(np.array([pair.old.frame.registers[register]], dtype=np.uint64))
+    if statuses[0] not in _CLEAN:
+        plan.unsettled.append(
+            f"register {register} of {pair.old.name}: {Status(int(statuses[0])).name.lower()}"
+        )
+        return
+    value = int(values[0])
+    if register in pair.new.frame.saved_at:
+        plan.writes.append((pair.new.frame.saved_at[register], value.to_bytes(8, "little")))
+    else:
+        plan.registers[register] = value

@@ -1,0 +1,100 @@
+"""Copies what the planner needs of a stopped process into an ``Image``; changes nothing in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from instar.heap.glibc import GlibcHeap
+from instar.heap.inherited import read_inherited
+from instar.metadata.version import Version
+from instar.process.exports import Exports, read_exports
+from instar.process.maps import Mapping, read_maps
+from instar.process.tracee import Tracee
+from instar.process.unwind import prepare, unwind
+from instar.state.capture import Subject, heap_spans, program_bias, static_spans, tls_span
+from instar.state.frames import program_frames
+from instar.state.kernel import Span
+from instar.state.slots import TypeTable
+from instar.transfer.planner import Image
+from instar.transfer.targets import argument_area
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_CANARY_OFFSET = 0x28  # of the thread control block (x86-64 psABI, glibc's tcbhead_t.stack_guard)
+
+
+class Capturer:
+    """Copies one process, again and again; remembers what does not change between two copies.
+
+    Args:
+        tracee: Its thread, stopped whenever a method is called.
+        version: What it runs.
+        table: The version's types.
+    """
+
+    def __init__(self, tracee: Tracee, version: Version, table: TypeTable) -> None:
+        self.tracee, self.version, self.table = tracee, version, table
+        self.memory = tracee.memory
+        self.program = str(Path(f"/proc/{tracee.pid}/exe").readlink())
+        self._exports: dict[str, Exports | None] = {}
+        self._heap: GlibcHeap | None = None
+
+    def prepare(self) -> None:
+        """Open what the first unwinding and the first heap walk need."""
+        maps = read_maps(self.tracee.pid)
+        prepare(self.memory, maps)
+
+    def subject(self) -> Subject:
+        """The process as it stands."""
+        maps = read_maps(self.tracee.pid)
+        bias = program_bias(self.version, maps, self.program)
+        pointer = self.tracee.registers().fs_base
+        return Subject(self.tracee.pid, self.version, self.memory, maps, bias, pointer)
+
+    def image(self, *, heap: bool) -> Image:
+        """Copy the process; its heap only if asked for."""
+        subject = self.subject()
+        frames = unwind(self.tracee.registers(), self.memory, subject.maps)
+        pointer = subject.thread_pointer or 0
+        return Image(
+            subject=subject,
+            program=self.program,
+            statics=static_spans(subject, self.table),
+            tls=tls_span(subject, self.table),
+            heap=self._heap_spans(subject) if heap else [],
+            frames=frames,
+            program_frames=program_frames(subject, frames, self.program),
+            canary=self.memory.u64(pointer + _CANARY_OFFSET),
+            arguments=argument_area(self.tracee.pid, self.memory.read),
+            resolve=lambda name: self._resolve(subject.maps, name),
+        )
+
+    def _heap_spans(self, subject: Subject) -> list[Span]:
+        """glibc's own blocks and those that the process inherited in earlier updates."""
+        if self._heap is None:
+            pointers = [subject.thread_pointer] if subject.thread_pointer is not None else None
+            self._heap = GlibcHeap(self.memory, subject.maps, thread_pointers=pointers)
+        inherited = read_inherited(self.memory, subject.maps)
+        ranges = [(int(row["start"]), int(row["end"])) for row in inherited.ranges]
+        image = self._heap.enumerate(subject.maps, exclude=ranges)
+        spans = heap_spans([(r.start, r.data) for r in image.regions], image.blocks)
+        return spans + heap_spans([self._copy(*bounds) for bounds in ranges], inherited.blocks)
+
+    def _copy(self, start: int, end: int) -> tuple[int, Array]:
+        data = np.empty(end - start, dtype=np.uint8)
+        self.memory.read_into(start, data)
+        return start, data
+
+    def _resolve(self, maps: list[Mapping] | Any, name: str) -> int | None:
+        """Address of a dynamic symbol: the first definition in load order wins."""
+        for mapping in maps:
+            if mapping.offset == 0 and mapping.file:
+                if mapping.file not in self._exports:
+                    self._exports[mapping.file] = read_exports(self.memory, mapping)
+                exports = self._exports[mapping.file]
+                if exports is not None and name in exports.symbols:
+                    return exports.symbols[name]
+        return None

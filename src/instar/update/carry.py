@@ -1,0 +1,72 @@
+"""The worker's part of an update: prepares while the past serves, then plans the transfer of its state.
+
+It reads copies and hands back a ``TransferPlan``; it has no way to change either process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from instar.errors import RefusedError
+from instar.metadata.version import Version
+from instar.pairing.code import CodeComparison
+from instar.pairing.plan import PairingPlan
+from instar.state.capture import Shapes
+from instar.state.slots import build_type_table
+from instar.transfer.mappings import MappingPool
+from instar.transfer.plan import TransferPlan
+from instar.transfer.planner import Image, Options, Prepared, plan_transfer
+from instar.transfer.stack import FramePair
+from instar.transfer.strings import StringResolver
+
+
+def prepare(old: Version, new: Version, pairing: PairingPlan) -> Prepared:
+    """Everything that needs no process: type tables, mappings, string index."""
+    tables = build_type_table(old), build_type_table(new)
+    return Prepared(
+        symbols=pairing.symbols,
+        tables=tables,
+        shapes=(Shapes(old, tables[0]), Shapes(new, tables[1])),
+        pool=MappingPool(pairing.types, tables[0]),
+        strings=StringResolver(old, pairing.content),
+    )
+
+
+class FramePairing:
+    """Pairs the frames of the two processes; remembers which functions have the same code."""
+
+    def __init__(self, old: Version, new: Version, code: CodeComparison) -> None:
+        self._old, self._new, self._code = old, new, code
+        self._memo: dict[tuple[int, int], bool] = {}
+
+    def pair(self, past: Image, future: Image) -> tuple[FramePair, ...]:
+        """Frame by frame; raises RefusedError when the chains of functions differ."""
+        olds, news = past.program_frames, future.program_frames
+        if [f.name for f in olds] != [f.name for f in news]:
+            chains = (" < ".join(f.name for f in frames) or "nothing" for frames in (olds, news))
+            raise RefusedError(
+                "different-point",
+                "the versions wait at different places: old {}, new {}".format(*chains),
+                "keep the functions of the main loop, or mark an update point in both",
+            )
+        return tuple(
+            FramePair(o, n, self._same(o.function, n.function)) for o, n in zip(olds, news, strict=True)
+        )
+
+    def _same(self, old: int, new: int) -> bool:
+        key = old, new
+        if key not in self._memo:
+            self._memo[key] = self._code.same(old, new)
+        return self._memo[key]
+
+
+def plan(
+    prepared: Prepared,
+    frames: FramePairing,
+    images: tuple[Image, Image],
+    streams: Mapping[int, int],
+    options: Options,
+) -> TransferPlan:
+    """Plan the transfer between two processes that stand at their quiescent points."""
+    past, future = images
+    return plan_transfer(prepared, past, future, frames.pair(past, future), streams, options)

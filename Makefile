@@ -1,0 +1,50 @@
+# The ways into the project; each one sets up what it needs (see scripts/bootstrap). `make help` lists them.
+PYTHON ?= python3
+PYTEST := .venv/bin/python -m pytest
+TEST ?= tests
+export PYTHON
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+venv: ## .venv with instar and what it needs to run
+	@scripts/bootstrap build
+	@scripts/environment build
+
+venv-dev: ## the same with the tools of the tests
+	@scripts/bootstrap test
+	@scripts/environment dev
+
+native: ## the C part, into src/instar/native
+	@scripts/bootstrap build
+	@$(MAKE) -C native --no-print-directory
+
+demo: venv native ## update a server under 1,000 clients; ends in one summary line
+	@.venv/bin/python examples/demo.py $(DEMO)
+
+test: venv-dev native ## all tests but those of real servers (TEST=path for some)
+	@$(PYTEST) $(TEST) -m "not real" $(PYTESTFLAGS)
+
+test-real: venv-dev native ## updates of real servers, fetched as source packages
+	@$(PYTEST) tests -m real $(PYTESTFLAGS)
+
+bench: venv-dev native ## measure; a table on the terminal, figures in bench/results
+	@.venv/bin/python -m bench $(BENCH)
+
+lint: venv-dev native ## ruff, mypy, clang-format
+	@scripts/lint
+
+format: venv-dev ## rewrite Python and C in the project's style
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format --quiet .
+	@.venv/bin/clang-format -i native/*/*.[ch]
+
+picture: venv-dev native ## draw docs/demo.svg anew from a run of the demo
+	@.venv/bin/python scripts/picture.py docs/demo.svg
+
+clean: ## everything that was built, .venv too
+	@$(MAKE) -C native --no-print-directory clean
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help venv venv-dev native demo test test-real bench lint format picture clean

@@ -21,7 +21,6 @@ from instar.process.memory import Memory
 
 PAGE = 4096
 _IS_MMAPPED = 2
-_MAX_BINS = 76
 _HUGE_PAGE_FLAGS_SINCE = (2, 35)
 
 
@@ -71,18 +70,28 @@ def find_counters(
     mapped, max_mapped, base, bins, max_bytes, cached = (words[i : count + i] for i in range(3, 9))
     fits = (chunks <= most) & (mapped <= max_mapped) & (mapped % PAGE == 0) & (fixed <= 1)
     fits &= ((chunks == 0) == (mapped == 0)) & (mapped >= chunks * np.uint64(PAGE))
-    fits &= (bins >= 1) & (bins <= _MAX_BINS) & (max_bytes <= 1 << 23) & (cached <= 0xFFFF)
-    fits &= (bins > 64) | ((max_bytes <= 16 * bins + 24) & (max_bytes + 40 > 16 * bins))
+    fits &= (max_bytes <= 1 << 23) & (cached <= 0xFFFF) & _bins_match(bins, max_bytes)
     fits &= (base >= break_bases[0]) & (base <= break_bases[1])
-    rows = np.flatnonzero(fits)
+    before = 4 if version >= _HUGE_PAGE_FLAGS_SINCE else 1  # words from there back to arena_test, never 0
+    rows = [
+        row for row in np.flatnonzero(fits).tolist() if row >= before and 0 < words[row - before] < 1 << 32
+    ]
     if len(rows) != 1:
         raise RefusedError(
             "unknown-allocator",
             f"libc's data holds {len(rows)} places that could be malloc's parameters, not one",
             "run the program with the distribution's glibc (2.31 or later) and its malloc",
         )
-    row = int(rows[0])
+    row = rows[0]
     return Counters(int(chunks[row]), int(mapped[row]), int(base[row]))
+
+
+def _bins_match(bins: npt.NDArray[np.uint64], max_bytes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Whether so many bins hold all blocks up to so many bytes (since 2.42 the limit is exclusive)."""
+    chunk = np.maximum((np.minimum(max_bytes, 1 << 24) + np.uint64(23)) // np.uint64(16) * np.uint64(16), 32)
+    needed = (chunk - np.uint64(17)) // np.uint64(16) + np.uint64(1)
+    match: npt.NDArray[np.bool_] = (bins == needed) | ((bins >= 64) & (bins + np.uint64(1) == needed))
+    return match
 
 
 def anonymous_runs(maps: Iterable[Mapping], excluded: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -155,26 +164,34 @@ def _next_candidate(headers: npt.NDArray[np.uint64], start: int, page: int, end:
 
 
 def _parse(memory: Memory, page: int, end: int, header: bytes) -> MappedChunk | None:
+    """The mapped chunk whose mapping begins at ``page``, if one does."""
     before, head = int.from_bytes(header[:8], "little"), int.from_bytes(header[8:], "little")
     size = head & ~7
-    if before or head & 7 != _IS_MMAPPED or size % PAGE or not 0 < size <= end - page:
+    if before or head & 7 != _IS_MMAPPED or size % PAGE or not size:
         return None
-    return MappedChunk(_aligned_block(memory, page, size) or page + 16, page, page + size)
+    aligned = _aligned_chunk(memory, page, min(page + size, end), end)
+    if aligned is not None:
+        return aligned
+    return MappedChunk(page + 16, page, page + size) if size <= end - page else None
 
 
-def _aligned_block(memory: Memory, start: int, size: int) -> int | None:
-    """The user address inside a mapping that posix_memalign made larger to align it; None for a plain one.
+def _aligned_chunk(memory: Memory, start: int, limit: int, end: int) -> MappedChunk | None:
+    """The chunk inside a mapping that posix_memalign made larger to align the block; None for a plain one.
 
-    Its own header tells the distance to the mapping's start and the rest of the size; the first header stays.
+    Its own header tells the distance to the mapping's start and the rest of the size. The first header stays
+    as it was (realloc may have changed the size since), and nobody writes between the two.
     """
-    for bits in range(5, 48):
-        alignment = 1 << bits
-        chunk = -(-(start + 16) // alignment) * alignment - 16
-        if chunk - start < 32:
-            chunk += alignment
-        if chunk + 16 >= start + size:
-            continue
-        before, head = memory.u64(chunk), memory.u64(chunk + 8)
-        if before == chunk - start and head == (size - before) | _IS_MMAPPED:
-            return chunk + 16
+    first = np.frombuffer(memory.read(start, PAGE), np.uint8)
+    distances = [(1 << bits) - 16 for bits in range(6, 13)]
+    if (first[16:-16] == first[16]).all():
+        distances += range(2 * PAGE - 16, limit - start - 15, PAGE)
+    distances = [distance for distance in distances if start + distance + 16 <= limit]
+    starts = np.array(distances, np.uint64) + np.uint64(start)
+    headers = memory.read_spans(starts, np.full(len(starts), 16, np.uint64)).view(np.uint64).reshape(-1, 2)
+    sizes = headers[:, 1] & ~np.uint64(7)
+    fits = (headers[:, 0] == np.array(distances, np.uint64)) & (headers[:, 1] & np.uint64(7) == _IS_MMAPPED)
+    fits &= ((headers[:, 0] + sizes) % PAGE == 0) & (sizes >= 32) & (sizes <= end - starts)
+    for row in np.flatnonzero(fits).tolist():
+        chunk = int(starts[row])
+        return MappedChunk(chunk + 16, start, chunk + int(sizes[row]))
     return None

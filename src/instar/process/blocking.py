@@ -94,7 +94,7 @@ CALLS: dict[int, Blocking] = {
         _call("preadv2", descriptor=0, work=False),
         _call("recvfrom", descriptor=0),
         _call("recvmsg", descriptor=0),
-        _call("recvmmsg", Timeout.TIMESPEC, 4, _LOST, 0),
+        _call("recvmmsg", descriptor=0),
         _call("write", descriptor=0, work=False),
         _call("writev", descriptor=0, work=False),
         _call("pwrite64", descriptor=0, work=False),

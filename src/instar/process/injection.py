@@ -50,6 +50,7 @@ _FAULTS = (signals.SIGSEGV, signals.SIGBUS, signals.SIGILL, signals.SIGFPE, sign
 _ALL_BUT_FAULTS = MASK & ~sum(1 << (number - 1) for number in _FAULTS)
 _SIGSTOP = int(signals.SIGSTOP)
 _TEN_SECONDS = 10.0
+_EXIT_GROUP = 231
 _LIMIT = 1 << 24  # of a page-wise search for an instruction
 
 
@@ -192,6 +193,18 @@ class Surgery:
             if result not in RESTARTS:
                 return result
 
+    def exit(self, status: int, deadline: Deadline) -> None:
+        """exit_group; always ends in ProcessDiedError."""
+        tracee = self.tracee
+        target = self._registers.copy(rip=self._gadget(), rax=_EXIT_GROUP, orig_rax=-1, rdi=status)
+        tracee.set_registers(target)
+        tracee._resume(ptrace.CONT, 0)
+        while True:
+            stop = tracee.wait(deadline)
+            if stop.ended:
+                raise tracee.died(stop)
+            tracee._resume(ptrace.CONT, 0)
+
     def call(self, function: int, *arguments: int, deadline: Deadline | None = None) -> int:
         """Call a C function with integer or pointer arguments; returns rax, unsigned.
 
@@ -209,7 +222,12 @@ class Surgery:
         rest = [value & MASK for value in arguments[len(CALL_ARGUMENTS) :]]
         target.rsp = ((self._registers.rsp - RED_ZONE - 8 * len(rest)) & ~15) - 8
         target.eflags &= ~(TRAP_FLAG | DIRECTION_FLAG)
-        tracee.memory.write(target.rsp, struct.pack(f"<{1 + len(rest)}Q", LANDING, *rest))
+        frame = struct.pack(f"<{1 + len(rest)}Q", LANDING, *rest)
+        try:
+            tracee.memory.write(target.rsp, frame)
+        except FaultError:
+            self._grow_stack(target.rsp)
+            tracee.memory.write(target.rsp, frame)
         self.calls += 1
         tracee.set_signal_mask(_ALL_BUT_FAULTS)
         tracee.set_registers(target)
@@ -219,6 +237,29 @@ class Surgery:
         finally:
             if tracee.end is None:
                 tracee.set_signal_mask(_ALL)
+
+    def scratch(self, size: int) -> int:
+        """The address of ``size`` bytes that may be overwritten: dead stack below the red zone.
+
+        Valid until the next ``scratch`` or ``call``; the contents are whatever was there.
+        """
+        address = (self._registers.rsp - RED_ZONE - size) & ~63
+        try:
+            self.tracee.memory.write(address, bytes(size))
+        except FaultError:
+            self._grow_stack(address)
+        return address
+
+    def _grow_stack(self, address: int) -> None:
+        """Have the thread touch its stack: writes from outside do not make it grow (since Linux 6.5)."""
+        get_mask = 14  # rt_sigprocmask(SIG_BLOCK, NULL, address, 8) writes there
+        result = self.syscall(get_mask, 0, 0, address, 8)
+        if result < 0:
+            raise RemoteCallError(
+                "stack-exhausted",
+                f"process {self.tracee.pid} has no room below its stack pointer {self._registers.rsp:#x}",
+                "the process cannot be worked on at this point; try again",
+            )
 
     def _returned(self, stack: int) -> int:
         registers = self.tracee.registers()

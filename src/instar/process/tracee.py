@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -430,6 +431,18 @@ class Tracee:
             raise self.died(stop)
         if not stop.exit:
             raise InternalError(f"process {self.pid}: {stop.kind} instead of the exit of a call")
+
+    def exit(self, status: int, deadline: Deadline) -> Stop:
+        """Have the process call exit_group itself, without its exit handlers; returns its end.
+
+        For its parent it exits with ``status``. The thread must stand outside of a call or at a call's stops.
+        """
+        with contextlib.suppress(ProcessDiedError):
+            with self.surgery() as surgery:
+                surgery.exit(status, deadline)
+        if self.end is None:
+            raise InternalError(f"process {self.pid} did not exit")
+        return self.end
 
     def rewind_syscall(self) -> bool:
         """See ``instar.process.parking.rewind_syscall``."""

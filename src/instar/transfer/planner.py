@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from instar.pairing.symbols import SymbolPairing
-from instar.process.unwind import Frame
-from instar.state.capture import Shapes, Subject, known_ranges
+from instar.state.capture import Shapes, known_ranges
 from instar.state.columns import Fate, FixedFlag, FixedKind, ObjectFlag, ObjectKind, Status
-from instar.state.frames import ProgramFrame
+from instar.state.image import Image
 from instar.state.kernel import Span, State
 from instar.state.slots import TypeTable
 from instar.state.typing import type_state
@@ -31,7 +30,6 @@ from instar.transfer.stack import FramePair, plan_stack, stack_span, stack_targe
 from instar.transfer.strings import StringResolver
 from instar.transfer.targets import (
     NOTHING,
-    ArgumentArea,
     Target,
     TargetTable,
     argument_targets,
@@ -40,7 +38,7 @@ from instar.transfer.targets import (
     library_targets,
     symbol_targets,
 )
-from instar.transfer.untouched import Resolver, initial_image, untouched
+from instar.transfer.untouched import initial_image, untouched
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -52,35 +50,6 @@ _KINDS = {
     ObjectKind.LOCAL: "local",
     ObjectKind.UNNAMED: "unnamed",
 }
-
-
-@dataclass(eq=False)
-class Image:
-    """What was copied of one process while it stood still.
-
-    Attributes:
-        subject: The process.
-        program: Path of its program file as mapped.
-        statics: Spans of its writable segments.
-        tls: Its thread-local block.
-        heap: Spans of its heap (past only).
-        frames: Its thread's stack.
-        program_frames: Those of the program itself, innermost first.
-        canary: Stack protector value.
-        arguments: Where its argv and environment are.
-        resolve: Address of a dynamic symbol.
-    """
-
-    subject: Subject
-    program: str
-    statics: list[Span]
-    tls: Span | None
-    heap: list[Span]
-    frames: Sequence[Frame]
-    program_frames: Sequence[ProgramFrame]
-    canary: int
-    arguments: ArgumentArea
-    resolve: Resolver
 
 
 @dataclass(eq=False)

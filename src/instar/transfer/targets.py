@@ -5,15 +5,15 @@ The result is one sorted column of ``FIXED`` rows for the translation kernel. Pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from instar.metadata.elf import ElfFile, SymbolKind
 from instar.process.maps import Mapping
+from instar.state.arguments import ArgumentArea
 from instar.state.capture import Subject
 from instar.state.columns import FIXED, FixedFlag, FixedKind
 
@@ -211,43 +211,6 @@ def image_fillers(old: Subject, programs: tuple[str, str]) -> list[Target]:
             flags = FixedFlag.UNRESOLVED if constant else FixedFlag.UNPAIRED
             fillers.append(Target(mapping.start, mapping.end, 0, kind, flags))
     return fillers
-
-
-@dataclass(frozen=True)
-class ArgumentArea:
-    """The strings of argv and environment on the initial stack, in order of memory.
-
-    Attributes:
-        arguments: (address, size with NUL) of each argument string.
-        environment: The same by variable name.
-        pointers: Address of argv[0]'s slot and number of slots (argc + 1).
-    """
-
-    arguments: tuple[tuple[int, int], ...]
-    environment: dict[bytes, tuple[int, int]]
-    pointers: tuple[int, int]
-
-
-def argument_area(pid: int, read: Callable[[int, int], bytes]) -> ArgumentArea:
-    """Find argv and environment of a process (proc(5): start_stack, arg_start .. env_end)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    start_stack = int(fields[25])
-    arg_start, arg_end, env_start, env_end = (int(fields[i]) for i in (45, 46, 47, 48))
-    arguments = tuple(_strings(read, arg_start, arg_end))
-    environment = {}
-    for address, size in _strings(read, env_start, env_end):
-        environment[read(address, size).split(b"=", 1)[0]] = address, size
-    count = int.from_bytes(read(start_stack, 8), "little") if start_stack else 0
-    return ArgumentArea(arguments, environment, (start_stack + 8, count + 1))
-
-
-def _strings(read: Callable[[int, int], bytes], start: int, end: int) -> Iterable[tuple[int, int]]:
-    if end <= start:
-        return
-    at = start
-    for piece in read(start, end - start).split(b"\0")[:-1]:
-        yield at, len(piece) + 1
-        at += len(piece) + 1
 
 
 def argument_targets(old: ArgumentArea, new: ArgumentArea) -> Iterable[Target]:

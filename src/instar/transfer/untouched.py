@@ -6,19 +6,16 @@ are the bytes of memory with the file's initial image after relocation. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from instar.metadata.elf import RelocationKind
 from instar.metadata.version import Version
+from instar.state.image import Resolver
 from instar.state.kernel import Span
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-# Run-time address of a dynamic symbol in the process, None when it has none.
-Resolver = Callable[[str], int | None]
 
 
 def initial_image(version: Version, address: int, size: int, load_bias: int, resolve: Resolver) -> Array:

@@ -12,10 +12,11 @@ from instar.metadata.version import Version
 from instar.pairing.code import CodeComparison
 from instar.pairing.plan import PairingPlan
 from instar.state.capture import Shapes
+from instar.state.image import Image
 from instar.state.slots import build_type_table
 from instar.transfer.mappings import MappingPool
 from instar.transfer.plan import TransferPlan
-from instar.transfer.planner import Image, Options, Prepared, plan_transfer
+from instar.transfer.planner import Options, Prepared, plan_transfer
 from instar.transfer.stack import FramePair
 from instar.transfer.strings import StringResolver
 

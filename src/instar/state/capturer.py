@@ -1,4 +1,4 @@
-"""Copies what the planner needs of a stopped process into an ``Image``; changes nothing in it."""
+"""Copies a stopped process into an ``Image``; changes nothing in it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from instar.process.exports import Exports, read_exports
 from instar.process.maps import Mapping, read_maps
 from instar.process.tracee import Tracee
 from instar.process.unwind import prepare, unwind
+from instar.state.arguments import argument_area
 from instar.state.capture import Subject, heap_spans, program_bias, static_spans, tls_span
 from instar.state.frames import program_frames
+from instar.state.image import Image
 from instar.state.kernel import Span
 from instar.state.slots import TypeTable
-from instar.transfer.planner import Image
-from instar.transfer.targets import argument_area
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -1,0 +1,44 @@
+"""A copy of one stopped process: everything that typing and transfer need of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from instar.process.unwind import Frame
+from instar.state.arguments import ArgumentArea
+from instar.state.capture import Subject
+from instar.state.frames import ProgramFrame
+from instar.state.kernel import Span
+
+# Run-time address of a dynamic symbol in the process, None when it has none.
+Resolver = Callable[[str], int | None]
+
+
+@dataclass(eq=False)
+class Image:
+    """What was copied of one process while it stood still.
+
+    Attributes:
+        subject: The process.
+        program: Path of its program file as mapped.
+        statics: Spans of its writable segments.
+        tls: Its thread-local block.
+        heap: Spans of its heap (past only).
+        frames: Its thread's stack.
+        program_frames: Those of the program itself, innermost first.
+        canary: Stack protector value.
+        arguments: Where its argv and environment are.
+        resolve: Address of a dynamic symbol.
+    """
+
+    subject: Subject
+    program: str
+    statics: list[Span]
+    tls: Span | None
+    heap: list[Span]
+    frames: Sequence[Frame]
+    program_frames: Sequence[ProgramFrame]
+    canary: int
+    arguments: ArgumentArea
+    resolve: Resolver

@@ -1,0 +1,71 @@
+"""Phases of an update and what they took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from instar.update import faults
+
+
+class Progress(Protocol):
+    """Where an update tells how far it is; see ``instar.cli.console``."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins."""
+
+    def step(self, *, objects: int | None = None, bytes: int | None = None) -> None:
+        """Figures of the running phase."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+
+    def warning(self, text: str) -> None:
+        """Something the user should look at."""
+
+
+@dataclass
+class PhaseClock:
+    """Measures phases in the order they run.
+
+    Attributes:
+        progress: Told of every phase.
+        phases: (name, milliseconds) of those that ended.
+        current: The running one, or the last.
+        paused_at: When the past was stopped for good, monotonic seconds.
+    """
+
+    progress: Progress
+    phases: list[tuple[str, float]] = field(default_factory=list)
+    current: str = ""
+    paused_at: float | None = None
+    pause_ms: float | None = None
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Run a phase; its fault points "before" and "after" are here."""
+        self.current = name
+        self.progress.phase(name)
+        faults.reach(name, "before")
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases.append((name, (time.monotonic() - started) * 1000))
+        faults.reach(name, "after")
+
+    def begin_pause(self) -> None:
+        """The past stands still from here on."""
+        self.paused_at = time.monotonic()
+
+    def end_pause(self) -> None:
+        """A version serves again."""
+        if self.paused_at is not None and self.pause_ms is None:
+            self.pause_ms = (time.monotonic() - self.paused_at) * 1000
+
+    def pause_so_far_ms(self) -> float:
+        """Milliseconds since ``begin_pause``."""
+        return 0.0 if self.paused_at is None else (time.monotonic() - self.paused_at) * 1000

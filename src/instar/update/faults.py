@@ -1,0 +1,41 @@
+"""Fault points for tests: ``INSTAR_FAULT=phase:where:what`` makes this very process misbehave there.
+
+``where`` is before, middle or after; ``what`` is kill (SIGKILL to itself), raise (an unexpected exception),
+hang, oom (MemoryError) or enospc (OSError). Without the variable every point is free.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+
+VARIABLE = "INSTAR_FAULT"
+_FOREVER_S = 3600.0
+
+
+class InjectedError(Exception):
+    """What "raise" raises; no code catches it by name."""
+
+
+def reach(phase: str, where: str) -> None:
+    """Pass a point of a phase; misbehave if the environment asks for it here."""
+    wanted = os.environ.get(VARIABLE)
+    if wanted is None:
+        return
+    parts = wanted.split(":")
+    if parts[:2] == [phase, where]:
+        _misbehave(parts[2] if len(parts) > 2 else "raise")
+
+
+def _misbehave(what: str) -> None:
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "hang":
+        time.sleep(_FOREVER_S)
+    if what == "oom":
+        raise MemoryError("injected")
+    if what == "enospc":
+        raise OSError(errno.ENOSPC, "injected")
+    raise InjectedError(what)

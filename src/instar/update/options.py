@@ -1,0 +1,28 @@
+"""What the user may decide about an update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """Deadlines, strictness and what the new version is started with.
+
+    Attributes:
+        timeout: Seconds for the whole update.
+        max_pause_ms: The pause after which the update is given up and rolled back.
+        start_timeout: Seconds the new version has to come to its quiescent point.
+        strict: Refuse also what would be rewritten on good evidence and listed as a warning.
+        allow: Codes of refusals that the user takes upon themselves.
+        argv: Arguments for the new version, first the program's name; None: those of the old one.
+        start_as: User under whom the new version starts; None: the old process's present user.
+    """
+
+    timeout: float = 60.0
+    max_pause_ms: float = 5000.0
+    start_timeout: float = 30.0
+    strict: bool = False
+    allow: frozenset[str] = frozenset()
+    argv: tuple[bytes, ...] | None = None
+    start_as: str | None = None

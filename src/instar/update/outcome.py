@@ -1,0 +1,115 @@
+"""What an update came to: the value that is printed, written to the journal and given out as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from instar.errors import InstarError
+
+REPORT_SCHEMA = 1
+
+Outcome = Literal["updated", "refused", "rolled-back", "damaged"]
+_OUTCOMES: Mapping[str, Outcome] = {
+    "untouched": "refused",
+    "rolled-back": "rolled-back",
+    "damaged": "damaged",
+}
+_DIGITS = 3  # of a figure in ms: microseconds
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """How long a phase took."""
+
+    name: str
+    ms: float
+
+
+@dataclass(frozen=True)
+class Leaked:
+    """Blocks that nothing reached; they were left behind."""
+
+    blocks: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class VersionId:
+    """Which program file."""
+
+    path: str
+    build_id: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an update was not made (the same words as of InstarError)."""
+
+    code: str
+    cause: str
+    remedy: str
+    details: tuple[str, ...] = ()
+
+    @classmethod
+    def from_error(cls, error: InstarError) -> Failure:
+        """The words of an error."""
+        return cls(error.code, error.cause, error.remedy, error.details)
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """One update; field names are the keys of ``instar update --json`` (docs/update.schema.json).
+
+    Attributes:
+        new_pid: The process that serves now; None unless ``outcome`` is "updated".
+        old: The version the process ran; None when it could not even be found out. ``new`` likewise.
+        pause_ms: How long neither version served; 0 when the old one was never stopped.
+        phases: Those that were begun, in order.
+        objects: Kind of object -> how many were carried.
+        retyped: Objects whose type has another layout in the new version.
+        pointers: Pointers that were looked at.
+        bytes: Of state carried.
+        descriptors: Carried; ``connections`` are the connected sockets among them.
+        error: None exactly when ``outcome`` is "updated".
+    """
+
+    outcome: Outcome
+    old_pid: int
+    new_pid: int | None = None
+    old: VersionId | None = None
+    new: VersionId | None = None
+    pause_ms: float = 0.0
+    total_ms: float = 0.0
+    phases: tuple[PhaseTime, ...] = ()
+    objects: Mapping[str, int] = field(default_factory=dict)
+    retyped: int = 0
+    pointers: int = 0
+    bytes: int = 0
+    leaked: Leaked = Leaked()
+    descriptors: int = 0
+    connections: int = 0
+    warnings: tuple[str, ...] = ()
+    error: Failure | None = None
+
+    @classmethod
+    def from_error(cls, pid: int, error: InstarError) -> UpdateReport:
+        """The report of an update that an error ended before anything else was known."""
+        return cls(_OUTCOMES[error.target], pid, error=Failure.from_error(error))
+
+    def with_warning(self, text: str) -> UpdateReport:
+        """The same with one more warning."""
+        return replace(self, warnings=(*self.warnings, text))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data in the order of the fields, ``schema`` first."""
+        document: dict[str, Any] = {"schema": REPORT_SCHEMA, **asdict(self)}
+        document["pause_ms"] = round(self.pause_ms, _DIGITS)
+        document["total_ms"] = round(self.total_ms, _DIGITS)
+        document["phases"] = [{"name": p.name, "ms": round(p.ms, _DIGITS)} for p in self.phases]
+        document["objects"] = {kind: int(count) for kind, count in self.objects.items()}
+        document["warnings"] = list(self.warnings)
+        if self.error is not None:
+            document["error"]["details"] = list(self.error.details)
+        return document

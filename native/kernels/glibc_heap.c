@@ -6,7 +6,7 @@
 enum { PREV_INUSE = 1, IS_MMAPPED = 2, NON_MAIN_ARENA = 4, FLAGS = 7, ALIGNMENT = 16, HEADER = 16, MINIMUM = 32 };
 
 enum instar_walk_state {
-    WALK_MORE = 0,  /* the output is full: call again */
+    WALK_FULL = 0,  /* the output is full */
     WALK_TOP = 1,   /* arrived at the top chunk */
     WALK_FENCE = 2, /* arrived at the fenceposts that close an abandoned segment */
     WALK_FAULT = 3,
@@ -90,7 +90,7 @@ static uint64_t judge(instar_heap_walk *walk, uint64_t chunk, uint64_t limit, in
  * on; returns how many. */
 uint64_t instar_heap_segment(instar_heap_walk *walk, instar_heap_block *out, uint64_t capacity) {
     uint64_t limit = walk->top ? walk->top : walk->end - HEADER, count = 0, chunk = walk->cursor;
-    walk->state = WALK_MORE;
+    walk->state = WALK_FULL;
     while (count < capacity) {
         if (walk->top && chunk == walk->top) {
             walk->state = WALK_TOP;

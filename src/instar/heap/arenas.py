@@ -122,6 +122,18 @@ def _words(memory: Memory, addresses: npt.NDArray[np.uint64]) -> npt.NDArray[np.
     return memory.read_spans(addresses, np.full(len(addresses), 8, np.uint64)).view(np.uint64)
 
 
+def follow_arenas(memory: Memory, main: Arena, library: tuple[int, int]) -> list[Arena]:
+    """All arenas as they are now, main first, of a process whose main arena was found before."""
+    arenas = _follow_ring(memory, main.address, main.layout, library)
+    if arenas is None:
+        raise RefusedError(
+            "heap-corrupt",
+            f"malloc's own record of the main arena at {main.address:#x} is not consistent",
+            "look for a buffer overflow with valgrind or -fsanitize=address",
+        )
+    return arenas
+
+
 def find_arenas(memory: Memory, start: int, size: int) -> list[Arena]:
     """All arenas, main first.
 
@@ -167,6 +179,8 @@ def _candidates(words: npt.NDArray[np.uint64], start: int, layout: ArenaLayout) 
     pristine = (column(layout.next) == address) & (column(layout.top) == 0) & (column(layout.next + 16) == 1)
     system = column(layout.next + 24)
     fits = ((linked >= 8) | pristine) & (column(layout.next) != 0) & (system <= column(layout.next + 32))
+    fits &= ((column(0) & np.uint64(0xFFFFFFFF)) <= 2) & (column(0) >> np.uint64(32) <= 7)
+    fits &= ((column(8) & np.uint64(0xFFFFFFFF)) <= 1) & (column(layout.next + 16) < 1 << 22)
     return [start + 8 * int(index) for index in np.flatnonzero(fits)]
 
 

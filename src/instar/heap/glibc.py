@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from instar.errors import FaultError, RefusedError
-from instar.heap.arenas import Arena, find_arenas
+from instar.heap.arenas import Arena, find_arenas, follow_arenas
 from instar.heap.caches import CACHE_LAYOUTS, cache_layout, fast_chunks, read_cache, without
 from instar.heap.image import BLOCK, Addresses, BlockKind, Blocks, Bytes, HeapImage, HeapRegion, Reader
 from instar.heap.mapped import PAGE, Counters, MappedChunk, anonymous_runs, find_counters, find_mapped
@@ -53,6 +53,7 @@ class GlibcHeap:
         self.version = _libc_version(memory, libc)
         self.mangled = self.version >= _MANGLED_SINCE
         self._data = _writable(libc)
+        self._main: Arena | None = None
         self._thread_locals = thread_local_offsets(memory, libc)
         self._threads = (
             find_thread_pointers(memory, maps) if thread_pointers is None else list(thread_pointers)
@@ -75,7 +76,7 @@ class GlibcHeap:
         Raises:
             RefusedError: "unknown-allocator", "heap-busy" (stopped inside malloc), "heap-corrupt".
         """
-        arenas = find_arenas(self.memory, self._data.address, self._data.size)
+        arenas = self._arenas()
         for arena in arenas:
             _check_idle(arena)
         walker = _Walker(self.memory, maps, reader or self._read, exclude)
@@ -85,6 +86,14 @@ class GlibcHeap:
             walker.arena(arena)
         walker.mapped(find_mapped(self.memory, walker.free_runs(), counters))
         return self._image(walker, arenas)
+
+    def _arenas(self) -> list[Arena]:
+        start, size = self._data.address, self._data.size
+        if self._main is None:
+            arenas = find_arenas(self.memory, start, size)
+            self._main = arenas[0]
+            return arenas
+        return follow_arenas(self.memory, self._main, (start, start + size))
 
     def _read(self, address: int, size: int) -> Bytes:
         data = np.empty(size, np.uint8)
@@ -182,7 +191,7 @@ class _Walker:
     def _contiguous(self, arena: Arena, first: int, top_end: int) -> None:
         data = self.reader(first, arena.top + 16 - first)
         try:
-            pieces, state, cursor = walk_segment(data, first, first, arena.top, BlockKind.MAIN)
+            found, state, cursor = walk_segment(data, first, first, arena.top, BlockKind.MAIN)
         except WalkFault as fault:
             raise fault.refusal("the main arena") from fault
         if state != WalkState.TOP:
@@ -191,7 +200,7 @@ class _Walker:
                 f"the program or a library moved the break itself (sbrk) at {cursor:#x}",
                 "use mmap instead of sbrk",
             )
-        self._add(HeapRegion(first, data, top_end, BlockKind.MAIN), pieces)
+        self._add(HeapRegion(first, data, top_end, BlockKind.MAIN), found)
 
     def _scattered(self, arena: Arena, first: int, top_end: int) -> None:
         """The break could not grow: further segments were mapped, each but the last closed by fenceposts."""
@@ -219,18 +228,18 @@ class _Walker:
         last = start <= arena.top < run[1]
         limit = arena.top + 16 if last else min(run[1], start + arena.system_memory)
         data = self.reader(start, limit - start)
-        pieces = None
+        found = None
         for top in (arena.top, 0) if last else (0,):
             try:
-                pieces, state, cursor = walk_segment(data, start, start, top, BlockKind.MAIN)
+                found, state, cursor = walk_segment(data, start, start, top, BlockKind.MAIN)
                 break
             except WalkFault:
                 continue
-        if pieces is None or (state == WalkState.FENCE and cursor % PAGE):
+        if found is None or (state == WalkState.FENCE and cursor % PAGE):
             return 0
         end = top_end if state == WalkState.TOP else cursor
         copied = arena.top + 16 if state == WalkState.TOP else cursor
-        self._add(HeapRegion(start, data[: copied - start], end, BlockKind.MAIN), pieces)
+        self._add(HeapRegion(start, data[: copied - start], end, BlockKind.MAIN), found)
         return end - start
 
     def _run_at(self, address: int) -> tuple[int, int]:
@@ -272,10 +281,10 @@ class _Walker:
         end = top + 16 if top else start + size
         data = self.reader(first, end - first)
         try:
-            pieces, _, _ = walk_segment(data, first, first, top, BlockKind.ARENA)
+            found, _, _ = walk_segment(data, first, first, top, BlockKind.ARENA)
         except WalkFault as fault:
             raise fault.refusal(f"the arena heap at {start:#x}") from fault
-        self._add(HeapRegion(first, data, start + size, BlockKind.ARENA), pieces)
+        self._add(HeapRegion(first, data, start + size, BlockKind.ARENA), found)
         self._arena_ranges.append((start, start + size))
 
     def free_runs(self) -> list[tuple[int, int]]:
@@ -288,18 +297,18 @@ class _Walker:
         for chunk in chunks:
             data = self.reader(chunk.start, chunk.end - chunk.start)
             row = np.array([(chunk.address, chunk.usable, BlockKind.MAPPED)], BLOCK)
-            self._add(HeapRegion(chunk.start, data, chunk.end, BlockKind.MAPPED), [row])
+            self._add(HeapRegion(chunk.start, data, chunk.end, BlockKind.MAPPED), row)
 
-    def _add(self, region: HeapRegion, pieces: list[Blocks]) -> None:
+    def _add(self, region: HeapRegion, found: Blocks) -> None:
         self.regions.append(region)
-        self.pieces += pieces
+        self.pieces.append(found)
 
     def blocks(self) -> Blocks:
         """All chunks in use by address."""
-        if not self.pieces:
-            return np.empty(0, BLOCK)
         ordered = sorted((piece for piece in self.pieces if len(piece)), key=lambda p: int(p["address"][0]))
-        return np.concatenate(ordered) if ordered else np.empty(0, BLOCK)
+        if not ordered:
+            return np.empty(0, BLOCK)
+        return np.concatenate(ordered) if len(ordered) > 1 else ordered[0]
 
     def bytes_at(self, address: int, size: int) -> Bytes:
         """Copied bytes."""

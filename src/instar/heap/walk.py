@@ -16,7 +16,7 @@ from instar.native import load
 class WalkState(IntEnum):
     """How a walk ended."""
 
-    MORE = 0
+    FULL = 0
     TOP = 1
     FENCE = 2
     FAULT = 3
@@ -49,7 +49,8 @@ class _Walk(ctypes.Structure):
 
 
 SPAN = np.dtype([("start", "u8"), ("end", "u8"), ("data", "u8")])
-_BATCH = 1 << 16
+MINIMUM = 32
+"""Bytes of the smallest chunk."""
 
 
 class WalkFault(Exception):
@@ -71,7 +72,7 @@ class WalkFault(Exception):
 
 def walk_segment(
     data: Bytes, start: int, first: int, top: int, kind: BlockKind
-) -> tuple[list[Blocks], WalkState, int]:
+) -> tuple[Blocks, WalkState, int]:
     """Walk the chunks of one segment.
 
     Args:
@@ -82,7 +83,7 @@ def walk_segment(
         kind: MAIN or ARENA.
 
     Returns:
-        Pieces of the column of chunks in use, how it ended (TOP or FENCE), and where.
+        The column of chunks in use, how it ended (TOP or FENCE), and where.
 
     Raises:
         WalkFault: A chunk is impossible.
@@ -98,16 +99,12 @@ def walk_segment(
     )
     function = load("kernels").instar_heap_segment
     function.restype = ctypes.c_uint64
-    pieces: list[Blocks] = []
-    capacity = max(64, min(_BATCH, data.nbytes // 128))
-    while state.state == WalkState.MORE:
-        block = np.empty(capacity, BLOCK)
-        count = function(ctypes.byref(state), ctypes.c_void_p(block.ctypes.data), ctypes.c_uint64(capacity))
-        pieces.append(block[:count])
-        capacity = min(capacity * 2, 1 << 20)
+    # No more chunks than this fit; pages that stay untouched cost nothing.
+    block = np.empty(data.nbytes // MINIMUM + 1, BLOCK)
+    count = function(ctypes.byref(state), ctypes.c_void_p(block.ctypes.data), ctypes.c_uint64(len(block)))
     if state.state == WalkState.FAULT:
         raise WalkFault(state.fault, state.reason)
-    return pieces, WalkState(state.state), int(state.cursor)
+    return block[:count], WalkState(state.state), int(state.cursor)
 
 
 class Spans:

@@ -81,6 +81,7 @@ CALLS: dict[int, Blocking] = {
         _call("epoll_wait", Timeout.MS, 3, _LOST, 0),
         _call("epoll_pwait", Timeout.MS, 3, _LOST, 0),
         _call("epoll_pwait2", Timeout.TIMESPEC, 3, _LOST, 0),
+        _call("restart_syscall"),
         _call("poll", Timeout.MS, 2),
         _call("ppoll", Timeout.TIMESPEC, 2),
         _call("select", Timeout.TIMEVAL, 4),
@@ -138,6 +139,9 @@ CALLS: dict[int, Blocking] = {
         _call("getrandom", work=False),
     )
 }
+
+# What restart_syscall may stand for: the calls that keep their end in the thread's restart block.
+RESTARTED = frozenset(NUMBERS[name] for name in ("poll", "nanosleep", "clock_nanosleep", "futex"))
 
 _FCNTL_SETLKW = (7, 38)  # F_SETLKW, F_OFD_SETLKW
 _FUTEX_WAITS = (0, 6, 9, 11, 13)  # WAIT, LOCK_PI, WAIT_BITSET, WAIT_REQUEUE_PI, LOCK_PI2

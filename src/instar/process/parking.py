@@ -19,6 +19,7 @@ from instar.errors import FaultError, InternalError
 from instar.process.blocking import (
     CALLS,
     MILLISECOND,
+    RESTARTED,
     SECOND,
     Blocking,
     Restart,
@@ -27,13 +28,17 @@ from instar.process.blocking import (
     relative_timeout_ns,
 )
 from instar.process.deadline import Deadline
+from instar.process.expression import Reader
 from instar.process.injection import RED_ZONE, RESTARTS
 from instar.process.registers import SYSCALL_ARGUMENTS
 from instar.process.surroundings import read_stat
+from instar.process.syscalls import NUMBERS
 from instar.process.tracee import Stop, Tracee
 
 _EINTR = -4
 _ERESTARTNOHAND = -514
+_CODE = 48  # bytes before a system call in which its number is looked for
+_MOV_EAX = 0xB8
 _PROCESSOR = 36  # field 39 of /proc/PID/stat
 # These have done something when they return EINTR: making them again would do it twice.
 _NOT_REPEATABLE = ("connect", "open", "openat", "ioctl", "fsync", "fdatasync")
@@ -90,10 +95,30 @@ def park(tracee: Tracee, deadline: Deadline) -> Parked:
     if not registers.in_syscall or registers.result not in (*RESTARTS, _EINTR):
         return Parked(stop, None, ())
     number, arguments = registers.orig_rax, registers.syscall_arguments()
+    if number == NUMBERS["restart_syscall"]:
+        number = original_call(tracee.memory, registers.rip) or number
     call = blocking_call(number, arguments)
     if call is None or call.restart is Restart.EXACT:
         return Parked(stop, call, arguments)
     return _with_end(tracee, stop, call, arguments, sighting)
+
+
+def original_call(memory: Reader, after: int) -> int | None:
+    """Which call a restart_syscall stands for, read from the code before its ``syscall`` instruction.
+
+    The kernel has put the number 219 in the place of the program's. None where the code does not load one of
+    a call that can be restarted so.
+    """
+    try:
+        code = memory.read(after - _CODE, _CODE)
+    except FaultError:
+        return None
+    for position in range(_CODE - 2 - 5, -1, -1):
+        if code[position] == _MOV_EAX:
+            number = int.from_bytes(code[position + 1 : position + 5], "little")
+            if number in RESTARTED:
+                return number
+    return None
 
 
 def _with_end(

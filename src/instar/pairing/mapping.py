@@ -156,6 +156,18 @@ class TypePairing:
         """What the user calls an old type: its C spelling, or the typedef that names an anonymous one."""
         return self._old_typedefs.get(old_type) or self.old.label(old_type)
 
+    def new_label(self, new_type: int) -> str:
+        """The same for a new type."""
+        return self._new_typedefs.get(new_type) or self.new.label(new_type)
+
+    def is_nameable(self, old_type: int) -> bool:
+        """Whether an old tagged type has a tag or a typedef."""
+        return bool(self.old.name(old_type)) or old_type in self._old_typedefs
+
+    def new_only(self) -> list[int]:
+        """New tagged types with a name that are no counterpart of an old one."""
+        return self._new_only
+
     @cached_property
     def _old_typedefs(self) -> dict[int, str]:
         return typedef_names(self.old)
@@ -174,7 +186,7 @@ class TypePairing:
                 f"the new version has no {label}",
                 "free such objects before the update, or write a handler for this type",
             )
-        new_label = self._new_typedefs.get(heir) or self.new.label(heir)
+        new_label = self.new_label(heir)
         return Problem(
             "likely-rename",
             label,

@@ -249,7 +249,7 @@ class Planner:
         moved = (self.state.objects["kind"] == ObjectKind.HEAP) & (self.state.objects["fate"] == Fate.MOVE)
         self.state.objects["new_address"][moved] += np.uint64(self.arena_base)
         self._lay_out_statics()
-        scan = self._scan(table)
+        scan = self.scanned = self._scan(table)
         judge = Judge(
             self.state, self.old, self._local_names(), self.describe, self.options.allow, self.options.strict
         )

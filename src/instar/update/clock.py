@@ -17,7 +17,7 @@ class Progress(Protocol):
     def phase(self, name: str) -> None:
         """A phase begins."""
 
-    def step(self, *, objects: int | None = None, bytes: int | None = None) -> None:
+    def step(self, *, objects: int = 0, bytes: int = 0) -> None:
         """Figures of the running phase."""
 
     def note(self, text: str) -> None:

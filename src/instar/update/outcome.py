@@ -57,6 +57,15 @@ class Failure:
         """The words of an error."""
         return cls(error.code, error.cause, error.remedy, error.details)
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "code": self.code,
+            "cause": self.cause,
+            "remedy": self.remedy,
+            "details": list(self.details),
+        }
+
 
 @dataclass(frozen=True)
 class UpdateReport:
@@ -103,13 +112,24 @@ class UpdateReport:
         return replace(self, warnings=(*self.warnings, text))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data in the order of the fields, ``schema`` first."""
-        document: dict[str, Any] = {"schema": REPORT_SCHEMA, **asdict(self)}
-        document["pause_ms"] = round(self.pause_ms, _DIGITS)
-        document["total_ms"] = round(self.total_ms, _DIGITS)
-        document["phases"] = [{"name": p.name, "ms": round(p.ms, _DIGITS)} for p in self.phases]
-        document["objects"] = {kind: int(count) for kind, count in self.objects.items()}
-        document["warnings"] = list(self.warnings)
-        if self.error is not None:
-            document["error"]["details"] = list(self.error.details)
-        return document
+        """Plain data in the order of the fields, ``schema`` first (NumPy's integers become Python's)."""
+        return {
+            "schema": REPORT_SCHEMA,
+            "outcome": self.outcome,
+            "old_pid": self.old_pid,
+            "new_pid": self.new_pid,
+            "old": asdict(self.old) if self.old else None,
+            "new": asdict(self.new) if self.new else None,
+            "pause_ms": round(self.pause_ms, _DIGITS),
+            "total_ms": round(self.total_ms, _DIGITS),
+            "phases": [{"name": phase.name, "ms": round(phase.ms, _DIGITS)} for phase in self.phases],
+            "objects": {kind: int(count) for kind, count in self.objects.items()},
+            "retyped": int(self.retyped),
+            "pointers": int(self.pointers),
+            "bytes": int(self.bytes),
+            "leaked": {"blocks": int(self.leaked.blocks), "bytes": int(self.leaked.bytes)},
+            "descriptors": int(self.descriptors),
+            "connections": int(self.connections),
+            "warnings": list(self.warnings),
+            "error": self.error.to_json() if self.error else None,
+        }

@@ -1,0 +1,175 @@
+"""`instar update PID NEW`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from instar.cli.console import open_progress
+from instar.cli.failures import as_instar_error, exit_status, print_document, print_error
+from instar.cli.wording import count_of, format_bytes, format_ms, printable
+from instar.errors import InstarError, UsageError
+from instar.update import journal
+from instar.update.options import UpdateOptions
+from instar.update.outcome import UpdateReport
+
+_EXIT = {"updated": 0, "refused": 3, "rolled-back": 4, "damaged": 5}
+_DEFAULTS = UpdateOptions()
+_EPILOG = """\
+examples:
+  instar update 4711 ./server-v2
+  instar update $(pidof dnsmasq) /usr/sbin/dnsmasq --max-pause 200
+  instar update 4711 ./server --argv './server -c /etc/server.conf' --json
+
+The old version serves until the new one has taken over everything; if anything is wrong it goes on as before.
+`instar diff PID NEW` shows beforehand what would be done."""
+
+
+def prepare_parser(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.epilog = _EPILOG
+    parser.add_argument("pid", metavar="PID", type=parse_pid, help="the running program")
+    parser.add_argument(
+        "new", metavar="NEW", type=Path, help="its next version, a program file built with -g"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=parse_positive,
+        metavar="S",
+        default=_DEFAULTS.timeout,
+        help="for the whole update (default %(default)g)",
+    )
+    parser.add_argument(
+        "--start-timeout", type=parse_positive, metavar="S", default=_DEFAULTS.start_timeout,
+        help="for the new version's start-up (default %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-pause", type=parse_positive, metavar="MS", default=_DEFAULTS.max_pause_ms,
+        help="roll back when neither version has served for so long (default %(default)g)",
+    )  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="refuse what would only be warned about")
+    parser.add_argument(
+        "--allow", action="extend", nargs="+", metavar="CODE", default=[],
+        help="go on in spite of refusals with these codes (docs/errors.md)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--argv", metavar="'PROGRAM ARGUMENT...'", type=parse_argv,
+        help="command line of the new version (default: the old one's, as far as it is still in memory)",
+    )  # fmt: skip
+    parser.add_argument("--start-as", metavar="USER", help="start the new version as this user")
+    parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
+
+
+def parse_pid(text: str) -> int:
+    """A process id; anything else is a usage error."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a process id")
+    return int(text)
+
+
+def parse_positive(text: str) -> float:
+    """A positive, finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def parse_argv(text: str) -> tuple[bytes, ...]:
+    """A command line in the shell's quoting."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+    if not words:
+        raise argparse.ArgumentTypeError("it is empty; the first word is the program's name")
+    return tuple(os.fsencode(word) for word in words)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Update, write the journal, print the report."""
+    _check_pid(arguments.pid)
+    options = UpdateOptions(
+        timeout=arguments.timeout,
+        max_pause_ms=arguments.max_pause,
+        start_timeout=arguments.start_timeout,
+        strict=arguments.strict,
+        allow=frozenset(code for word in arguments.allow for code in word.split(",") if code),
+        argv=arguments.argv,
+        start_as=arguments.start_as,
+    )
+    report, status = _update(arguments, options)
+    problem = journal.record(report)
+    if problem is not None:
+        report = report.with_warning(problem)
+    if arguments.json:
+        print_document(report.to_json())
+    _print(report, to_stderr=arguments.json, quiet=arguments.quiet)
+    return status
+
+
+def _check_pid(pid: int) -> None:
+    if pid in (os.getpid(), os.getppid()):
+        raise UsageError("own-process", f"{pid} is instar itself or its parent", "give the PID of a server")
+
+
+def _update(arguments: argparse.Namespace, options: UpdateOptions) -> tuple[UpdateReport, int]:
+    """The report and the exit status; every error becomes a report, so that it reaches the journal."""
+    try:
+        from instar.update.transaction import update
+
+        with open_progress(quiet=arguments.quiet, to_stderr=arguments.json) as progress:
+            report = update(arguments.pid, arguments.new, options, progress)
+    except InstarError as error:
+        return UpdateReport.from_error(arguments.pid, error), exit_status(error)
+    except (Exception, KeyboardInterrupt) as error:
+        if arguments.debug:
+            raise
+        return UpdateReport.from_error(arguments.pid, as_instar_error(error)), exit_status(error)
+    return report, _EXIT[report.outcome]
+
+
+def _print(report: UpdateReport, *, to_stderr: bool, quiet: bool) -> None:
+    if report.error is not None:
+        failure = report.error
+        print_error(InstarError(failure.code, failure.cause, failure.remedy, details=failure.details))
+        print(_state_line(report), file=sys.stderr)
+    elif not (quiet and to_stderr):
+        print("\n".join(report_lines(report)), file=sys.stderr if to_stderr else sys.stdout)
+    for text in report.warnings if report.error is not None else ():
+        print(printable(f"  warning: {text}"), file=sys.stderr)
+
+
+def _state_line(report: UpdateReport) -> str:
+    return {
+        "refused": f"  process {report.old_pid} is untouched",
+        "rolled-back": f"  process {report.old_pid} serves again as before",
+        "damaged": f"  process {report.old_pid} is damaged: restart it",
+        "updated": f"  process {report.new_pid} serves",
+    }[report.outcome]
+
+
+def report_lines(report: UpdateReport) -> list[str]:
+    """A successful update for people."""
+    objects = count_of(sum(report.objects.values()), "object")
+    lines = [
+        f"updated: process {report.old_pid} -> {report.new_pid}, "
+        f"pause {format_ms(report.pause_ms)} of {format_ms(report.total_ms)}",
+        f"  {objects} ({_kinds(report)}), {format_bytes(report.bytes)}; "
+        f"{report.retyped:,} of another layout, {count_of(report.pointers, 'pointer')}",
+        f"  {count_of(report.descriptors, 'descriptor')}, {report.connections:,} of them connections",
+    ]
+    if report.leaked.blocks:
+        left = f"{count_of(report.leaked.blocks, 'block')}, {format_bytes(report.leaked.bytes)}"
+        lines.append(f"  left behind, because nothing reaches it: {left}")
+    return lines + [printable(f"  warning: {text}") for text in report.warnings]
+
+
+def _kinds(report: UpdateReport) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in report.objects.items() if count)

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define INSTAR_CFI_REGISTERS 17
+#define DWARF_RAX 0
+#define DWARF_RBX 3
 
 enum rule_kind { RULE_UNDEFINED = 0, RULE_SAME = 1, RULE_EXPRESSION = 2 };
 
@@ -156,6 +158,17 @@ static void put_rule(struct row_writer *writer, enum rule_kind kind, const Dwarf
     }
 }
 
+/* libdw's defaults for x86-64 name register 0 (rax) as kept by called functions where they mean 3 (rbx)
+ * (elfutils, backends/x86_64_cfi.c). Neither is ever written down by compilers as undefined or same. */
+static enum rule_kind unwritten_rule(int number, bool same)
+{
+    if (number == DWARF_RAX)
+        return RULE_UNDEFINED;
+    if (number == DWARF_RBX)
+        return RULE_SAME;
+    return same ? RULE_SAME : RULE_UNDEFINED;
+}
+
 static int put_register(struct row_writer *writer, Dwarf_Frame *frame, int number)
 {
     Dwarf_Op memory[3];
@@ -167,7 +180,7 @@ static int put_register(struct row_writer *writer, Dwarf_Frame *frame, int numbe
     if (count > 0)
         put_rule(writer, RULE_EXPRESSION, ops, count);
     else
-        put_rule(writer, ops == NULL ? RULE_SAME : RULE_UNDEFINED, NULL, 0);
+        put_rule(writer, unwritten_rule(number, ops == NULL), NULL, 0);
     return 0;
 }
 

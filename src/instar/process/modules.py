@@ -197,9 +197,7 @@ def find_module(mapping: Mapping, maps: Sequence[Mapping], memory: Reader, pid: 
 
 
 def _open_path(mapping: Mapping, pid: int) -> tuple[str, _Identity]:
-    candidates = [f"/proc/{pid}/root{mapping.file}"] if not mapping.deleted else []
-    candidates.append(f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}")
-    for path in candidates:
+    for path in _candidates(mapping, pid):
         with contextlib.suppress(OSError):
             found = Path(path).stat()
             same_device = (os.major(found.st_dev), os.minor(found.st_dev)) == mapping.device
@@ -208,6 +206,12 @@ def _open_path(mapping: Mapping, pid: int) -> tuple[str, _Identity]:
                     mapping.file, mapping.device, mapping.inode, found.st_size, found.st_mtime_ns
                 )
     return "", _Identity(mapping.file, mapping.device, mapping.inode, -pid, mapping.start)
+
+
+def _candidates(mapping: Mapping, pid: int) -> list[str]:
+    """Paths that may be the mapped file: by its name as the process sees it, by the mapping itself."""
+    named = [] if mapping.deleted else [f"/proc/{pid}/root{mapping.file}"]
+    return [*named, f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"]
 
 
 def _vdso(mapping: Mapping, memory: Reader) -> Module | None:

@@ -153,7 +153,7 @@ def _place(state: State, rows: Array, mapping: int, types: TypeFates, fates: Fat
     compiled = types._pool.compiled[mapping]
     sizes = objects["count"][rows].astype(np.int64) * compiled.new_size
     cut = np.flatnonzero(objects["flags"][rows] & ObjectFlag.TRUNCATED)
-    for index in cut:
+    for index in cut.tolist():
         sizes[index] = _cut_size(types, mapping, int(objects["size"][rows[index]]))
     alignment = np.where(objects["address"][rows] % 64 == 0, 64, _ALIGNMENT).astype(np.int64)
     if (objects["address"][rows] % 4096 == 0).any():

@@ -50,12 +50,14 @@ def page_spans(blocks: Array, span: Span) -> Array:
 
 
 def arena_range(
-    state: State, base: int, size: int, output: Array, strings: StringResolver
+    state: State, base: int, size: int, output: Array, strings: StringResolver, pinned: Sequence[int]
 ) -> KeptRange | None:
     """The new range with the blocks that moved, and the strings that the new version does not have."""
     objects = state.objects
     live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
-    rows = objects[live & (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)]
+    inside = live & (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)
+    inside[list(pinned)] = False
+    rows = objects[inside]
     blocks = np.stack([rows["new_address"], rows["out_size"]], axis=1)
     blocks = blocks[np.argsort(blocks[:, 0], kind="stable")]
     carried = strings.carried()

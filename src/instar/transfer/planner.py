@@ -1,13 +1,13 @@
-"""Plans a transfer: types the past's state, decides fates, translates and converts, all in the tool's memory.
+"""Plans a transfer: types the past's state, decides fates, translates and converts, in the tool's memory.
 
 The order: lay out objects, type them, decide what moves, scan every word (strings that turn up are resolved
-and the scan repeated), convert, apply rewrites, collect what is to be written. Pure; see ``transfer.execute``.
+and the scan repeated), convert, apply rewrites, collect what is to be written. Pure: reads copies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingOf
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from instar.transfer.kept import arena_range, kept_ranges
 from instar.transfer.mappings import MappingPool
 from instar.transfer.plan import Figures, TransferPlan, Write
 from instar.transfer.stack import FramePair, plan_stack, stack_span, stack_targets
+from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
 from instar.transfer.strings import StringResolver
 from instar.transfer.targets import (
     NOTHING,
@@ -246,7 +247,9 @@ class Planner:
         decide_heap(self.state, self.types, self.fates, self.streams)
         self._place_unnamed(table)
         self._place_locals()
+        self._pair_blocks()
         moved = (self.state.objects["kind"] == ObjectKind.HEAP) & (self.state.objects["fate"] == Fate.MOVE)
+        moved[self.pinned] = False
         self.state.objects["new_address"][moved] += np.uint64(self.arena_base)
         self._lay_out_statics()
         scan = self.scanned = self._scan(table)
@@ -339,6 +342,49 @@ class Planner:
                     self.prepared.shapes,
                 )
 
+    def _pair_blocks(self) -> None:
+        """Find the future's counterparts of start-up blocks; pin those that its frame words hold."""
+        objects = self.state.objects
+        heap = FutureHeap(self.future.heap)
+        future_spans = [*self.future.statics, *([self.future.tls] if self.future.tls else [])]
+        walk = BlockPairing(self.state, self.prepared.pool, future_spans, heap)
+        self.counterparts = walk.walk(self._roots())
+        self.pinned: list[int] = []
+        held = self._future_frame_words()
+        for row, block in self.counterparts.items():
+            if block[0] not in held or objects["fate"][row] == Fate.REPLACE:
+                continue
+            moves = objects["fate"][row] == Fate.MOVE
+            needed = int(objects["out_size"][row] if moves else objects["size"][row])
+            if pin(self.state, row, block, min(needed, block[1]) if not moves else needed):
+                self.pinned.append(row)
+
+    def _roots(self) -> Iterator[tuple[int, int, int, int]]:
+        """Paired static and thread-local variables, whether they are transferred or not."""
+        for span in [*self.past.statics, *([self.past.tls] if self.past.tls else [])]:
+            first = self._first_row(span)
+            for index, variable in enumerate(span.origins):
+                other = int(self.prepared.symbols.variables[variable]) if variable >= 0 else -1
+                if other >= 0:
+                    types = (self.old.variables[variable]["type"], self.new.variables[other]["type"])
+                    yield first + index, self._future_address(other), int(types[0]), int(types[1])
+
+    def _future_frame_words(self) -> set[int]:
+        """Words and registers of the future's frames that keep their own contents."""
+        words: set[int] = set()
+        for pair in self.pairs:
+            if pair.whole:
+                continue
+            size = (pair.new.high - pair.new.low) // 8 * 8
+            data = self.future.subject.memory.read(pair.new.low, size)
+            words.update(np.frombuffer(data, dtype=np.uint64).tolist())
+            words.update(pair.new.frame.registers.values())
+        for pair in self.pairs:
+            for _, local in () if pair.whole else pair.shared_locals():
+                if local.address is not None and local.size == 8:
+                    words.discard(int.from_bytes(self.future.subject.memory.read(local.address, 8), "little"))
+        return words
+
     def _lay_out_statics(self) -> None:
         """The output buffer: the arena, then the future's own segments as they are, to be written over."""
         at = (self.fates.arena_size + 63) // 64 * 64
@@ -346,19 +392,40 @@ class Planner:
         for span in [*self.future.statics, *([self.future.tls] if self.future.tls else [])]:
             self.bases.append((span, at))
             at += (len(span.data) + 63) // 64 * 64
-        for row in np.flatnonzero((objects["kind"] == ObjectKind.LOCAL) & (objects["fate"] == Fate.MOVE)):
+        for row in self._moving_locals():
+            objects["out"][row] = at
+            at += (int(objects["out_size"][row]) + 63) // 64 * 64
+        for row in self.pinned:
             objects["out"][row] = at
             at += (int(objects["out_size"][row]) + 63) // 64 * 64
         self.output = np.zeros(at, dtype=np.uint8)
+        self._fill_from_startup()
         for span, base in self.bases:
             self.output[base : base + len(span.data)] = span.data
             inside = (objects["fate"] == Fate.MOVE) & (objects["kind"] != ObjectKind.HEAP)
             inside &= (objects["new_address"] >= span.start) & (objects["new_address"] < span.end)
             objects["out"][inside] = objects["new_address"][inside] - np.uint64(span.start) + np.uint64(base)
-        for row in np.flatnonzero((objects["kind"] == ObjectKind.LOCAL) & (objects["fate"] == Fate.MOVE)):
+        for row in self._moving_locals():
             start, size = int(objects["out"][row]), int(objects["out_size"][row])
             current = self.future.subject.memory.read(int(objects["new_address"][row]), size)
             self.output[start : start + size] = np.frombuffer(current, dtype=np.uint8)
+
+    def _moving_locals(self) -> list[int]:
+        objects = self.state.objects
+        local = (objects["kind"] == ObjectKind.LOCAL) & (objects["fate"] == Fate.MOVE)
+        rows: list[int] = np.flatnonzero(local).tolist()
+        return rows
+
+    def _fill_from_startup(self) -> None:
+        """Blocks that move begin as what the future's start-up made of them, zero where it made none."""
+        objects, heap = self.state.objects, FutureHeap(self.future.heap)
+        for row, (address, size) in self.counterparts.items():
+            entry = objects[row]
+            if entry["fate"] == Fate.MOVE and entry["mapping"] >= 0:
+                size = min(size, int(entry["out_size"]))
+                data = heap.bytes_at(address, size)
+                if data is not None:
+                    self.output[int(entry["out"]) : int(entry["out"]) + size] = data
 
     def _scan(self, table: TargetTable) -> Scan:
         known = np.zeros((0, 2), dtype=np.uint64)
@@ -437,7 +504,10 @@ class Planner:
         writes = [
             Write(span.start, self.output[base : base + len(span.data)]) for span, base in self._writable()
         ]
-        for row in np.flatnonzero((objects["kind"] == ObjectKind.LOCAL) & (objects["fate"] == Fate.MOVE)):
+        for row in self._moving_locals():
+            start, size = int(objects["out"][row]), int(objects["out_size"][row])
+            writes.append(Write(int(objects["new_address"][row]), self.output[start : start + size]))
+        for row in self.pinned:
             start, size = int(objects["out"][row]), int(objects["out_size"][row])
             writes.append(Write(int(objects["new_address"][row]), self.output[start : start + size]))
         stack = plan_stack(
@@ -450,7 +520,12 @@ class Planner:
         )
         writes += [Write(address, data) for address, data in stack.writes]
         arena = arena_range(
-            self.state, self.arena_base, self.fates.arena_size, self.output, self.prepared.strings
+            self.state,
+            self.arena_base,
+            self.fates.arena_size,
+            self.output,
+            self.prepared.strings,
+            self.pinned,
         )
         live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
         heap = objects["kind"] == ObjectKind.HEAP

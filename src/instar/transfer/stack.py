@@ -1,4 +1,4 @@
-"""Carries the frames below the quiescent point: whole frames of unchanged functions, proven locals of others.
+"""Carries the frames below the quiescent point: whole frames of unchanged functions, proven locals else.
 
 Pure: plans what is to be written; `transfer.execute` writes it. A frame of a function whose code is the same
 in both versions has the same layout, so its words carry over one by one; return addresses, saved frame
@@ -180,9 +180,8 @@ def _plan_words(
         elif statuses[index] in _CLEAN:
             current[index] = values[index]
         else:
-            plan.unsettled.append(
-                f"word {8 * index} of the frame of {pair.old.name}: {Status(int(statuses[index])).name.lower()}"
-            )
+            name = Status(int(statuses[index])).name.lower()
+            plan.unsettled.append(f"word {8 * index} of the frame of {pair.old.name}: {name}")
     plan.writes.append((pair.new.low, current.tobytes()))
 
 

@@ -54,7 +54,7 @@ class TargetTable:
             self.add(target)
 
     def build(self, fillers: Sequence[Target]) -> Array:
-        """``FIXED`` rows sorted by start; what no target covers inside a filler becomes part of the filler."""
+        """``FIXED`` rows sorted by start; what no target covers in a filler becomes part of the filler."""
         ranked = sorted(enumerate(self.rows), key=lambda pair: (pair[1].start, pair[0]))
         placed: list[Target] = []
         for _, target in ranked:

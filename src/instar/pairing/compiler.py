@@ -9,10 +9,12 @@ from typing import Protocol
 from instar.metadata.model import TypeKind
 from instar.pairing import scalars
 from instar.pairing.fragments import Coalescer, Fragment, RawMove, Tail, repeat
-from instar.pairing.layout import INTEGRAL, RECORDS, TAGGED, VOID, Entry, Layout
+from instar.pairing.layout import INTEGRAL, TAGGED, VOID, Entry, Layout
 from instar.pairing.members import MemberPairs, pair_members, similar_names
 from instar.pairing.moves import MoveFlag, MoveOp
+from instar.pairing.pointers import PointerRules
 from instar.pairing.problems import Change, Problem
+from instar.pairing.unions import UnionRules
 
 Renames = Mapping[str, Mapping[str, str]]
 _KEPT_NEW = Fragment(
@@ -44,6 +46,8 @@ class Compiler:
         self._identity = identity
         self._renames = renames
         self._fragments: dict[tuple[int, int], Fragment] = {}
+        self._pointers = PointerRules(self, old, new, identity)
+        self._unions = UnionRules(self, old, new)
 
     def fragment(self, old_type: int, new_type: int) -> Fragment:
         """The compiled pair; its problems are not empty when it cannot be converted."""
@@ -80,7 +84,9 @@ class Compiler:
             )
         if wish == "ixfer":
             return Fragment((RawMove(MoveOp.COPY, 0, 0, old_bits, new_bits),))
-        if wish == "pxfer" and old_bits == 64:
+        if wish == "pxfer" and old_bits != 64:
+            return scalars.refuse("needs-handler", old, new, old_type, new_type, "PXFER needs 8 bytes")
+        if wish == "pxfer":
             return Fragment((RawMove(MoveOp.POINTER, 0, 0, 64, 64, extra=self._pointee(old_type)),))
         return self._plain(old.strip(old_type), new.strip(new_type))
 
@@ -98,13 +104,13 @@ class Compiler:
         if TypeKind.FLOAT in kinds and (kinds[0] in INTEGRAL or kinds[1] in INTEGRAL):
             return scalars.compile_int_float(old, new, old_type, new_type)
         if kinds == (TypeKind.POINTER, TypeKind.POINTER):
-            return self._pointers(old_type, new_type)
+            return self._pointers.compile(old_type, new_type)
         if kinds == (TypeKind.ARRAY, TypeKind.ARRAY):
             return self._arrays(old_type, new_type)
         if kinds == (TypeKind.STRUCT, TypeKind.STRUCT):
             return self._records(old_type, new_type)
         if kinds == (TypeKind.UNION, TypeKind.UNION):
-            return self._unions(old_type, new_type)
+            return self._unions.compile(old_type, new_type)
         return self._mismatch(old_type, new_type)
 
     def _mismatch(self, old_type: int, new_type: int) -> Fragment:
@@ -128,89 +134,6 @@ class Compiler:
         return scalars.refuse(
             "shape-changed", old, new, old_type, new_type, "no rule between these kinds of type"
         )
-
-    # Pointers -----------------------------------------------------------------------------------------------
-
-    def _pointers(self, old_type: int, new_type: int) -> Fragment:
-        old_target = self._old.strip(self._old.target(old_type))
-        new_target = self._new.strip(self._new.target(new_type))
-        move = RawMove(MoveOp.POINTER, 0, 0, 64, 64, extra=old_target)
-        verdict = self._retarget(old_target, new_target)
-        if verdict == "same":
-            return Fragment((move,))
-        detail = f"{self._old.label(old_type)} -> {self._new.label(new_type)}"
-        if verdict == "":
-            return Fragment((move,), changes=(Change("retyped", "", detail),))
-        problem = Problem(
-            "pointer-retargeted",
-            "",
-            f"{detail}: {verdict}",
-            "write a handler for what it points at, or keep the pointer's type",
-        )
-        return Fragment((move,), problems=(problem,))
-
-    def _retarget(self, old_target: int, new_target: int) -> str:
-        """``same``, "" (harmless) or why new code would misread what the pointer leads to."""
-        old, new = self._old, self._new
-        kinds = (old.kind(old_target), new.kind(new_target))
-        if VOID in (old_target, new_target):
-            return self._untyped(old_target, new_target)
-        if kinds[0] in TAGGED and kinds[0] == kinds[1]:
-            return self._retag(old_target, new_target)
-        if kinds == (TypeKind.FUNCTION, TypeKind.FUNCTION):
-            return "same"  # functions pair by name; what calls them was compiled anew
-        if kinds == (TypeKind.POINTER, TypeKind.POINTER):
-            return self._retarget(old.strip(old.target(old_target)), new.strip(new.target(new_target)))
-        if kinds == (TypeKind.ARRAY, TypeKind.ARRAY):
-            if old.elements(old_target) != new.elements(new_target) and old.elements(old_target):
-                return "arrays of different length"
-            return self._retarget(old.strip(old.target(old_target)), new.strip(new.target(new_target)))
-        if TypeKind.FUNCTION in kinds:
-            return "a function on one side only"
-        if 1 in (old.size(old_target), new.size(new_target)) and (
-            old.is_plain_char(old_target) or new.is_plain_char(new_target)
-        ):
-            return self._untyped(old_target, new_target)
-        return self._retarget_scalar(old_target, new_target)
-
-    def _retarget_scalar(self, old_target: int, new_target: int) -> str:
-        fragment = self.fragment(old_target, new_target)
-        if fragment.is_refused:
-            return "the pointee is of another kind"
-        if self._old.size(old_target) != self._new.size(new_target):
-            return "the pointee changes its size"
-        if any(move.op != MoveOp.COPY for move in fragment.moves if move.op != MoveOp.INTEGER):
-            return "the pointee changes its representation"
-        return "" if fragment.changes else "same"
-
-    def _untyped(self, old_target: int, new_target: int) -> str:
-        """``void *`` or ``char *`` on one side: harmless unless the typed side's layout changes."""
-        if old_target == new_target == VOID:
-            return "same"
-        if self._old.kind(old_target) == TypeKind.FUNCTION or self._new.kind(new_target) == TypeKind.FUNCTION:
-            return "a function on one side only"
-        if self._new.kind(new_target) in RECORDS:
-            old_self = self._identity.origin(new_target)
-            if old_self is not None and not self.fragment(old_self, new_target).in_place:
-                return f"{self._new.label(new_target)} changes, and untyped pointers may lead to it"
-        if self._old.kind(old_target) == self._new.kind(new_target) and self._old.label(
-            old_target
-        ) == self._new.label(new_target):
-            return "same"
-        return ""
-
-    def _retag(self, old_target: int, new_target: int) -> str:
-        counterpart = self._identity.counterpart(old_target)
-        if counterpart == new_target:
-            return "same"
-        old, new = self._old, self._new
-        if old.name(old_target) and old.name(old_target) == new.name(new_target):
-            return "same"  # the tag is ambiguous: reported once, on the type
-        if old.shape(old_target) == new.shape(new_target) and not (
-            old.name(old_target) and new.name(new_target)
-        ):
-            return "same"
-        return "the pointee is a different type"
 
     # Arrays -------------------------------------------------------------------------------------------------
 
@@ -241,11 +164,11 @@ class Compiler:
 
     def _records(self, old_type: int, new_type: int) -> Fragment:
         old, new = self._old, self._new
-        misfit = self._tag_misfit(old_type, new_type)
+        misfit = self.tag_misfit(old_type, new_type)
         if misfit:
             return Fragment(problems=(misfit,))
         members = self.pairs(old_type, new_type)
-        parts = [self._member(*pair) for pair in members.pairs]
+        parts = [self.member(*pair) for pair in members.pairs]
         moves = tuple(move for part in parts for move in part.moves)
         problems = members.problems + tuple(problem for part in parts for problem in part.problems)
         changes = tuple(change for part in parts for change in part.changes)
@@ -256,14 +179,15 @@ class Compiler:
         settled = settled and old.size(old_type) == new.size(new_type)
         return Fragment(
             Coalescer(old, new, old_type, new_type).join(moves),
-            problems + tuple(self._renames_of(members)) + tail_problems,
+            problems + tuple(self.renames_of(members)) + tail_problems,
             tuple(problem for part in parts for problem in part.nested_problems),
             changes,
             tail,
             settled,
         )
 
-    def _tag_misfit(self, old_type: int, new_type: int) -> Problem | None:
+    def tag_misfit(self, old_type: int, new_type: int) -> Problem | None:
+        """Why two records cannot be one: both have tags, and the tags are not counterparts."""
         names = (self._old.name(old_type), self._new.name(new_type))
         if not all(names) or names[0] == names[1] or self._identity.counterpart(old_type) == new_type:
             return None
@@ -272,7 +196,8 @@ class Compiler:
             return Problem("likely-rename", "", cause, "keep the tag, or declare the rename in a handler")
         return Problem("shape-changed", "", cause, "write a handler for this member")
 
-    def _member(self, old_entry: Entry, new_entry: Entry) -> Fragment:
+    def member(self, old_entry: Entry, new_entry: Entry) -> Fragment:
+        """The fragment of a member pair, as seen from the records that hold them."""
         label = old_entry.label()
         if old_entry.bit_size or new_entry.bit_size:
             if self._new.annotation(new_entry.type) == "noxfer":
@@ -302,7 +227,8 @@ class Compiler:
             detail += f" ({sizes[0]} -> {sizes[1]} bytes)"
         return _add_change(part, Change("retyped", old_entry.label(), detail))
 
-    def _renames_of(self, members: MemberPairs) -> list[Problem]:
+    def renames_of(self, members: MemberPairs) -> list[Problem]:
+        """Removed members that a new one of the same type seems to continue under another name."""
         problems: list[Problem] = []
         for gone in members.removed:
             for fresh in members.added:
@@ -319,9 +245,7 @@ class Compiler:
         if self._old.size(gone.type) != self._new.size(fresh.type):
             return False
         fragment = self.fragment(gone.type, fresh.type)
-        return not (fragment.changes or fragment.problems or fragment.nested_problems) and bool(
-            fragment.moves
-        )
+        return not fragment.changes and not fragment.is_refused and bool(fragment.moves)
 
     def _tail(
         self, old_type: int, new_type: int, members: MemberPairs, parts: list[Fragment]
@@ -355,88 +279,9 @@ class Compiler:
             flexible,
         ), ()
 
-    # Unions -------------------------------------------------------------------------------------------------
-
-    def _unions(self, old_type: int, new_type: int) -> Fragment:
-        """Bytes as they are where every alternative keeps its place; which one is in use is never known."""
-        old, new = self._old, self._new
-        misfit = self._tag_misfit(old_type, new_type)
-        if misfit:
-            return Fragment(problems=(misfit,))
-        members = self.pairs(old_type, new_type)
-        sizes = (8 * old.size(old_type), 8 * new.size(new_type))
-        changes = tuple(Change("removed", e.label(), old.label(e.type)) for e in members.removed)
-        changes += tuple(Change("added", e.label(), new.label(e.type)) for e in members.added)
-        broken = [(o, n) for o, n in members.pairs if not self._is_prefix(old_type, o, n)]
-        if broken or members.problems or sizes[0] > sizes[1]:
-            return Fragment(problems=(self._union_problem(old_type, new_type, broken),), changes=changes)
-        problems = tuple(self._renames_of(members))
-        used = sizes[0]
-        if sizes[0] != sizes[1]:
-            changes += (Change("resized", "", f"{sizes[0] // 8} -> {sizes[1] // 8} bytes"),)
-            while used and old.is_padding(old_type, used - 8, used):
-                used -= 8
-        evidence = old.has_pointers(old_type) or new.has_pointers(new_type)
-        op = MoveOp.EVIDENCE if evidence else MoveOp.COPY
-        moves = (RawMove(op, 0, 0, used, used),) if used else ()
-        return Fragment(moves, problems, (), changes, settled=sizes[0] == sizes[1])
-
-    def _is_prefix(self, union: int, old_entry: Entry, new_entry: Entry) -> bool:
-        """Whether an alternative's bytes mean the same in both versions, as far as the old one has them."""
-        if old_entry.bit_offset != new_entry.bit_offset:
-            return False
-        if old_entry.bit_size or new_entry.bit_size:
-            return self._member(old_entry, new_entry).in_place
-        rows = (self._old.strip(old_entry.type), self._new.strip(new_entry.type))
-        if self.fragment(old_entry.type, new_entry.type).in_place:
-            return True
-        kinds = (self._old.kind(rows[0]), self._new.kind(rows[1]))
-        if kinds == (TypeKind.ARRAY, TypeKind.ARRAY):
-            return self._is_array_prefix(union, old_entry.bit_offset, rows)
-        if kinds == (TypeKind.STRUCT, TypeKind.STRUCT):
-            return self._is_struct_prefix(union, old_entry.bit_offset, rows)
-        return False
-
-    def _is_array_prefix(self, union: int, base: int, rows: tuple[int, int]) -> bool:
-        elements = (self._old.target(rows[0]), self._new.target(rows[1]))
-        ends = (base + 8 * self._old.size(rows[0]), base + 8 * self._new.size(rows[1]))
-        if not self.fragment(*elements).in_place or ends[0] > ends[1]:
-            return False
-        return self._is_free(union, *ends)
-
-    def _is_struct_prefix(self, union: int, base: int, rows: tuple[int, int]) -> bool:
-        members = self.pairs(*rows)
-        if members.removed or members.problems or self._tag_misfit(*rows):
-            return False
-        for entry in members.added:
-            start = base + entry.bit_offset
-            if not self._is_free(union, start, start + (entry.bit_size or 8 * self._new.size(entry.type))):
-                return False
-        return all(
-            self._is_prefix(union, _shifted(old_entry, base), _shifted(new_entry, base))
-            for old_entry, new_entry in members.pairs
-        )
-
-    def _is_free(self, union: int, low: int, high: int) -> bool:
-        """Whether no old alternative has data in bits that only the new version gives a meaning."""
-        return self._old.is_padding(union, low, min(high, 8 * self._old.size(union)))
-
-    def _union_problem(self, old_type: int, new_type: int, broken: list[tuple[Entry, Entry]]) -> Problem:
-        sizes = (self._old.size(old_type), self._new.size(new_type))
-        names = ", ".join(old_entry.label().lstrip(".") for old_entry, _ in broken)
-        why = f"its member {names} changes" if broken else f"it shrinks from {sizes[0]} to {sizes[1]} bytes"
-        cause = f"{self._old.label(old_type)}: {why}, and which member is in use is unknown"
-        return Problem(
-            "needs-handler", "", cause, "write a handler for this union that knows which member is in use"
-        )
-
 
 def _add_change(part: Fragment, change: Change) -> Fragment:
     return replace(part, changes=(*part.changes, change))
-
-
-def _shifted(entry: Entry, base: int) -> Entry:
-    return replace(entry, bit_offset=entry.bit_offset + base)
 
 
 def _place(entry: Entry) -> str:

@@ -1,0 +1,53 @@
+"""Real servers: fetched and built once, skipped aloud where the archive is out of reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from builds import Pair, Recipe, build_pair
+from distribution import UnavailableError
+from recipes import DNSMASQ, MOSQUITTO, TINYPROXY
+from servers import Server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/real" in item.path.as_posix():
+            item.add_marker(pytest.mark.real)
+
+
+def _pair(recipe: Recipe) -> Pair:
+    try:
+        return build_pair(recipe)
+    except UnavailableError as error:
+        pytest.skip(f"NOT TESTED, no source of {recipe.package}: {error}")
+
+
+@pytest.fixture(scope="session")
+def dnsmasq() -> Pair:
+    return _pair(DNSMASQ)
+
+
+@pytest.fixture(scope="session")
+def tinyproxy() -> Pair:
+    return _pair(TINYPROXY)
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> Pair:
+    return _pair(MOSQUITTO)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """Starts servers that end with the test."""
+    servers: list[Server] = []
+
+    def begin(*args: object, **options: object) -> Server:
+        servers.append(Server(*args, **options))  # type: ignore[arg-type]
+        return servers[-1]
+
+    yield begin
+    for server in servers:
+        server.stop()

@@ -127,6 +127,7 @@ FUNCTION = np.dtype(
         ("frame_base", "u4"),  # row of `locations`, NO_LOCATION if it has none
         ("file", "u4"),
         ("line", "u4"),
+        ("_pad2", "u4"),
     ]
 )
 RANGE = np.dtype([("low", "u8"), ("high", "u8")])

@@ -1,0 +1,447 @@
+/* The metadata walker: DWARF 2-5 of one program -> the columns of src/instar/metadata/model.py.
+ *
+ * Files are opened and zlib sections expanded by elfutils (libelf, libdw); the DIE stream, the lists and the
+ * line programs are decoded here in one pass, because libdw 0.188 looks every attribute up by a walk of its own,
+ * reads no .dwp packages and gives zero DIEs for zstd sections without an error.
+ *
+ * The file is not trusted: every read is bounded (struct cursor), every depth limited. An error longjmps to
+ * instar_walk_program; all memory hangs on struct walk, so nothing leaks on the way.
+ */
+#ifndef INSTAR_WALKER_H
+#define INSTAR_WALKER_H
+
+#include <libelf.h>
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- rows: the same layout as the dtypes of model.py (tests/unit/metadata compares them) ---- */
+
+enum type_kind {
+    KIND_VOID, KIND_INTEGER, KIND_FLOAT, KIND_POINTER, KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_TYPEDEF,
+    KIND_ARRAY, KIND_FUNCTION, KIND_OPAQUE,
+    KIND_ALIAS, /* internal: a qualifier, gone after resolution */
+};
+enum encoding {
+    ENCODING_NONE, ENCODING_SIGNED, ENCODING_UNSIGNED, ENCODING_BOOLEAN, ENCODING_SIGNED_CHAR,
+    ENCODING_UNSIGNED_CHAR,
+};
+enum { TYPE_INCOMPLETE = 1, TYPE_VARARGS = 2 };
+enum { VARIABLE_GLOBAL, VARIABLE_FILE_STATIC, VARIABLE_FUNCTION_STATIC };
+enum { LOCAL_PARAMETER = 1, LOCAL_INLINED = 2 };
+#define NO_LOCATION UINT32_MAX
+
+struct type_row {
+    uint8_t kind, encoding;
+    uint16_t flags;
+    uint32_t name;
+    uint64_t size;
+    int32_t target;
+    uint32_t first, count, unit, file, line;
+    int64_t elements;
+};
+struct member_row {
+    uint32_t name;
+    int32_t type;
+    uint64_t bit_offset;
+    uint32_t bit_size, flags;
+};
+struct enumerator_row {
+    uint32_t name, pad;
+    int64_t value;
+};
+struct variable_row {
+    uint64_t address;
+    uint32_t name;
+    int32_t type;
+    uint8_t kind, tls;
+    uint16_t flags;
+    uint32_t unit;
+    int32_t function;
+    uint32_t scope, file, line;
+};
+struct function_row {
+    uint64_t low, high;
+    uint32_t name, unit;
+    int32_t type;
+    uint8_t external, pad;
+    uint16_t flags;
+    uint32_t first_range, range_count, first_local, local_count, frame_base, file, line, pad2;
+};
+struct range_row {
+    uint64_t low, high;
+};
+struct local_row {
+    uint32_t name;
+    int32_t type;
+    uint32_t flags, origin, first_scope, scope_count, first_location, location_count, line, pad;
+};
+struct location_row {
+    uint64_t low, high;
+    uint32_t expression, length;
+};
+struct unit_row {
+    uint32_t name, directory, producer, language;
+};
+struct line_row {
+    uint64_t address;
+    uint32_t file, line;
+};
+
+/* ---- memory: vectors and maps ---- */
+
+struct walk;
+
+struct vector {
+    char *data;
+    size_t count, capacity, width;
+};
+/* Open addressing; key 0 is reserved. */
+struct map {
+    uint64_t *keys;
+    uint32_t *values;
+    size_t count, capacity;
+};
+
+void *vector_push(struct walk *walk, struct vector *vector, size_t rows); /* zeroed */
+uint32_t *map_slot(struct walk *walk, struct map *map, uint64_t key, bool *is_new);
+const uint32_t *map_find(const struct map *map, uint64_t key);
+void map_clear(struct map *map);
+void vector_free(struct vector *vector);
+void vector_own(struct walk *walk, struct vector *vector, size_t width);
+void map_own(struct walk *walk, struct map *map);
+void *walk_allocate(struct walk *walk, size_t size); /* zeroed, freed with the walk */
+uint64_t hash_bytes(const void *data, size_t size);
+
+static inline uint64_t hash_mix(uint64_t left, uint64_t right)
+{
+    unsigned __int128 product = (unsigned __int128)(left ^ 0x9e3779b97f4a7c15u) * (right ^ 0xe7037ed1a0b428dbu);
+    return (uint64_t)product ^ (uint64_t)(product >> 64) ^ (left << 1);
+}
+
+/* ---- bounded reading ---- */
+
+struct cursor {
+    const uint8_t *at, *end;
+    bool bad; /* something lay outside; stays set, reads give 0 */
+};
+
+static inline bool cursor_take(struct cursor *c, uint64_t size)
+{
+    if (size <= (uint64_t)(c->end - c->at))
+        return true;
+    c->bad = true;
+    c->at = c->end;
+    return false;
+}
+
+static inline uint64_t cursor_fixed(struct cursor *c, unsigned size)
+{
+    uint64_t value = 0;
+    if (!cursor_take(c, size))
+        return 0;
+    __builtin_memcpy(&value, c->at, size); /* little endian, as x86-64 */
+    c->at += size;
+    return value;
+}
+
+static inline uint64_t cursor_uleb(struct cursor *c)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; c->at < c->end; shift += 7) {
+        uint8_t byte = *c->at++;
+        if (shift < 64)
+            value |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80))
+            return value;
+    }
+    c->bad = true;
+    return 0;
+}
+
+static inline int64_t cursor_sleb(struct cursor *c)
+{
+    uint64_t value = 0;
+    for (unsigned shift = 0; c->at < c->end;) {
+        uint8_t byte = *c->at++;
+        if (shift < 64)
+            value |= (uint64_t)(byte & 0x7f) << shift;
+        shift += 7;
+        if (byte & 0x80)
+            continue;
+        if (shift < 64 && (byte & 0x40))
+            value |= ~(uint64_t)0 << shift;
+        return (int64_t)value;
+    }
+    c->bad = true;
+    return 0;
+}
+
+static inline const uint8_t *cursor_skip(struct cursor *c, uint64_t size)
+{
+    const uint8_t *start = c->at;
+    if (!cursor_take(c, size))
+        return NULL;
+    c->at += size;
+    return start;
+}
+
+static inline const char *cursor_string(struct cursor *c)
+{
+    const uint8_t *start = c->at;
+    const uint8_t *nul = __builtin_memchr(start, 0, (size_t)(c->end - start));
+    if (!nul) {
+        c->bad = true;
+        c->at = c->end;
+        return "";
+    }
+    c->at = nul + 1;
+    return (const char *)start;
+}
+
+/* ---- files and units ---- */
+
+enum section_id {
+    SECTION_INFO, SECTION_TYPES, SECTION_ABBREV, SECTION_STR, SECTION_LINE_STR, SECTION_STR_OFFSETS, SECTION_ADDR,
+    SECTION_RANGES, SECTION_RNGLISTS, SECTION_LOC, SECTION_LOCLISTS, SECTION_LINE, SECTION_CU_INDEX,
+    SECTION_TU_INDEX, SECTION_COUNT
+};
+
+struct slice {
+    const uint8_t *data;
+    size_t size;
+};
+
+/* The debug sections of one file, or of one unit of a .dwp package. DIEs are named by key = key_base + offset,
+ * which is unique over all files of the program. */
+struct sections {
+    struct slice at[SECTION_COUNT];
+    uint64_t key_base;
+    bool is_alt;
+    struct sections *alt;
+};
+
+struct attribute {
+    uint16_t name, form;
+    int64_t constant; /* DW_FORM_implicit_const */
+};
+struct abbrev {
+    uint16_t tag;
+    bool has_children;
+    uint32_t first, count;
+};
+struct abbrevs {
+    struct vector abbrevs, attributes; /* abbrev at index code - 1 if dense */
+    struct map by_code;                /* else */
+    bool is_dense;
+};
+
+struct file_entry {
+    const char *name;
+    uint64_t directory;
+    uint32_t path; /* pool offset, UINT32_MAX: not made yet */
+};
+struct line_table {
+    uint16_t version;
+    uint8_t address_size, minimum_length, opcode_base;
+    int8_t line_base;
+    uint8_t line_range;
+    bool done; /* its rows were collected */
+    const uint8_t *opcode_lengths;
+    struct cursor program;
+    struct vector directories; /* const char * */
+    struct vector files;       /* struct file_entry */
+};
+
+struct unit {
+    const struct sections *sections;
+    struct unit *skeleton; /* of a split unit */
+    struct unit *split;    /* of a skeleton */
+    uint64_t key;          /* of the unit's header */
+    struct cursor dies;    /* from the first DIE to the end of the unit */
+    const uint8_t *header;
+    uint16_t version;
+    uint8_t type, offset_size, address_size;
+    bool is_split, is_walked;
+    const struct abbrevs *abbrevs;
+    uint64_t signature, type_offset, dwo_id;
+    uint64_t str_offsets_base, addr_base, rnglists_base, loclists_base, ranges_base, low;
+    const char *name, *directory, *producer, *dwo_name;
+    uint32_t language;
+    uint16_t tag;
+    int32_t row;
+    bool has_lines;
+    uint64_t line_offset;
+    struct line_table *lines;
+};
+
+enum value_class {
+    VALUE_NONE, VALUE_CONSTANT, VALUE_SIGNED, VALUE_ADDRESS, VALUE_STRING, VALUE_REFERENCE, VALUE_BLOCK,
+    VALUE_OFFSET, VALUE_INDEX /* loclistx, rnglistx */
+};
+struct value {
+    enum value_class class;
+    uint64_t number;
+    const uint8_t *data; /* BLOCK: number bytes; STRING */
+};
+
+struct die {
+    uint64_t key;
+    struct cursor after; /* the DIE that follows, children included */
+    uint16_t tag;
+    bool has_children, declaration, external, has_bit_offset, has_size, has_data_bit_offset, high_is_offset;
+    bool has_low, has_entry;
+    uint8_t encoding, inline_kind;
+    const char *name;
+    uint64_t type, origin, specification, signature; /* keys, 0: none */
+    uint64_t size, bit_size, bit_offset, data_bit_offset;
+    uint64_t low, high, entry, file, line;
+    uint64_t sibling;
+    struct value location, ranges, frame_base, constant, member_location, upper_bound, count;
+};
+
+/* ---- the walk ---- */
+
+enum walk_error {
+    WALK_OK, WALK_NO_MEMORY, WALK_UNREADABLE, WALK_NO_INFO, WALK_NO_DIES, WALK_DAMAGED, WALK_VERSION,
+    WALK_NO_ZSTD, WALK_SPLIT_MISSING, WALK_SPLIT_MISMATCH, WALK_ALT_MISSING
+};
+
+#define DEPTH_LIMIT 200
+
+#define RAW_REFERENCE (UINT64_C(1) << 63) /* a type reference that is the index of a raw type, not a DIE key */
+
+/* A type as one unit has it, before types of all units are made one. */
+struct raw_type {
+    struct type_row row; /* first, count: in raw_members or raw_enumerators */
+    uint64_t target;     /* key or RAW_REFERENCE, 0: void */
+    bool is_alt;
+};
+struct raw_member {
+    struct member_row row;
+    uint64_t type;
+    uint32_t storage; /* bytes of the unit of a DWARF 2 bit-field; 0: the type's size */
+    bool is_legacy;   /* bit_offset counts from the most significant bit of the storage unit */
+};
+struct raw_variable {
+    struct variable_row row;
+    uint64_t type, function; /* function: root key */
+};
+struct raw_function {
+    struct function_row row;
+    uint64_t type, root;
+};
+struct raw_local {
+    struct local_row row;
+    uint64_t type;
+    uint32_t function;
+};
+
+/* A run of line rows without holes; its rows are in raw_lines. */
+struct line_sequence {
+    uint64_t low, high;
+    size_t first, count;
+};
+
+struct walk {
+    jmp_buf failed;
+    enum walk_error error;
+    char detail[512];
+    struct vector allocations; /* void * */
+    struct vector owned_vectors, owned_maps; /* struct vector *, struct map *: freed with the walk */
+    struct vector images;      /* struct elf_image, see sections.c */
+    struct vector units;       /* struct unit *, by growing key */
+    struct map abbrev_tables, line_tables, signatures;
+    struct vector tables; /* what abbrev_tables and line_tables index: void * */
+    uint64_t next_key;
+    struct vector loads; /* struct range_row: PT_LOAD of the program */
+    uint64_t die_count;
+
+    struct vector raw_types, raw_members, raw_enumerators;
+    struct map raw_by_key;
+    struct vector raw_variables, raw_functions, raw_locals;
+    struct map variable_by_root, function_by_root, frame_bases;
+    int32_t *row_of_raw;
+    struct canon *canon;
+    struct vector sequences, raw_lines;
+
+    struct map string_by_pointer, string_by_hash, expression_by_hash;
+    struct vector types, members, enumerators, variables, functions, ranges, locals, locations, units_column,
+        lines, strings, expressions;
+};
+
+/* Whether the program has something at a link-time address: what the linker dropped is at 0 or nowhere. */
+static inline bool walk_is_loaded(const struct walk *walk, uint64_t address)
+{
+    const struct range_row *loads = (const struct range_row *)(const void *)walk->loads.data;
+    for (size_t i = 0; address && i < walk->loads.count; i++)
+        if (loads[i].low <= address && address < loads[i].high)
+            return true;
+    return false;
+}
+
+_Noreturn void walk_fail(struct walk *walk, enum walk_error error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* walker_memory.c */
+uint32_t pool_string(struct walk *walk, const char *text);
+uint32_t pool_text(struct walk *walk, const char *text, size_t size);
+uint32_t pool_expression(struct walk *walk, const uint8_t *data, size_t size);
+
+/* walker_sections.c */
+struct sections *sections_open(struct walk *walk, const char *path, bool is_program);
+bool sections_try_open(struct walk *walk, const char *path, struct sections **out);
+void sections_close(struct walk *walk);
+struct slice slice_part(struct slice whole, uint64_t offset, uint64_t size);
+
+/* walker_units.c */
+void units_add(struct walk *walk, const struct sections *sections, bool is_split);
+void unit_set_skeleton(struct walk *walk, struct unit *split, struct unit *skeleton);
+struct unit *unit_of_key(struct walk *walk, uint64_t key);
+uint32_t unit_row_index(struct walk *walk, struct unit *unit);
+
+/* walker_split.c */
+void split_link(struct walk *walk, const char *program, const char *package);
+
+/* walker_forms.c */
+struct value form_read(struct walk *walk, const struct unit *unit, struct cursor *c, uint16_t form, int64_t constant);
+bool unit_address(const struct unit *unit, uint64_t index, uint64_t *out);
+uint64_t read_offset(struct slice slice, uint64_t offset, unsigned size, bool *ok);
+
+/* walker_dies.c */
+bool die_read(struct walk *walk, const struct unit *unit, struct cursor at, struct die *die); /* false: null entry */
+struct cursor die_end(struct walk *walk, const struct unit *unit, const struct die *die);
+struct unit *die_at(struct walk *walk, struct unit *near, uint64_t key, struct die *die);
+
+/* walker_lists.c */
+uint32_t ranges_read(struct walk *walk, const struct unit *unit, struct value list, uint32_t *first);
+uint32_t locations_read(struct walk *walk, const struct unit *unit, struct value location, uint32_t *first);
+uint32_t location_push(struct walk *walk, const struct unit *unit, uint64_t low, uint64_t high,
+                       const uint8_t *expression, size_t size);
+
+/* walker_lines.c */
+uint32_t unit_file(struct walk *walk, struct unit *unit, uint64_t index); /* pool offset of the path */
+void lines_collect(struct walk *walk, struct unit *unit);
+void lines_finish(struct walk *walk);
+
+/* walker_expressions.c */
+enum static_place { PLACE_NONE, PLACE_ADDRESS, PLACE_TLS };
+enum static_place expression_static(const struct unit *unit, struct value location, uint64_t *address);
+uint32_t expression_pool(struct walk *walk, const struct unit *unit, const uint8_t *data, size_t size,
+                         uint32_t *length);
+
+/* walker_types.c */
+bool is_type_tag(uint16_t tag);
+struct cursor type_collect(struct walk *walk, struct unit *unit, const struct die *die, unsigned depth); /* its end */
+void function_type_collect(struct walk *walk, struct unit *unit, const struct die *die, uint64_t result);
+
+/* walker_canonical.c */
+void types_finish(struct walk *walk);
+int32_t type_row_of(struct walk *walk, uint64_t reference);
+
+/* walker_scopes.c */
+void unit_walk(struct walk *walk, struct unit *unit);
+void scopes_finish(struct walk *walk);
+
+#endif

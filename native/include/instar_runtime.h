@@ -1,5 +1,5 @@
 /* What libinstar-runtime.so shows to the tool: layouts that Python mirrors (src/instar/control/runtime.py and
- * src/instar/heap/inherited.py; tests/binary/test_runtime_layout.py compares them) and the calls that the tool makes
+ * src/instar/heap/inherited.py; tests/binary/test_runtime_blocks.py compares them) and the calls that the tool makes
  * inside a parked future.
  *
  * All addresses are u64 in the future's address space. A call returns >= 0, or -errno. Calls that take requests are
@@ -120,6 +120,7 @@ enum instar_gate_message {
     INSTAR_MESSAGE_SERVING = 'S', /* future to tool: the gate is passed */
     INSTAR_MESSAGE_GO = 'G',      /* tool to future: the past is in exit and runs no more code */
     INSTAR_MESSAGE_ABANDON = 'A', /* tool to future: exit at once */
+    INSTAR_MESSAGE_PING = 'P',    /* tool to future: are you there? answered with WAITING */
 };
 
 /* A record lock of the past, taken again when the past is gone. */

@@ -3,7 +3,7 @@
  * Exactly one version serves afterwards, whoever is killed at whatever moment. The tool's steps are
  *
  *   1  detach the future into the gate          (before: PTRACE_O_EXITKILL ends it with the tool)
- *   2  intent = ENDING
+ *   2  intent = ENDING; PING, answered: a future that was killed before this moment is noticed
  *   3  set the past's registers to exit_group(0)      <- the linearisation point
  *   4  intent = ENDED
  *   5  let the past run; when it stops in exit (PTRACE_EVENT_EXIT), send GO
@@ -16,7 +16,8 @@
  *     last is the pidfd. With ENDED the future waits for it as long as it takes: the past can never serve again. With
  *     ENDING (killed between 3 and 4) it waits for PF_EXITING in the grace time, then likewise.
  *   - the past is killed from outside while the tool lives: the pidfd tells, the state here is whole, the future serves.
- *   - the future is killed before 3: the tool sees it and lets the past go on. After 3 it is the serving version.
+ *   - the future is killed before the PING: the tool sees it and lets the past go on. After 3 it is the serving
+ *     version, and killing it is killing the service. Nothing can close the few microseconds between.
  *
  * The past may be large, and the pidfd is readable only after its memory is gone. GO spares clients that wait: at its
  * sender's stop the past has left user space for ever. Only record locks must wait for the very end.
@@ -86,6 +87,8 @@ GENERAL_REGISTERS static enum event read_channel(void)
         return EVENT_NONE;
     if (got <= 0)
         return EVENT_TOOL_DIED;
+    if (message == INSTAR_MESSAGE_PING)
+        tell_tool(INSTAR_MESSAGE_WAITING);
     return message == INSTAR_MESSAGE_GO ? EVENT_GO : message == INSTAR_MESSAGE_ABANDON ? EVENT_ABANDON : EVENT_NONE;
 }
 

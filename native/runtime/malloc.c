@@ -101,13 +101,16 @@ __attribute__((noinline)) static void *realloc_inherited(void *pointer, size_t s
     return moved;
 }
 
-EXPORT void free(void *pointer)
+/* Under a name that cannot be taken over, to compare with what `free` means to the program. */
+static void runtime_free(void *pointer)
 {
     if (UNLIKELY(runtime_blocks_contains(pointer)))
         free_inherited(pointer);
     else
         next_free(pointer);
 }
+
+EXPORT void free(void *pointer) __attribute__((alias("runtime_free")));
 
 EXPORT void *realloc(void *pointer, size_t size)
 {
@@ -138,6 +141,6 @@ __attribute__((constructor)) static void start_interposing(void)
 {
     if (next_free == first_free)
         resolve_next();
-    if (dlsym && dlsym(RTLD_DEFAULT, "free") == (void *)free)
+    if (dlsym && dlsym(RTLD_DEFAULT, "free") == (void *)runtime_free)
         instar_runtime_state.flags |= INSTAR_RUNTIME_INTERPOSED;
 }

@@ -9,7 +9,6 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +26,7 @@ GRACE_MS = 5000
 _EXIT_GROUP = 231
 ENDING, ENDED = 1, 2
 _WAITING, _SERVING, _GO, _ABANDON = b"W", b"S", b"G", b"A"
+_PING = b"P"
 
 
 class GateError(InstarError):
@@ -46,7 +46,6 @@ class Gate:
         self.channel = channel
         self.memory = runtime.memory
         self._gate = runtime.state_address + GATE_OFFSET
-        self._pidfd = -1
 
     def prepare(self, past: int, floor: int, signal_mask: int, locks: Rows | None = None) -> None:
         """Give the future what it waits with.
@@ -80,7 +79,6 @@ class Gate:
             GateError: "gate-lost": it ended instead.
         """
         tracee = self.runtime.tracee
-        self._pidfd = os.pidfd_open(tracee.pid)
         tracee.set_signal_mask(MASK)
         registers = parked_registers(tracee)
         stack = registers.rsp - PARKED_DISTANCE
@@ -92,9 +90,18 @@ class Gate:
         tracee.detach()
         self._expect(_WAITING, "the new version to wait at the gate", deadline)
 
-    def announce_ending(self) -> None:
-        """Step 2: from here on the future looks at the past before it gives up. Immediately before step 3."""
+    def announce_ending(self, deadline: Deadline) -> None:
+        """Step 2, immediately before step 3: the future will look at the past before it gives up.
+
+        Raises:
+            GateError: "gate-lost": there is no future any more, the past must go on.
+        """
         self._write_intent(ENDING)
+        try:
+            self.channel.send(_PING, socket.MSG_NOSIGNAL)
+        except OSError as error:
+            raise self._lost() from error
+        self._expect(_WAITING, "an answer of the new version", deadline)
 
     def announce_ended(self) -> None:
         """Step 4, right after the past's registers were set: the future will wait for it without limit."""
@@ -115,16 +122,9 @@ class Gate:
         except OSError:
             return  # it is gone already
 
-    def is_alive(self) -> bool:
-        """Whether the future has not ended."""
-        return not select.select([self._pidfd], [], [], 0)[0]
-
     def close(self) -> None:
         """Let go of the channel; before the commit this ends the future."""
         self.channel.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
 
     def _write_intent(self, value: int) -> None:
         self.memory.write(self._gate + INTENT_OFFSET, value.to_bytes(4, "little"))
@@ -135,18 +135,19 @@ class Gate:
             raise DeadlineError(what, deadline.seconds)
         try:
             got = self.channel.recv(16)
-        except ConnectionResetError:
+        except ConnectionResetError:  # it left a message of ours unread
             got = b""
         if not got:
-            status = Path(f"/proc/{self.runtime.tracee.pid}/stat")
-            raise GateError(
-                "gate-lost",
-                f"the new version ended at the commit gate (process {self.runtime.tracee.pid}"
-                f"{', still a zombie' if status.exists() else ''})",
-                "find out who ended it (out of memory, a signal) and try again",
-            )
+            raise self._lost()
         if got != message:
             raise InternalError(f"the new version says {got!r} instead of {message!r}")
+
+    def _lost(self) -> GateError:
+        return GateError(
+            "gate-lost",
+            f"the new version (process {self.runtime.tracee.pid}) ended at the commit gate",
+            "find out who ended it (out of memory, a signal) and try again",
+        )
 
 
 def parked_registers(tracee: Tracee) -> Registers:

@@ -26,7 +26,7 @@ VERSION = 1
 #: Live blocks: where the program's pointer points, and how many bytes it may use.
 BLOCK = np.dtype([("address", "<u8"), ("size", "<u8")])
 
-# The layouts of native/include/instar_runtime.h; tests/binary/test_runtime_layout.py compares them.
+# The layouts of native/include/instar_runtime.h; tests/binary/test_runtime_blocks.py compares them.
 NARROW_BLOCK = np.dtype([("granule", "<u4"), ("size", "<u4")])
 WIDE_BLOCK = np.dtype([("offset", "<u8"), ("size", "<u8")])
 RANGE = np.dtype(

@@ -1,0 +1,96 @@
+"""A tool process for test_runtime_gate.py: commits an update of obey.c by steps, kills somebody on the way.
+
+usage: commit_steps.py PAST PROGRAM STEP VICTIM   (stdin and stdout are the pipes that the past uses)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+from instar.control import gate as gates
+from instar.control.channel import open_channel
+from instar.control.gate import Ending, Gate
+from instar.control.runtime import Runtime
+from instar.errors import InstarError
+from instar.native import library_path
+from instar.process.deadline import Deadline
+from instar.process.launch import Preparation
+from instar.process.parking import rewind_syscall
+from instar.process.tracee import Tracee
+
+FLOOR = 100
+SOON = 10.0
+
+
+def start(program: str) -> Tracee:
+    """The future, parked at its first read of standard input. Its "ready" is swallowed."""
+    env = {"PATH": os.environ["PATH"], "LD_PRELOAD": str(library_path("runtime"))}
+    nowhere = os.open(
+        os.devnull, os.O_WRONLY
+    )  # our own standard error is the test's pipe: it must end with us
+    prepare = Preparation(descriptors={0: 0, 1: 1, 2: nowhere})
+    tracee = Tracee.launch([program], env, executable=program, prepare=prepare)
+    while True:
+        stop = tracee.run_until_syscall(Deadline(SOON))
+        if stop.entry and stop.syscall is not None:
+            if stop.syscall.number == 1:
+                tracee.suppress_syscall(stop.syscall.arguments[2])
+            elif stop.syscall.number == 0 and stop.syscall.arguments[0] == 0:
+                return tracee
+
+
+def steps(past: Tracee, future: Tracee) -> Iterator[None]:
+    """One commit; yields after every step."""
+    past.interrupt(Deadline(SOON))
+    rewind_syscall(past)
+    runtime = Runtime(future)
+    channel = open_channel(runtime, FLOOR)
+    gate = Gate(runtime, channel)
+    yield
+    gate.prepare(past.pid, FLOOR + 8, future.signal_mask())
+    yield
+    gate.enter(Deadline(SOON))
+    yield
+    ending = Ending(past)
+    yield
+    gate.announce_ending(Deadline(SOON))
+    yield
+    ending.commit()
+    yield
+    gate.announce_ended()
+    yield
+    ending.run(Deadline(SOON))
+    yield
+    gate.go()
+    yield
+    gate.wait_until_serving(Deadline(SOON))
+    ending.release()
+    yield
+
+
+def main() -> None:
+    past_pid, program, fatal, victim = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    gates.GRACE_MS = 300
+    past = Tracee.seize(past_pid)
+    future = start(program)
+    print(f"future {future.pid}", file=sys.stderr, flush=True)
+    victims = {"tool": os.getpid(), "past": past_pid, "future": future.pid, "nobody": 0}
+    try:
+        for step, _ in enumerate(steps(past, future)):
+            if step == fatal and victims[victim]:
+                os.kill(victims[victim], 9)
+    except InstarError as error:
+        print(f"failed {error.code}", file=sys.stderr, flush=True)
+        with suppress(InstarError):
+            past.detach()
+    else:
+        print("committed", file=sys.stderr, flush=True)
+    print("end", file=sys.stderr, flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

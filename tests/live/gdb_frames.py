@@ -41,7 +41,7 @@ def frames():
                 "signal": frame.type() == gdb.SIGTRAMP_FRAME,
                 "outermost": older is None,
                 "registers": {name: value_of(frame, name) for name in REGISTERS},
-                # gdb tells what a frame has saved; where a frame's own values are is what inner ones have saved.
+                # gdb tells what a frame has saved: where the values of the frames outside of it are.
                 "saved": dict(known),
             }
         )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from instar.errors import FaultError, HostError, InstarError
-from instar.process.failures import lost_process
+from instar.process.failures import ProcessDiedError, lost_process
 
 Bytes = npt.NDArray[np.uint8]
 Addresses = npt.NDArray[np.uint64]
@@ -39,8 +39,8 @@ class Memory:
     """The address space of one process, seen from outside.
 
     The process need not be stopped, but what is read while it runs may be torn. Needs the right to trace it.
-    Every method raises FaultError for an address that is not accessible, HostError when the process is gone
-    or out of reach; a write that fails may have been done in part.
+    Every method raises FaultError for an address that is not accessible, ProcessDiedError when the process
+    is gone, HostError when it is out of reach; a write that fails may have been done in part.
     """
 
     def __init__(self, pid: int) -> None:
@@ -169,6 +169,8 @@ class Memory:
             raise FaultError(address, size, self.pid)
         if code == errno.ENOMEM:
             raise HostError("out-of-memory", f"no memory to reach process {self.pid}", "free some memory")
+        if code == errno.ESRCH:
+            raise ProcessDiedError(self.pid, None)
         raise lost_process(self.pid, OSError(code, os.strerror(code)))
 
 

@@ -87,6 +87,7 @@ class Module:
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
+        self._close = _library().instar_cfi_close  # globals are gone when the interpreter ends
         self._rows: dict[int, Row | None] = {}
         self.segments = self._read_segments()
 
@@ -103,9 +104,9 @@ class Module:
         return cls(handle) if handle else None
 
     def __del__(self) -> None:
-        handle, self._handle = getattr(self, "_handle", 0), 0
+        handle, self._handle = self._handle, 0
         if handle:
-            _library().instar_cfi_close(handle)
+            self._close(handle)
 
     def _read_segments(self) -> tuple[Segment, ...]:
         words = np.zeros(_MAX_SEGMENTS * 5, np.uint64)

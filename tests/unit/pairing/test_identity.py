@@ -72,6 +72,20 @@ def test_same_tag_in_two_files_pairs_by_file() -> None:
     assert [pairing.counterpart(row) for row in old_rows] == new_rows[::-1]
 
 
+def test_same_tag_in_two_files_that_moved_pairs_by_structure() -> None:
+    versions, rows = [], []
+    for units in (("a.c", "b.c"), ("c.c", "d.c")):
+        b = VersionBuilder()
+        for unit, name in enumerate(units):
+            b.unit(name)
+            row = b.struct("item", 8, unit=unit)
+            b.member(row, "x" if name in "b.c c.c" else "y", b.c_long, 0)
+            rows.append(row)
+        versions.append(b.build())
+    pairing = TypePairing(*versions)
+    assert [pairing.counterpart(row) for row in rows[:2]] == [rows[3], rows[2]]
+
+
 def test_same_tag_in_one_more_file_than_before_is_ambiguous() -> None:
     b = VersionBuilder()
     b.unit("a.c"), b.unit("b.c")

@@ -110,6 +110,22 @@ def test_two_dimensional_array_of_changed_elements_is_one_move() -> None:
     assert [int(move["count"]) for move in found.moves] == [35]
 
 
+def test_rows_that_touch_only_in_the_old_version_stay_apart() -> None:
+    def table(kind: str, size: int) -> Declare:
+        row = struct("row", size, ("cells", lambda b: b.array(getattr(b, kind), 3), 0))
+        return lambda b: b.array(row(b), 4)
+
+    old, new = table("c_int", 12), table("c_long", 32)
+    data = b"".join(n.to_bytes(4, "little") for n in range(12))
+    result = execute(mapping(old, new), data, bytearray(128))
+    assert [int.from_bytes(result[at : at + 8], "little") for at in range(0, 128, 8)] == [
+        *(0, 1, 2, 0),
+        *(3, 4, 5, 0),
+        *(6, 7, 8, 0),
+        *(9, 10, 11, 0),
+    ]
+
+
 def test_cut_inner_dimension_checks_every_row() -> None:
     found = mapping(lambda b: b.array(b.array(b.c_int, 3), 2), lambda b: b.array(b.array(b.c_int, 2), 2))
     data = b"".join(n.to_bytes(4, "little") for n in (1, 2, 0, 3, 4, 0))
@@ -131,6 +147,16 @@ def test_enum_is_mapped_by_name_and_unknown_values_are_refused() -> None:
     assert execute(found, b"\1\0\0\0", bytearray(4)) == b"\0\0\0\0"
     with pytest.raises(Refusal):
         execute(found, b"\7\0\0\0", bytearray(4))
+
+
+def test_two_names_of_one_value_that_part_are_refused() -> None:
+    found = mapping(
+        lambda b: b.enum("e", {"A": 1, "ALSO_A": 1, "B": 2}),
+        lambda b: b.enum("e", {"A": 1, "ALSO_A": 5, "B": 3}),
+    )
+    assert execute(found, b"\2\0\0\0", bytearray(4)) == b"\3\0\0\0"
+    with pytest.raises(Refusal):
+        execute(found, b"\1\0\0\0", bytearray(4))
 
 
 def test_flag_set_is_copied_while_all_old_flags_keep_their_values() -> None:
@@ -328,6 +354,16 @@ def test_anonymous_union_that_is_taken_apart_needs_a_handler() -> None:
         return row
 
     assert codes(mapping(old, struct("s", 16, ("x", "c_long", 0), ("y", "c_long", 8)))) == ["needs-handler"]
+
+
+def test_members_that_come_to_share_a_union_need_a_handler() -> None:
+    def new(b: VersionBuilder) -> int:
+        row = b.struct("s", 8)
+        b.member(row, "", union(8, ("x", lambda b: b.c_long), ("y", lambda b: b.c_long), name="")(b), 0)
+        return row
+
+    assert codes(mapping(struct("s", 16, ("x", "c_long", 0), ("y", "c_long", 8)), new)) == ["needs-handler"]
+    assert not codes(mapping(struct("s", 8, ("x", "c_long", 0)), new))
 
 
 @pytest.mark.parametrize(

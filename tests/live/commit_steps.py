@@ -1,6 +1,6 @@
 """A tool process for test_runtime_gate.py: commits an update of obey.c by steps, kills somebody on the way.
 
-usage: commit_steps.py PAST PROGRAM STEP VICTIM   (stdin and stdout are the pipes that the past uses)
+usage: commit_steps.py PAST PROGRAM STEP VICTIM [SIGNAL]   (stdin and stdout are the pipes that the past uses)
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def steps(past: Tracee, future: Tracee) -> Iterator[None]:
 def main() -> None:
     past_pid, program, fatal, victim = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     gates.GRACE_MS = 300
+    number = int(sys.argv[5]) if len(sys.argv) > 5 else 9
     past = Tracee.seize(past_pid)
     future = start(program)
     print(f"future {future.pid}", file=sys.stderr, flush=True)
@@ -81,7 +82,7 @@ def main() -> None:
     try:
         for step, _ in enumerate(steps(past, future)):
             if step == fatal and victims[victim]:
-                os.kill(victims[victim], 9)
+                os.kill(victims[victim], number)
     except InstarError as error:
         print(f"failed {error.code}", file=sys.stderr, flush=True)
         with suppress(InstarError):

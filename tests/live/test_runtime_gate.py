@@ -42,9 +42,17 @@ class Service:
         os.write(self.to, text.encode() + b"\n")
         return self.line(seconds)
 
-    def commit(self, step: int, victim: str) -> None:
+    def commit(self, step: int, victim: str, number: int = signal.SIGKILL) -> None:
         script = Path(__file__).with_name("commit_steps.py")
-        command = [sys.executable, str(script), str(self.past.pid), str(self.program), str(step), victim]
+        command = [
+            sys.executable,
+            str(script),
+            str(self.past.pid),
+            str(self.program),
+            str(step),
+            victim,
+            str(int(number)),
+        ]
         with subprocess.Popen(
             command, stdin=self.stdin, stdout=self.stdout, stderr=subprocess.PIPE, text=True
         ) as tool:
@@ -117,3 +125,18 @@ def test_the_future_is_killed_before_the_commit(service: Service, step: int) -> 
     assert service.log[-2].startswith("failed "), service.log
     assert service.ask("echo a") == f"a {service.past.pid}"
     assert service.past.poll() is None
+
+
+@pytest.mark.parametrize("step", [0, 2, 4])
+def test_a_signal_interrupts_the_call_as_it_would_have(service: Service, step: int) -> None:
+    """SIGUSR1 has a handler without SA_RESTART: the read of the future's quiescent point fails with EINTR."""
+    service.commit(step, "future", signal.SIGUSR1)
+    assert service.log[-2:] == ["committed", "end"]
+    assert service.line() == "interrupted"
+    assert service.ask("signals") == "1"
+
+
+def test_a_restarting_signal_is_handled_and_the_call_goes_on(service: Service) -> None:
+    service.commit(2, "future", signal.SIGUSR2)
+    assert service.ask("signals") == "1"
+    assert service.ask("echo a") == f"a {service.future}"

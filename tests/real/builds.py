@@ -1,4 +1,4 @@
-"""Builds two states of a source package: as first patched, and with all its patches."""
+"""Builds two states of a source package: with the first patches of its series, and with more of them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Pair:
     new: Path
 
 
-def build_pair(recipe: Recipe) -> Pair:
-    """Fetch and build the upstream code with the first patch of the series, and with all of them."""
+def build_pair(recipe: Recipe, old: int = 1, new: int | None = None) -> Pair:
+    """Fetch and build the upstream code with the first ``old`` and the first ``new`` (None: all) patches."""
     package = fetch(recipe.package)
-    return Pair(package, _build(recipe, package, 1), _build(recipe, package, None))
+    return Pair(package, _build(recipe, package, old), _build(recipe, package, new))
 
 
 def _build(recipe: Recipe, package: SourcePackage, patches: int | None) -> Path:

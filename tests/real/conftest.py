@@ -17,9 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.real)
 
 
-def _pair(recipe: Recipe) -> Pair:
+def _pair(recipe: Recipe, old: int = 1, new: int | None = None) -> Pair:
     try:
-        return build_pair(recipe)
+        return build_pair(recipe, old, new)
     except UnavailableError as error:
         pytest.skip(f"NOT TESTED, no source of {recipe.package}: {error}")
 
@@ -36,6 +36,13 @@ def tinyproxy() -> Pair:
 
 @pytest.fixture(scope="session")
 def mosquitto() -> Pair:
+    """From the seventh patch, CVE-2021-34434, to the eleventh: five files, one member of another type."""
+    return _pair(MOSQUITTO, 7, 11)
+
+
+@pytest.fixture(scope="session")
+def mosquitto_of_other_meaning() -> Pair:
+    """From the first patch to all: subscriptions kept in another way, which no rule can know."""
     return _pair(MOSQUITTO)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from instar.errors import HostError, InstarError
@@ -42,6 +44,17 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+@contextlib.contextmanager
+def deaths(pid: int) -> Iterator[None]:
+    """For looks at a process that was there a moment ago: its absence is its death, not a wrong PID."""
+    try:
+        yield
+    except HostError as error:
+        if error.code in ("zombie", "no-such-process"):
+            raise ProcessDiedError(pid, None) from error
+        raise
 
 
 def _state(pid: int) -> dict[str, str]:

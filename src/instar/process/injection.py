@@ -28,7 +28,7 @@ from typing import Self
 from instar.errors import FaultError, HostError, InternalError
 from instar.process import ptrace
 from instar.process.deadline import Deadline, DeadlineError
-from instar.process.failures import ProcessDiedError, RemoteCallError, signal_name
+from instar.process.failures import ProcessDiedError, RemoteCallError, deaths, signal_name
 from instar.process.maps import Mapping, read_maps
 from instar.process.registers import (
     CALL_ARGUMENTS,
@@ -276,7 +276,8 @@ class Surgery:
     def _refuse_ignored_fault(self) -> None:
         from instar.process.status import read_status
 
-        ignored = read_status(self.tracee.pid).signals_ignored
+        with deaths(self.tracee.pid):
+            ignored = read_status(self.tracee.pid).signals_ignored
         if ignored & (1 << (signals.SIGSEGV - 1)):
             raise HostError(
                 "fault-ignored",
@@ -409,10 +410,10 @@ class Surgery:
 
 def find_syscall_instruction(tracee: Tracee) -> int:
     """The address of some ``syscall`` instruction: of the vDSO, else of any other code."""
-    maps = [
-        mapping for mapping in read_maps(tracee.pid) if mapping.executable and mapping.path != "[vsyscall]"
-    ]
-    for mapping in sorted(maps, key=_preference):
+    with deaths(tracee.pid):
+        maps = read_maps(tracee.pid)
+    code = [mapping for mapping in maps if mapping.executable and mapping.path != "[vsyscall]"]
+    for mapping in sorted(code, key=_preference):
         with contextlib.suppress(FaultError):
             text = tracee.memory.read(mapping.start, min(mapping.size, _LIMIT))
             found = text.find(SYSCALL_INSTRUCTION)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from instar.process.failures import lost_process
+from instar.process.failures import explain_absence, lost_process
 
 DELETED = " (deleted)"
 
@@ -91,6 +93,8 @@ def read_maps(pid: int) -> list[Mapping]:
         text = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
     except OSError as error:
         raise lost_process(pid, error) from error
+    if not text:  # a zombie, or a thread of the kernel
+        raise explain_absence(pid) or lost_process(pid, OSError(errno.ESRCH, os.strerror(errno.ESRCH)))
     return parse_maps(text)
 
 

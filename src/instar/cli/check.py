@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from instar.cli.console import format_bytes
+from instar.cli.arguments import parse_pid
 from instar.cli.failures import print_document
-from instar.cli.update import parse_pid
+from instar.cli.wording import format_bytes
 
 _EPILOG = """\
 examples:
@@ -14,7 +14,9 @@ examples:
   instar check $(pidof dnsmasq) --json
 
 Every pointer of the process is classified by what it leads to. The process is stopped while it is copied,
-some milliseconds, and goes on as if nothing had been. Exit status 3: a wild or conflicting pointer was found."""
+some milliseconds, and goes on as if nothing had been.
+
+exit status: 0 nothing bad; 3 a wild or conflicting pointer was found"""
 _CHECK_SCHEMA = 1
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from instar.cli.arguments import parse_count
 from instar.cli.failures import print_document
 from instar.cli.wording import format_ms, printable
 from instar.errors import HostError
@@ -26,17 +27,11 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
         "--limit",
-        type=_parse_count,
+        type=parse_count,
         default=20,
         metavar="N",
         help="the last N updates, 0 for all (default 20)",
     )
-
-
-def _parse_count(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from instar.cli.console import format_bytes
+from instar.cli.arguments import parse_pid
 from instar.cli.failures import print_document
-from instar.cli.update import parse_pid
+from instar.cli.wording import format_bytes
 
 if TYPE_CHECKING:
     from instar.update.examine import Census

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
 from pathlib import Path
 
+from instar.cli.arguments import parse_argv, parse_pid, parse_positive
 from instar.cli.console import open_progress
 from instar.cli.failures import as_instar_error, exit_status, print_document, print_error
 from instar.cli.wording import count_of, format_bytes, format_ms, printable
-from instar.errors import InstarError, UsageError
+from instar.errors import InstarError
 from instar.update import journal
 from instar.update.options import UpdateOptions
 from instar.update.outcome import UpdateReport
@@ -63,38 +62,8 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
 
 
-def parse_pid(text: str) -> int:
-    """A process id; anything else is a usage error."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a process id")
-    return int(text)
-
-
-def parse_positive(text: str) -> float:
-    """A positive, finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
-
-
-def parse_argv(text: str) -> tuple[bytes, ...]:
-    """A command line in the shell's quoting."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
-    if not words:
-        raise argparse.ArgumentTypeError("it is empty; the first word is the program's name")
-    return tuple(os.fsencode(word) for word in words)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Update, write the journal, print the report."""
-    _check_pid(arguments.pid)
     options = UpdateOptions(
         timeout=arguments.timeout,
         max_pause_ms=arguments.max_pause,
@@ -112,11 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
         print_document(report.to_json())
     _print(report, to_stderr=arguments.json, quiet=arguments.quiet)
     return status
-
-
-def _check_pid(pid: int) -> None:
-    if pid in (os.getpid(), os.getppid()):
-        raise UsageError("own-process", f"{pid} is instar itself or its parent", "give the PID of a server")
 
 
 def _update(arguments: argparse.Namespace, options: UpdateOptions) -> tuple[UpdateReport, int]:

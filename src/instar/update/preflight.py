@@ -1,0 +1,207 @@
+"""Is this a process and a program that can be updated at all? Asked before anything is touched."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from instar.errors import InstarError, RefusedError
+from instar.metadata.reader import load_version
+from instar.metadata.version import Version
+from instar.process.descriptors import Descriptor, list_descriptors
+from instar.process.failures import explain_absence
+from instar.process.status import (
+    Status,
+    executable,
+    executable_name,
+    read_children,
+    read_status,
+    read_threads,
+)
+from instar.update.access import explain_access
+
+_HEAD = 4
+_MOST_NAMED = 5
+# Two builds of one program share most names; two programs share a few accidental ones ("usage", "die").
+_LEAST_SHARED = 0.1
+_IN_EVERY_PROGRAM = frozenset({"", "main"})
+_NOT_CARRIED = {
+    "io_uring": "its rings are memory shared with the kernel",
+    "unknown": "instar does not know this kind",
+}
+
+
+def validate_target(pid: int, allow: Collection[str] = ()) -> Version:
+    """The version a process runs; raises the first reason why the process cannot be updated.
+
+    Nothing is changed and the process is not stopped.
+
+    Args:
+        pid: The process.
+        allow: Codes of refusals to pass over.
+
+    Raises:
+        HostError: There is no such process, or it is out of reach (see ``update.access``).
+        RefusedError: It is of a kind that is not updated yet, or its program file will not do.
+    """
+    for error in target_obstacles(pid):
+        if error.code not in allow or not isinstance(error, RefusedError):
+            raise error
+    return load_running(pid)
+
+
+def target_obstacles(pid: int) -> list[InstarError]:
+    """Every reason, apart from its program file, why a process cannot be updated; the gravest first."""
+    absent = explain_own(pid) or explain_absence(pid)
+    if absent is not None:
+        return [absent]
+    denied = explain_access(pid)
+    if denied is not None:
+        return [denied]
+    shape = (
+        explain_first(read_status(pid)),
+        explain_stopped(pid),
+        explain_threads(pid),
+        explain_children(pid),
+    )
+    found: list[InstarError] = [error for error in shape if error is not None]
+    return found + explain_descriptors(list_descriptors(pid, sockets=False))
+
+
+def load_running(pid: int) -> Version:
+    """The version of the file that a process runs, also when that was replaced or deleted meanwhile."""
+    return load_version(program_path(pid))
+
+
+def program_path(pid: int) -> Path:
+    """The path of a process's program if that still leads to the same file, else one through /proc."""
+    path, name = executable(pid), Path(executable_name(pid))
+    try:
+        return name if name.samefile(path) else path
+    except OSError:
+        return path
+
+
+def explain_own(pid: int) -> RefusedError | None:
+    """Instar cannot stop itself."""
+    if pid == os.getpid():
+        return RefusedError("own-process", f"process {pid} is instar itself", "give the PID of a server")
+    return None
+
+
+def explain_first(status: Status) -> RefusedError | None:
+    """When the first process of a PID namespace ends, the kernel kills all others in it."""
+    if status.pid_in_namespace != 1:
+        return None
+    return RefusedError(
+        "container-init",
+        f"process {status.pid} ({status.name}) is the first process of its container, which ends with it",
+        "start the container with an init of its own (docker run --init)",
+    )
+
+
+def explain_stopped(pid: int) -> RefusedError | None:
+    """A process that a signal has stopped is not at its quiescent point."""
+    status = read_status(pid)
+    if not status.stopped:
+        return None
+    return RefusedError(
+        "stopped", f"process {pid} ({status.name}) is stopped by a signal", f"let it go on: kill -CONT {pid}"
+    )
+
+
+def explain_threads(pid: int) -> RefusedError | None:
+    """One thread only, for now."""
+    count = len(read_threads(pid))
+    if count == 1:
+        return None
+    return RefusedError(
+        "several-threads",
+        f"process {pid} has {count} threads; instar updates programs of one thread",
+        "start it with one thread if it has an option for that; otherwise it cannot be updated yet",
+    )
+
+
+def explain_children(pid: int) -> RefusedError | None:
+    """Children would lose their parent."""
+    children = read_children(pid)
+    if not children:
+        return None
+    named = ", ".join(str(child) for child in children[:_MOST_NAMED])
+    more = f" and {len(children) - _MOST_NAMED} more" if len(children) > _MOST_NAMED else ""
+    return RefusedError(
+        "child-processes",
+        f"process {pid} has child processes ({named}{more}); they would not be children of its successor",
+        "wait until they have ended, or start the program so that it has none",
+    )
+
+
+def explain_descriptors(descriptors: list[Descriptor]) -> list[InstarError]:
+    """Descriptors that have no way into another process."""
+    return [
+        RefusedError(
+            "descriptor-not-carried",
+            f"descriptor {one.number} ({one.target}) cannot be carried: {_NOT_CARRIED[one.kind]}",
+            "run the program without it, if it has an option for that",
+        )
+        for one in descriptors
+        if one.kind in _NOT_CARRIED
+    ]
+
+
+def validate_new(path: Path, old: Version) -> Version:
+    """The new version; raises RefusedError when the file will not do for the place of the old one.
+
+    The same file as the old one's is allowed: a move to itself.
+    """
+    _validate_file(path)
+    new = load_version(path)
+    if not (new.build_id and new.build_id == old.build_id):
+        _validate_kinship(old, new)
+    return new
+
+
+def _validate_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise RefusedError(
+            "no-such-file", f"{path}: {error.strerror}", "give the path of the new program file"
+        ) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise RefusedError("not-a-file", f"{path} is not a regular file", "give the path of a program file")
+    if not os.access(path, os.R_OK):
+        raise RefusedError("not-readable", f"{path} may not be read", f"chmod +r {path}")
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head[:2] == b"#!":
+        raise RefusedError(
+            "script", f"{path} is a script", "give the compiled program file that the script starts"
+        )
+    if head == b"\x7fELF" and not os.access(path, os.X_OK):
+        raise RefusedError(
+            "not-executable",
+            f"{path} may not be executed (its mode is {stat.S_IMODE(status.st_mode):o})",
+            f"chmod +x {path}; if it is, its file system is mounted noexec: put it elsewhere",
+        )
+
+
+def _validate_kinship(old: Version, new: Version) -> None:
+    ours, theirs = _names(old), _names(new)
+    shared = len(ours & theirs)
+    if ours and shared < _LEAST_SHARED * min(len(ours), len(theirs) or 1):
+        raise RefusedError(
+            "different-program",
+            f"{new.path} is a different program: of {len(ours)} functions and variables of {old.path} "
+            f"it has {shared}",
+            "give the next version of the program that the process runs",
+        )
+
+
+def _names(version: Version) -> set[str]:
+    offsets = np.concatenate([version.functions["name"], version.variables["name"]])
+    return {version.text(offset) for offset in np.unique(offsets).tolist()} - _IN_EVERY_PROGRAM

@@ -48,7 +48,7 @@ struct instar_walk_column {
 };
 
 struct walk *instar_walk_create(void);
-int instar_walk_program(struct walk *walk, const char *program, const char *alternate, const char *package);
+int instar_walk_program(struct walk *walk, const char *program, const char *beside, const char *alternate, const char *package);
 const char *instar_walk_detail(const struct walk *walk);
 uint64_t instar_walk_dies(const struct walk *walk);
 int instar_walk_column(const struct walk *walk, const char *name, struct instar_walk_column *column);
@@ -85,7 +85,7 @@ static void walk_units(struct walk *walk)
     }
 }
 
-static void walk_files(struct walk *walk, const char *program, const char *alternate, const char *package)
+static void walk_files(struct walk *walk, const char *program, const char *beside, const char *alternate, const char *package)
 {
     vector_push(walk, &walk->strings, 1);
     walk->next_key = 1;
@@ -98,7 +98,7 @@ static void walk_files(struct walk *walk, const char *program, const char *alter
         units_add(walk, sections->alt, false);
     }
     units_add(walk, sections, false);
-    split_link(walk, program, package);
+    split_link(walk, beside, package);
     walk_units(walk);
     types_finish(walk);
     scopes_finish(walk);
@@ -107,11 +107,12 @@ static void walk_files(struct walk *walk, const char *program, const char *alter
     lines_finish(walk);
 }
 
-/* Fills the columns; returns an enum walk_error, the detail of which instar_walk_detail() gives. */
-int instar_walk_program(struct walk *walk, const char *program, const char *alternate, const char *package)
+/* Fills the columns from `program` (or its separate debug file); .dwo files are looked for where the compiler wrote
+ * them, then in the directory `beside`; `alternate` and `package` may be NULL. Returns an enum walk_error, the detail of which instar_walk_detail() gives. */
+int instar_walk_program(struct walk *walk, const char *program, const char *beside, const char *alternate, const char *package)
 {
     if (!setjmp(walk->failed))
-        walk_files(walk, program, alternate, package);
+        walk_files(walk, program, beside, alternate, package);
     sections_close(walk);
     return (int)walk->error;
 }

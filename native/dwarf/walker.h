@@ -402,7 +402,7 @@ struct unit *unit_of_key(struct walk *walk, uint64_t key);
 uint32_t unit_row_index(struct walk *walk, struct unit *unit);
 
 /* walker_split.c */
-void split_link(struct walk *walk, const char *program, const char *package);
+void split_link(struct walk *walk, const char *beside, const char *package);
 
 /* walker_forms.c */
 struct value form_read(struct walk *walk, const struct unit *unit, struct cursor *c, uint16_t form, int64_t constant);

@@ -90,19 +90,19 @@ static void package_types(struct walk *walk, const struct sections *package)
 }
 
 /* A .dwo is where the compiler wrote it, or beside the program. */
-static struct sections *open_dwo(struct walk *walk, const char *program, const struct unit *skeleton)
+static struct sections *open_dwo(struct walk *walk, const char *beside, const struct unit *skeleton)
 {
     char path[4096];
     struct sections *sections;
     const char *name = skeleton->dwo_name, *directory = skeleton->directory ? skeleton->directory : ".";
-    const char *slash = strrchr(program, '/'), *base = strrchr(name, '/');
+    const char *base = strrchr(name, '/');
     snprintf(path, sizeof path, "%s%s%s", *name == '/' ? "" : directory, *name == '/' ? "" : "/", name);
     if (sections_try_open(walk, path, &sections))
         return sections;
-    snprintf(path, sizeof path, "%.*s%s", (int)(slash ? slash - program + 1 : 0), program, *name == '/' ? base + 1 : name);
+    snprintf(path, sizeof path, "%s/%s", beside, *name == '/' ? base + 1 : name);
     if (sections_try_open(walk, path, &sections))
         return sections;
-    snprintf(path, sizeof path, "%.*s%s", (int)(slash ? slash - program + 1 : 0), program, base ? base + 1 : name);
+    snprintf(path, sizeof path, "%s/%s", beside, base ? base + 1 : name);
     if (sections_try_open(walk, path, &sections))
         return sections;
     walk_fail(walk, WALK_SPLIT_MISSING, "%s (of the unit %s in %s)", name, skeleton->name ? skeleton->name : "", directory);
@@ -113,12 +113,12 @@ static bool is_full(const struct unit *unit)
     return unit->type == DW_UT_compile || unit->type == DW_UT_split_compile;
 }
 
-static void link_unit(struct walk *walk, const char *program, const struct sections *package,
+static void link_unit(struct walk *walk, const char *beside, const struct sections *package,
                       const struct index *index, struct unit *skeleton)
 {
     size_t first = walk->units.count;
     struct sections *sections = package ? package_unit(walk, package, index, skeleton->dwo_id) : NULL;
-    units_add(walk, sections ? sections : open_dwo(walk, program, skeleton), true);
+    units_add(walk, sections ? sections : open_dwo(walk, beside, skeleton), true);
     struct unit **units = (struct unit **)walk->units.data;
     for (size_t i = first; i < walk->units.count; i++)
         if (is_full(units[i]) && units[i]->dwo_id == skeleton->dwo_id) {
@@ -128,7 +128,7 @@ static void link_unit(struct walk *walk, const char *program, const struct secti
     walk_fail(walk, WALK_SPLIT_MISMATCH, "%s", skeleton->dwo_name);
 }
 
-void split_link(struct walk *walk, const char *program, const char *package_path)
+void split_link(struct walk *walk, const char *beside, const char *package_path)
 {
     struct sections *package = NULL;
     struct index index = {0};
@@ -142,6 +142,6 @@ void split_link(struct walk *walk, const char *program, const char *package_path
     for (size_t i = 0; i < count; i++) {
         struct unit *unit = ((struct unit **)walk->units.data)[i];
         if (unit->dwo_name && !unit->is_split && !unit->sections->is_alt)
-            link_unit(walk, program, package, &index, unit);
+            link_unit(walk, beside, package, &index, unit);
     }
 }

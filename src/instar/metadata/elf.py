@@ -130,6 +130,7 @@ class ElfFile:
     Attributes:
         build_id: Lower-case hex, "" when the file has none.
         machine: e_machine (62: x86-64).
+        kind: e_type (2: ET_EXEC, 3: ET_DYN).
         is_pie: ET_DYN, so that a load bias is added to every address.
         interpreter: Path of the dynamic linker, "" for a static program.
         needed: DT_NEEDED names in order.
@@ -141,6 +142,7 @@ class ElfFile:
     path: Path
     build_id: str
     machine: int
+    kind: int
     is_pie: bool
     entry: int
     interpreter: str

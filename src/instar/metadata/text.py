@@ -14,19 +14,18 @@ class StringPool:
     """
 
     def __init__(self, data: npt.NDArray[np.uint8] | bytes) -> None:
-        self._data = data if isinstance(data, bytes) else data.tobytes()
+        self.data = data if isinstance(data, bytes) else data.tobytes()
         self._known: dict[int, str] = {0: ""}
-        self._offsets: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def text(self, offset: int) -> str:
         """The string that starts at an offset; bytes that are not UTF-8 come as surrogate escapes."""
         found = self._known.get(offset)
         if found is None:
-            end = self._data.index(b"\0", offset)
-            found = self._data[offset:end].decode("utf-8", "surrogateescape")
+            end = self.data.index(b"\0", offset)
+            found = self.data[offset:end].decode("utf-8", "surrogateescape")
             self._known[offset] = found
         return found
 
@@ -38,7 +37,7 @@ class StringPool:
         if not text:
             return 0
         wanted = text.encode("utf-8", "surrogateescape")
-        if self._data.startswith(wanted + b"\0"):
+        if self.data.startswith(wanted + b"\0"):
             return 0
-        place = self._data.find(b"\0" + wanted + b"\0")
+        place = self.data.find(b"\0" + wanted + b"\0")
         return None if place < 0 else place + 1

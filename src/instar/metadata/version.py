@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from instar.errors import RefusedError
+from instar.metadata.cache import Columns, cache_path, default_directory, digest, read_cached, write_cached
+from instar.metadata.debug_files import DEBUG_ROOTS, DebugFiles, find_debug_files
 from instar.metadata.elf import ElfFile
+from instar.metadata.elf_reader import read_program
 from instar.metadata.model import TypeFlag, TypeKind
 from instar.metadata.spelling import KEYWORDS, declare
 from instar.metadata.text import StringPool
+from instar.metadata.validate import InvalidColumnsError, validate_columns
+from instar.metadata.walker import REBUILD, walk_program
 
 Rows = npt.NDArray[np.void]
 NO_ROW = -1
@@ -27,10 +35,12 @@ class Version:
     one row to another is within bounds.
     """
 
-    def __init__(self, path: Path, elf: ElfFile, columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    def __init__(
+        self, path: Path, elf: ElfFile, columns: Mapping[str, npt.NDArray[Any]], build_id: str | None = None
+    ) -> None:
         self.path = path
         self.elf = elf
-        self.build_id = elf.build_id
+        self.build_id = elf.build_id if build_id is None else build_id
         self.columns = dict(columns)
         self.types: Rows = self._column("types")
         self.members: Rows = self._column("members")
@@ -48,7 +58,7 @@ class Version:
         self._spelled: dict[int, str] = {}
 
     def _column(self, name: str) -> Rows:
-        column: Rows = self.columns[name]  # type: ignore[assignment]
+        column: Rows = self.columns[name]
         return column
 
     def __repr__(self) -> str:
@@ -264,3 +274,58 @@ class Version:
         """The DWARF expression of a function's frame base, empty if it has none."""
         place = int(self.functions["frame_base"][function_row])
         return self.expression(self.locations[place]) if place < len(self.locations) else b""
+
+
+def load_version(
+    path: Path, *, cache: Path | None = None, debug_roots: Sequence[Path] = DEBUG_ROOTS
+) -> Version:
+    """Read a program file with its debug information.
+
+    Args:
+        path: The program; ``/proc/PID/exe`` works even when the file was replaced since.
+        cache: Directory of the cache; None: the user's (``default_directory``).
+        debug_roots: Where separate debug files are.
+
+    Raises:
+        HostError: unreadable-file.
+        RefusedError: What ``read_program``, ``find_debug_files`` and ``walk_program`` refuse.
+    """
+    elf = read_program(Path(path))
+    files = find_debug_files(elf, debug_roots)
+    key = elf.build_id or digest(elf.image).hex()
+    fingerprint = digest(*map(_layout_of, {id(one): one for one in (elf, files.elf)}.values()))
+    place = cache_path(cache or default_directory(), key)
+    columns = read_cached(place, fingerprint)
+    if columns is None:
+        columns = _walk(files)
+        write_cached(place, fingerprint, columns)
+    for column in columns.values():
+        column.flags.writeable = False
+    return Version(elf.path, _with_symbols(elf, files.elf), columns, build_id=key)
+
+
+def _layout_of(elf: ElfFile) -> bytes:
+    """The headers of a file: they tell builds apart that were given one build-id by hand."""
+    return repr((elf.entry, elf.segments, elf.sections)).encode("utf-8", "surrogateescape")
+
+
+def _walk(files: DebugFiles) -> Columns:
+    columns = walk_program(files.debug, beside=files.beside, alternate=files.alternate, package=files.package)
+    try:
+        validate_columns(columns)
+    except InvalidColumnsError as error:
+        raise RefusedError(
+            "damaged-debug-info", f"{files.debug} has contradictory debug information: {error}", REBUILD
+        ) from error
+    return columns
+
+
+def _with_symbols(elf: ElfFile, debug: ElfFile) -> ElfFile:
+    """A stripped program takes the symbols of its debug file."""
+    if debug is elf or not (elf.symbols["dynamic"] == 1).all():
+        return elf
+    own = debug.symbols[debug.symbols["dynamic"] == 0].copy()
+    base = len(elf.symbol_strings)
+    own["name"] += np.where(own["name"] != 0, base, 0).astype(np.uint32)
+    names = StringPool(elf.symbol_strings.data + debug.symbol_strings.data)
+    return replace(elf, symbols=np.concatenate([elf.symbols, own]), symbol_strings=names)

@@ -23,14 +23,20 @@ ERRORS = {
     3: ("no-debug-info", "has no debug information", REBUILD),
     4: ("empty-debug-info", "has debug information without any type or function", REBUILD),
     5: ("damaged-debug-info", "has damaged debug information", "build the program again"),
-    6: ("dwarf-version", "has debug information of an unknown version", "compile with -gdwarf-4 or -gdwarf-5"),
+    6: ("dwarf-version", "has an unknown version of DWARF", "compile with -gdwarf-4 or -gdwarf-5"),
     7: ("zstd-missing", "has zstd-compressed debug information", "install libzstd (Debian: libzstd1)"),
-    8: ("split-debug-missing", "is built with -gsplit-dwarf and a .dwo file is not found", "put the .dwo files"
-        " where the compiler wrote them or beside the program, or make PROGRAM.dwp with dwp"),
+    8: (
+        "split-debug-missing",
+        "is built with -gsplit-dwarf and a .dwo file is not found",
+        "put the .dwo files where the compiler wrote them or beside the program, or run `dwp -e PROGRAM`",
+    ),
     9: ("split-debug-mismatch", "has a .dwo file of another build", "build the program again"),
-    10: ("dwz-missing", "refers to a common debug file (dwz) that is not found", "install the package's debug"
-         " symbols completely"),
-}  # fmt: skip
+    10: (
+        "dwz-missing",
+        "refers to a common debug file (dwz) that is not found",
+        "install the package's debug symbols completely",
+    ),
+}
 
 
 class _Column(ctypes.Structure):
@@ -42,7 +48,7 @@ def _library() -> ctypes.CDLL:
     library = load("dwarf")
     walk, text = ctypes.c_void_p, ctypes.c_char_p
     library.instar_walk_create.restype = walk
-    library.instar_walk_program.argtypes = [walk, text, text, text]
+    library.instar_walk_program.argtypes = [walk, text, text, text, text]
     library.instar_walk_detail.argtypes = [walk]
     library.instar_walk_detail.restype = text
     library.instar_walk_column.argtypes = [walk, text, ctypes.POINTER(_Column)]
@@ -51,11 +57,18 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def walk_program(debug_file: Path, *, alternate: Path | None = None, package: Path | None = None) -> Columns:
+def walk_program(
+    debug_file: Path,
+    *,
+    beside: Path | None = None,
+    alternate: Path | None = None,
+    package: Path | None = None,
+) -> Columns:
     """Walk a whole program.
 
     Args:
         debug_file: The file with the .debug_info sections: the program, or its separate debug file.
+        beside: The directory to look for .dwo files in after the compiler's; default: that of debug_file.
         alternate: The file that .gnu_debugaltlink names (dwz).
         package: The .dwp with the program's split units; else its .dwo files are looked for.
 
@@ -69,8 +82,9 @@ def walk_program(debug_file: Path, *, alternate: Path | None = None, package: Pa
     walk = library.instar_walk_create()
     if not walk:
         raise MemoryError
+    paths = (debug_file, beside or debug_file.parent, alternate, package)
     try:
-        error = library.instar_walk_program(walk, _encode(debug_file), _encode(alternate), _encode(package))
+        error = library.instar_walk_program(walk, *map(_encode, paths))
         if error:
             detail = library.instar_walk_detail(walk).decode("utf-8", "replace")
             raise _error(error, detail, debug_file)

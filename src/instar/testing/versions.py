@@ -398,6 +398,7 @@ class VersionBuilder:
             path=self.path,
             build_id=self.build_id,
             machine=62,
+            kind=3,
             is_pie=True,
             entry=0,
             interpreter="/lib64/ld-linux-x86-64.so.2",

@@ -128,6 +128,8 @@ class Referents:
     def same_code(self, old_target: int, new_target: int) -> bool:
         """Whether two code addresses are the same place of paired functions, or the same import."""
         old, new = self._old, self._new
+        if min(old_target, new_target) < 0:
+            return False
         functions = (old.version.function_at(old_target), new.version.function_at(new_target))
         if functions[0] is not None and functions[1] is not None:
             if self._symbols.function(functions[0]) != functions[1]:
@@ -154,6 +156,8 @@ class Referents:
             functions: The functions compared, for their jump tables.
         """
         key = (old_target, new_target, width)
+        if min(old_target, new_target) < 0:
+            return False
         found = self._known.get(key)
         if found is None:
             found = self._same_data(*key)
@@ -256,8 +260,8 @@ class Referents:
 
     def _looks_like_table(self, address: int) -> bool:
         """Whether the first entry of a position-independent jump table could be here."""
-        function = self._old.version.function_at(address + self._entry(self._old, address))
-        return function is not None
+        target = address + self._entry(self._old, address)
+        return target >= 0 and self._old.version.function_at(target) is not None
 
     def _entry(self, side: _Side, address: int) -> int:
         try:

@@ -98,6 +98,8 @@ typedef struct {
     int32_t *unknown_pairs; /* out: pairs (current, claimed) that no verdict covers */
     uint64_t unknown_count, unknown_capacity;
     uint64_t retyped;
+    const uint64_t *bitmaps;      /* per type: which aligned words are pointer slots */
+    const uint64_t *bitmap_first; /* per type: first bit */
 } instar_state;
 
 /* Where a pointer value leads in the past; -1 when in no object. */
@@ -106,6 +108,7 @@ const instar_region *instar_state_region(const instar_state *state, uint64_t add
 
 void instar_state_fill_granules(const instar_object *objects, int64_t first, int64_t last, uint64_t start,
                                 int32_t *granules);
+void instar_state_make_blocks(instar_object *objects, const uint8_t *blocks, uint64_t stride, uint64_t count);
 void instar_state_trace(instar_state *state, int32_t strength);
 void instar_state_reach(instar_state *state);
 void instar_state_trace_unions(instar_state *state);

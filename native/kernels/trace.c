@@ -60,6 +60,17 @@ void instar_state_fill_granules(const instar_object *objects, int64_t first, int
     }
 }
 
+/* Opaque heap blocks from a column that begins with address and usable size (u64 each). */
+void instar_state_make_blocks(instar_object *objects, const uint8_t *blocks, uint64_t stride, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++, blocks += stride) {
+        instar_object object = {
+            .parent = -1, .type = -1, .count = 1, .mapping = -1, .claim_type = -1, .kind = OBJECT_HEAP};
+        memcpy(&object.address, blocks, 8);
+        memcpy(&object.size, blocks + 8, 8);
+        objects[i] = object;
+    }
+}
+
 static void enqueue(instar_state *state, int64_t row) {
     instar_object *object = &state->objects[row];
     if (object->flags & FLAG_QUEUED)
@@ -262,6 +273,72 @@ void instar_state_trace(instar_state *state, int32_t strength) {
         trace_object(state, row, strength);
 }
 
+static void reach_word(instar_state *state, int64_t row, uint64_t offset, uint64_t value) {
+    if (value < PAGE || value >> 47)
+        return;
+    int64_t target = instar_state_find(state, value);
+    if (target < 0 || (state->objects[target].flags & FLAG_REACHED))
+        return;
+    instar_object *found = &state->objects[target];
+    if (found->type < 0) {
+        found->parent = (int32_t)row;
+        found->parent_offset = (uint32_t)offset;
+    }
+    found->flags |= FLAG_REACHED;
+    enqueue(state, target);
+}
+
+static void reach_words(instar_state *state, int64_t row, const uint8_t *data, uint64_t from, uint64_t to) {
+    uint64_t address = state->objects[row].address;
+    for (uint64_t offset = from + (-(address + from) & 7); offset + 8 <= to; offset += 8) {
+        uint64_t value;
+        memcpy(&value, data + offset, 8);
+        reach_word(state, row, offset, value);
+    }
+}
+
+/* The words of one typed element that tracing has not followed: no slots, and slots of unions. */
+static void reach_element(instar_state *state, int64_t row, const uint8_t *data, uint64_t base, uint64_t limit,
+                          const instar_type *type, uint64_t first_bit) {
+    uint64_t end = base + type->size < limit ? base + type->size : limit, value;
+    for (uint64_t offset = base; offset + 8 <= end; offset += 8) {
+        uint64_t bit = first_bit + (offset - base) / 8;
+        if (state->bitmaps[bit / 64] >> (bit % 64) & 1)
+            continue;
+        memcpy(&value, data + offset, 8);
+        reach_word(state, row, offset, value);
+    }
+    for (uint32_t s = 0; s < type->slot_count; s++) {
+        const instar_slot *slot = &state->slots[type->first_slot + s];
+        for (uint32_t k = 0; slot->kind == SLOT_UNION && k < slot->count; k++) {
+            uint64_t offset = base + slot->offset + (uint64_t)k * slot->stride;
+            if (offset + 8 > limit)
+                break;
+            memcpy(&value, data + offset, 8);
+            reach_word(state, row, offset, value);
+        }
+    }
+}
+
+static void reach_object(instar_state *state, int64_t row) {
+    instar_object *object = &state->objects[row];
+    const instar_region *region = instar_state_region(state, object->address);
+    if (!region || !region->data)
+        return;
+    const uint8_t *data = region->data + (object->address - region->start);
+    uint64_t limit = object->size < region->end - object->address ? object->size : region->end - object->address;
+    const instar_type *type = object->type >= 0 ? &state->types[object->type] : NULL;
+    if (!type || !type->slot_count || (object->address | type->size) & 7) {
+        reach_words(state, row, data, 0, limit);
+        return;
+    }
+    uint64_t at = 0, first_bit = state->bitmap_first[object->type];
+    for (uint32_t element = 0; element < object->count && at < limit; element++, at += type->size)
+        reach_element(state, row, data, at, limit, type, first_bit);
+    if (at < limit)
+        reach_words(state, row, data, at, limit);
+}
+
 /* Marks every block that any aligned word of a reached object could point into, tags and integers included:
  * what is left over afterwards is a leak or belongs to a library. */
 void instar_state_reach(instar_state *state) {
@@ -275,26 +352,7 @@ void instar_state_reach(instar_state *state) {
         if (object->flags & (FLAG_SCANNED | FLAG_LIBRARY))
             continue;
         object->flags |= FLAG_SCANNED;
-        const instar_region *region = instar_state_region(state, object->address);
-        if (!region || !region->data)
-            continue;
-        uint64_t end = object->address + object->size < region->end ? object->address + object->size : region->end;
-        for (uint64_t at = (object->address + 7) & ~(uint64_t)7; at + 8 <= end; at += 8) {
-            uint64_t value;
-            memcpy(&value, region->data + (at - region->start), 8);
-            if (value < PAGE)
-                continue;
-            int64_t target = instar_state_find(state, value);
-            if (target < 0 || (state->objects[target].flags & FLAG_SCANNED))
-                continue;
-            instar_object *found = &state->objects[target];
-            if (!(found->flags & FLAG_REACHED) && found->type < 0) {
-                found->parent = (int32_t)row;
-                found->parent_offset = (uint32_t)(at - object->address);
-            }
-            found->flags |= FLAG_REACHED;
-            enqueue(state, target);
-        }
+        reach_object(state, row);
     }
 }
 

@@ -24,6 +24,8 @@ from instar.state.slots import TypeTable
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SMALLEST_GAP = 8
+_NO_OBJECTS = make_objects(0, ObjectKind.HEAP)
+_NO_ORIGINS = np.zeros(0, dtype=np.int32)
 PF_WRITE = 2
 
 
@@ -170,14 +172,13 @@ def heap_spans(regions: Iterable[tuple[int, Array]], blocks: Array) -> list[Span
 
     Args:
         regions: (start, bytes) of every heap range.
-        blocks: Columns ``address`` and ``size`` (usable bytes) of live blocks, sorted by address.
+        blocks: Rows that begin with ``address`` and ``size`` (usable bytes), sorted by address.
     """
     spans = []
     for start, data in regions:
         first, last = np.searchsorted(blocks["address"], [start, start + len(data)])
-        rows = make_objects(int(last - first), ObjectKind.HEAP)
-        rows["address"], rows["size"] = blocks["address"][first:last], blocks["size"][first:last]
-        spans.append(Span(start, data, rows, np.full(len(rows), -1, dtype=np.int32), granular=True))
+        inside = blocks[first:last]
+        spans.append(Span(start, data, _NO_OBJECTS, _NO_ORIGINS, granular=True, blocks=inside))
     return spans
 
 

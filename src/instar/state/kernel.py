@@ -33,6 +33,7 @@ class Span:
         objects: ``OBJECT`` rows inside, sorted by address, not overlapping.
         origins: Per object a row number of its own kind (variable, local), -1 for none.
         granular: Objects lie on 16-byte boundaries (heaps); lookups then cost one load.
+        blocks: In place of ``objects``: rows that begin with address and size; laid out by the state.
     """
 
     start: int
@@ -40,6 +41,12 @@ class Span:
     objects: Array
     origins: Array
     granular: bool = False
+    blocks: Array | None = None
+
+    @property
+    def count(self) -> int:
+        """How many objects lie inside."""
+        return len(self.objects) if self.blocks is None else len(self.blocks)
 
     @property
     def end(self) -> int:
@@ -66,6 +73,8 @@ class _CState(ctypes.Structure):
         ("unknown_count", ctypes.c_uint64),
         ("unknown_capacity", ctypes.c_uint64),
         ("retyped", ctypes.c_uint64),
+        ("bitmaps", ctypes.c_void_p),
+        ("bitmap_first", ctypes.c_void_p),
     ]
 
 
@@ -106,26 +115,40 @@ class State:
     def _lay_out(self) -> None:
         """One column of objects, and for every span where its rows are."""
         order = [span for span in self.spans if span.granular] + [s for s in self.spans if not s.granular]
-        self.objects = (
-            np.concatenate([s.objects for s in order]) if order else make_objects(0, ObjectKind.HEAP)
-        )
-        self.origins = np.concatenate([s.origins for s in order]) if order else np.zeros(0, dtype=np.int32)
+        total = sum(span.count for span in order)
+        self.objects = np.empty(total, dtype=OBJECT)
+        self.origins = np.full(total, -1, dtype=np.int32)
         firsts: dict[int, int] = {}
         row = 0
         for span in order:
             firsts[span.start] = row
-            row += len(span.objects)
+            self._take(span, row)
+            row += span.count
         self._granules: list[Array] = []
         self.regions = np.zeros(len(self.spans), dtype=REGION)
         for region, span in zip(self.regions, self.spans, strict=True):
             first = firsts[span.start]
             region["start"], region["end"] = span.start, span.end
             region["data"] = span.data.ctypes.data
-            region["first"], region["last"] = first, first + len(span.objects)
-            region["single"] = first if span.granular and len(span.objects) == 1 else -1
-            if span.granular and len(span.objects) != 1:
+            region["first"], region["last"] = first, first + span.count
+            region["single"] = first if span.granular and span.count == 1 else -1
+            span.objects = self.objects[first : first + span.count]
+            if span.granular and span.count != 1:
                 region["granules"] = self._fill(span, first)
-            span.objects = self.objects[first : first + len(span.objects)]
+
+    def _take(self, span: Span, row: int) -> None:
+        """Put a span's objects into their place in the column."""
+        if span.blocks is None:
+            self.objects[row : row + span.count] = span.objects
+            self.origins[row : row + span.count] = span.origins
+            return
+        blocks = np.ascontiguousarray(span.blocks)
+        load("kernels").instar_state_make_blocks(
+            ctypes.c_void_p(self.objects.ctypes.data + row * OBJECT.itemsize),
+            ctypes.c_void_p(blocks.ctypes.data),
+            ctypes.c_uint64(blocks.dtype.itemsize),
+            ctypes.c_uint64(len(blocks)),
+        )
 
     def _fill(self, span: Span, first: int) -> int:
         granules = np.full(len(span.data) // GRANULE + 2, -1, dtype=np.int32)
@@ -151,6 +174,8 @@ class State:
             queue=self._queue.ctypes.data,
             unknown_pairs=self._unknown.ctypes.data,
             unknown_capacity=_UNKNOWN_CAPACITY,
+            bitmaps=self.table.bitmaps.ctypes.data,
+            bitmap_first=self.table.bitmap_first.ctypes.data,
         )
 
     def trace(self, strength: Strength) -> list[tuple[int, int]]:

@@ -33,7 +33,7 @@ class FutureHeap:
         """(address, usable size) of the live block that starts there."""
         for span in self.spans:
             if span.start <= address < span.end:
-                rows = span.objects
+                rows = span.objects if span.blocks is None else span.blocks
                 index = int(np.searchsorted(rows["address"], address))
                 if index < len(rows) and int(rows["address"][index]) == address:
                     return address, int(rows["size"][index])

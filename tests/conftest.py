@@ -5,6 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
+from instar.testing.programs import Builder
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
@@ -17,3 +19,10 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped in continuous integration: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def builder(pytestconfig: pytest.Config) -> Builder:
+    """Compiles test programs; they are kept in pytest's cache."""
+    assert pytestconfig.cache is not None
+    return Builder(pytestconfig.cache.mkdir("programs"))

@@ -1,0 +1,59 @@
+/* Entries and the table itself have another layout; values are wider. */
+#include "scenario.h"
+
+struct entry {
+    char *key;
+    unsigned hits;
+    long value;
+    struct entry *next;
+};
+
+struct table {
+    struct entry **buckets;
+    size_t used;
+    unsigned mask;
+};
+
+static struct table *table;
+
+static unsigned hash(const char *key)
+{
+    unsigned h = 5381;
+    while (*key)
+        h = h * 33 + (unsigned char)*key++;
+    return h;
+}
+
+static struct entry *find(const char *key)
+{
+    struct entry *e = table->buckets[hash(key) & table->mask];
+    while (e && strcmp(e->key, key) != 0)
+        e = e->next;
+    return e;
+}
+
+void fill(void)
+{
+    table = malloc(sizeof *table);
+    *table = (struct table){calloc(64, sizeof *table->buckets), 0, 63};
+    for (int i = 0; i < 300; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key%d", i);
+        struct entry *e = malloc(sizeof *e), **bucket = &table->buckets[hash(key) & table->mask];
+        *e = (struct entry){strdup(key), 0, i * i, *bucket};
+        *bucket = e;
+        table->used++;
+    }
+}
+
+const char *check(void)
+{
+    EXPECT(table && table->used == 300 && table->mask == 63);
+    for (int i = 0; i < 300; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key%d", i);
+        EXPECT(find(key) && find(key)->value == i * i && find(key)->hits == 0);
+    }
+    EXPECT(find("key300") == NULL);
+    return NULL;
+}

@@ -1,0 +1,24 @@
+#include "scenario.h"
+
+struct account {
+    int number;
+    long credit;
+};
+
+static struct account *accounts[8];
+
+void fill(void)
+{
+    for (int i = 0; i < 8; i++) {
+        accounts[i] = malloc(sizeof *accounts[i]);
+        accounts[i]->number = i;
+        accounts[i]->credit = i == 5 ? 32768 : 32767;
+    }
+}
+
+const char *check(void)
+{
+    for (int i = 0; i < 8; i++)
+        EXPECT(accounts[i] && accounts[i]->number == i && accounts[i]->credit == (i == 5 ? 32768 : 32767));
+    return NULL;
+}

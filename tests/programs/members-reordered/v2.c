@@ -1,0 +1,34 @@
+#include "scenario.h"
+
+struct reading {
+    int64_t taken;
+    struct reading *previous;
+    double value;
+    short sensor;
+    char unit;
+};
+
+static struct reading last, *history;
+
+void fill(void)
+{
+    last = (struct reading){.unit = 'K', .value = 273.15, .sensor = -4, .taken = INT64_C(1) << 40};
+    for (int i = 0; i < 9; i++) {
+        struct reading *r = malloc(sizeof *r);
+        *r = (struct reading){-i, history, i / 8.0, (short)i, (char)('a' + i)};
+        history = r;
+    }
+}
+
+const char *check(void)
+{
+    int i = 9;
+    EXPECT(last.unit == 'K' && last.value == 273.15 && last.sensor == -4);
+    EXPECT(last.previous == NULL && last.taken == INT64_C(1) << 40);
+    for (struct reading *r = history; r; r = r->previous) {
+        i--;
+        EXPECT(r->unit == 'a' + i && r->value == i / 8.0 && r->sensor == i && r->taken == -i);
+    }
+    EXPECT(i == 0);
+    return NULL;
+}

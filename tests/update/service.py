@@ -1,0 +1,173 @@
+"""One program under update: updated by the real command, asked from outside, watched for leftovers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from instar.testing.programs import Program, TalkError, find_marked, wait_until_gone
+
+INSTAR = Path(sys.executable).parent / "instar"
+SCHEMA = Path(__file__).parents[2] / "docs" / "update.schema.json"
+MARK = "INSTAR_TEST_PROGRAM"
+TOOL_S = 120.0
+
+
+@cache
+def validator() -> jsonschema.Draft202012Validator:
+    """The published schema of the report."""
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a run of `instar update --json` left: its exit status and outputs.
+
+    Attributes:
+        status: Negative: killed by that signal.
+        report: None when the tool was killed.
+    """
+
+    status: int
+    report: dict[str, Any] | None
+    stderr: str
+
+    @property
+    def outcome(self) -> str:
+        """Of the report."""
+        assert self.report is not None, self.stderr
+        return str(self.report["outcome"])
+
+    def told(self) -> str:
+        """Everything that the refusal says, for comparing and for messages."""
+        assert self.report is not None, self.stderr
+        error = self.report["error"]
+        if error is None:
+            return f"{self.outcome}; warnings {self.report['warnings']}"
+        return " | ".join([f"[{error['code']}]", error["cause"], error["remedy"], *error["details"]])
+
+
+class Service:
+    """A running program and its successors; exactly one of them answers at any time.
+
+    Args:
+        program: Version 1.
+        arguments, environment: It is started with these.
+        home: A directory of its own: for the journal of the tool, and where the program runs.
+        cache: For what the tool keeps about versions.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        home: Path,
+        cache: Path,
+    ) -> None:
+        self.home = home
+        self._mark = uuid.uuid4().hex
+        (home / "run").mkdir(parents=True, exist_ok=True)
+        self._tool_environment = {
+            **os.environ,
+            "XDG_CACHE_HOME": str(cache),
+            "XDG_STATE_HOME": str(home / "state"),
+        }
+        self.program = Program(
+            [program, *arguments],
+            environment={**os.environ, **(environment or {}), MARK: self._mark},
+            directory=home / "run",
+        )
+        self.pid = self.program.pid
+        self._gone = False
+
+    def tool(
+        self, path: Path, *options: str, environment: Mapping[str, str] | None = None, **popen: Any
+    ) -> subprocess.Popen[str]:
+        """Start `instar update` on the version that serves now."""
+        return subprocess.Popen(
+            [str(INSTAR), "update", str(self.pid), str(path), "--json", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**self._tool_environment, **(environment or {})},
+            **popen,
+        )
+
+    def update(
+        self, path: Path, *options: str, environment: Mapping[str, str] | None = None, **popen: Any
+    ) -> Update:
+        """Update to the program at ``path``; afterwards ``pid`` is the process that serves."""
+        tool = self.tool(path, *options, environment=environment, **popen)
+        try:
+            stdout, stderr = tool.communicate(timeout=TOOL_S)
+        except BaseException:
+            tool.kill()
+            tool.communicate()
+            raise
+        return self.finished(tool.returncode, stdout, stderr)
+
+    def finished(self, status: int, stdout: str, stderr: str) -> Update:
+        """Understand what a tool left; follows to the new process."""
+        if not stdout:
+            assert status < 0, f"status {status} without a report: {stderr}"
+            return Update(status, None, stderr)
+        report = json.loads(stdout)
+        validator().validate(report)
+        if report["outcome"] == "updated":
+            self._follow(report["new_pid"])
+        return Update(status, report, stderr)
+
+    def _follow(self, pid: int) -> None:
+        """The old process must have ended by itself, with status 0."""
+        if self.pid == self.program.pid:
+            assert self.program.process.wait(20) == 0, "the old version did not end by exit_group(0)"
+        else:
+            assert wait_until_gone(self.pid), f"process {self.pid} is still there"
+        self.pid = pid
+
+    def ask(self, command: str) -> str:
+        """Say a line to whoever serves. What the new version's start-up printed comes first, once."""
+        answer = self.program.talk.ask(command)
+        return self.program.talk.line() if answer == "ready" else answer
+
+    def processes(self) -> list[int]:
+        """All living processes of this service, whatever version they are of."""
+        return [pid for pid in find_marked(MARK, self._mark) if not _is_zombie(pid)]
+
+    def descriptors(self) -> dict[int, str]:
+        """Descriptors of the process that serves."""
+        return {int(path.name): str(path.readlink()) for path in Path(f"/proc/{self.pid}/fd").iterdir()}
+
+    def close(self) -> None:
+        """End it by its input; what does not end is killed and is an error."""
+        if self._gone:
+            return
+        self._gone = True
+        self.program.end_input()
+        stubborn = [pid for pid in self.processes() if not wait_until_gone(pid, 10)]
+        for pid in stubborn:
+            os.kill(pid, signal.SIGKILL)
+        self.program.close()
+        if stubborn:
+            raise TalkError(f"processes {stubborn} outlived their input")
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from tests.live.conftest import Running, Start
+from running import Running, Start
 
 from instar.errors import HostError, InstarError
 from instar.process.deadline import Deadline

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.live.conftest import PATIENCE_S, Start
+from running import PATIENCE_S, Start
 
 from instar.errors import HostError
 from instar.process.deadline import Deadline, DeadlineError

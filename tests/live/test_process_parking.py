@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from tests.live.conftest import Running, Start
+from running import Running, Start
 
 from instar.process.blocking import CALLS, Restart
 from instar.process.deadline import Deadline

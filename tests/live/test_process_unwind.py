@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.live.conftest import Compile, Running, Start
+from running import Compile, Running, Start
 
 from instar.process.deadline import Deadline
 from instar.process.maps import read_maps

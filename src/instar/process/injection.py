@@ -119,7 +119,7 @@ class Surgery:
         if number == _SIGSTOP:
             self._held = True
             number = 0
-        ptrace.interrupt(self.tracee.pid)
+        self.tracee.request(ptrace.interrupt)
         self._next("cont", number, expected="event")
 
     def _put_back(self) -> None:
@@ -153,7 +153,7 @@ class Surgery:
     def _stop_again(self) -> None:
         """Back to a stop inside the kernel's signal handling, then the registers."""
         if self.calls or self.tracee.stop is not self._stop:
-            ptrace.interrupt(self.tracee.pid)
+            self.tracee.request(ptrace.interrupt)
             self._next("cont", expected="event")
         self.tracee.set_registers(self._registers)
 
@@ -296,7 +296,7 @@ class Surgery:
 
     def _break_off(self) -> None:
         """Get a call out of the kernel."""
-        ptrace.interrupt(self.tracee.pid)
+        self.tracee.request(ptrace.interrupt)
         stop = self.tracee.wait(Deadline(_TEN_SECONDS))
         if stop.ended:
             raise self.tracee.died(stop)
@@ -328,7 +328,7 @@ class Surgery:
             if stop.kind == expected and wanted in (0, stop.signal):
                 return stop
             if expected == "event":
-                ptrace.interrupt(tracee.pid)
+                tracee.request(ptrace.interrupt)
             if stop.kind == "signal":
                 self._pass_signal(stop)
 
@@ -372,7 +372,7 @@ class Surgery:
         if self._registers.in_syscall:
             return
         tracee = self.tracee
-        area, _ = ptrace.get_rseq(tracee.pid)
+        area, _ = tracee.request(ptrace.get_rseq)
         if not area:
             return
         descriptor = tracee.memory.u64(area + 8)
@@ -391,10 +391,10 @@ class Surgery:
         if not tracee.filtered:
             return
         try:
-            ptrace.request(ptrace.SETOPTIONS, tracee.pid, None, tracee.options | ptrace.O_SUSPEND_SECCOMP)
+            tracee.request(ptrace.set_options, tracee.options | ptrace.O_SUSPEND_SECCOMP)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EINVAL):
-                raise tracee._lost(error) from error
+                raise
             raise HostError(
                 "seccomp-filter",
                 f"process {tracee.pid} runs under a seccomp filter that cannot be suspended",
@@ -404,7 +404,7 @@ class Surgery:
 
     def _resume_filter(self) -> None:
         if self._suspended:
-            ptrace.request(ptrace.SETOPTIONS, self.tracee.pid, None, self.tracee.options)
+            self.tracee.request(ptrace.set_options, self.tracee.options)
             self._suspended = False
 
 

@@ -152,7 +152,7 @@ def get_siginfo(pid: int) -> SignalInfo:
     return parse_siginfo(buffer.raw)
 
 
-def peek_signals(pid: int, *, shared: bool, limit: int = 256) -> list[SignalInfo]:
+def peek_signals(pid: int, shared: bool, limit: int = 256) -> list[SignalInfo]:
     """The queued, not yet delivered signals of the thread, or of the process (``shared``)."""
     found: list[SignalInfo] = []
     room = 32
@@ -193,3 +193,8 @@ def get_rseq(pid: int) -> tuple[int, int]:
         raise
     address, size, _, _, _ = struct.unpack("<QIIII", buffer.raw)
     return address, size
+
+
+def set_options(pid: int, options: int) -> None:
+    """Replace the PTRACE_O_* options."""
+    request(SETOPTIONS, pid, None, options)

@@ -8,9 +8,9 @@ import errno
 import os
 import signal as signals
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
 from instar.errors import HostError, InternalError
 from instar.process import ptrace
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from instar.process.injection import Surgery
     from instar.process.launch import Preparation
 
+P = ParamSpec("P")
+R = TypeVar("R")
 StopKind = Literal["syscall-entry", "syscall-exit", "signal", "event", "group", "exited", "killed"]
 How = Literal["cont", "syscall", "step", "listen"]
 
@@ -307,61 +309,45 @@ class Tracee:
 
     # ------------------------------------------------------------------------------------ state at a stop
 
-    def registers(self) -> Registers:
-        """The general registers."""
+    def request(self, function: Callable[Concatenate[int, P], R], *values: P.args, **named: P.kwargs) -> R:
+        """Call a function of ``instar.process.ptrace``; the death of the process is a ProcessDiedError."""
         try:
-            return ptrace.get_registers(self.pid)
+            return function(self.pid, *values, **named)
         except OSError as error:
             raise self._lost(error) from error
+
+    def registers(self) -> Registers:
+        """The general registers."""
+        return self.request(ptrace.get_registers)
 
     def set_registers(self, registers: Registers) -> None:
         """Replace the general registers."""
-        try:
-            ptrace.set_registers(self.pid, registers)
-        except OSError as error:
-            raise self._lost(error) from error
+        self.request(ptrace.set_registers, registers)
 
     def signal_mask(self) -> int:
-        """The blocked signals, bit ``n - 1`` is signal ``n`` (inside ppoll: those of before the call)."""
-        try:
-            return ptrace.get_signal_mask(self.pid)
-        except OSError as error:
-            raise self._lost(error) from error
+        """The blocked signals, bit ``n - 1`` is signal ``n`` (inside ppoll: those of before it)."""
+        return self.request(ptrace.get_signal_mask)
 
     def set_signal_mask(self, mask: int) -> None:
         """Replace the blocked signals."""
-        try:
-            ptrace.set_signal_mask(self.pid, mask)
-        except OSError as error:
-            raise self._lost(error) from error
+        self.request(ptrace.set_signal_mask, mask)
 
     def siginfo(self) -> SignalInfo:
         """Who sent the signal of the present signal stop, and why."""
-        try:
-            return ptrace.get_siginfo(self.pid)
-        except OSError as error:
-            raise self._lost(error) from error
+        return self.request(ptrace.get_siginfo)
 
     def pending_signals(self) -> list[SignalInfo]:
         """The signals queued for the thread, then those queued for the process."""
-        try:
-            return ptrace.peek_signals(self.pid, shared=False) + ptrace.peek_signals(self.pid, shared=True)
-        except OSError as error:
-            raise self._lost(error) from error
+        own = self.request(ptrace.peek_signals, False)
+        return own + self.request(ptrace.peek_signals, True)
 
     def extended_state(self) -> bytes:
         """The XSAVE area: x87, SSE, AVX and later registers."""
-        try:
-            return ptrace.get_extended_state(self.pid)
-        except OSError as error:
-            raise self._lost(error) from error
+        return self.request(ptrace.get_extended_state)
 
     def set_extended_state(self, state: bytes) -> None:
         """Put an XSAVE area back."""
-        try:
-            ptrace.set_extended_state(self.pid, state)
-        except OSError as error:
-            raise self._lost(error) from error
+        self.request(ptrace.set_extended_state, state)
 
     def _lost(self, error: OSError) -> Exception:
         if error.errno != errno.ESRCH:

@@ -7,11 +7,8 @@ import stat
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
-
 from instar.errors import InstarError, RefusedError
-from instar.metadata.reader import load_version
-from instar.metadata.version import Version
+from instar.metadata.version import Version, load_version
 from instar.process.descriptors import Descriptor, list_descriptors
 from instar.process.failures import explain_absence
 from instar.process.status import (
@@ -26,9 +23,6 @@ from instar.update.access import explain_access
 
 _HEAD = 4
 _MOST_NAMED = 5
-# Two builds of one program share most names; two programs share a few accidental ones ("usage", "die").
-_LEAST_SHARED = 0.1
-_IN_EVERY_PROGRAM = frozenset({"", "main"})
 _NOT_CARRIED = {
     "io_uring": "its rings are memory shared with the kernel",
     "unknown": "instar does not know this kind",
@@ -153,16 +147,14 @@ def explain_descriptors(descriptors: list[Descriptor]) -> list[InstarError]:
     ]
 
 
-def validate_new(path: Path, old: Version) -> Version:
-    """The new version; raises RefusedError when the file will not do for the place of the old one.
+def validate_new(path: Path) -> Version:
+    """The new version; raises RefusedError when the file cannot be one.
 
-    The same file as the old one's is allowed: a move to itself.
+    The file that the process runs already is allowed (a move to itself); a different program altogether is
+    found out by the pairing.
     """
     _validate_file(path)
-    new = load_version(path)
-    if not (new.build_id and new.build_id == old.build_id):
-        _validate_kinship(old, new)
-    return new
+    return load_version(path)
 
 
 def _validate_file(path: Path) -> None:
@@ -188,20 +180,3 @@ def _validate_file(path: Path) -> None:
             f"{path} may not be executed (its mode is {stat.S_IMODE(status.st_mode):o})",
             f"chmod +x {path}; if it is, its file system is mounted noexec: put it elsewhere",
         )
-
-
-def _validate_kinship(old: Version, new: Version) -> None:
-    ours, theirs = _names(old), _names(new)
-    shared = len(ours & theirs)
-    if ours and shared < _LEAST_SHARED * min(len(ours), len(theirs) or 1):
-        raise RefusedError(
-            "different-program",
-            f"{new.path} is a different program: of {len(ours)} functions and variables of {old.path} "
-            f"it has {shared}",
-            "give the next version of the program that the process runs",
-        )
-
-
-def _names(version: Version) -> set[str]:
-    offsets = np.concatenate([version.functions["name"], version.variables["name"]])
-    return {version.text(offset) for offset in np.unique(offsets).tolist()} - _IN_EVERY_PROGRAM

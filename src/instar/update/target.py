@@ -144,7 +144,7 @@ def _parent(surroundings: Surroundings) -> list[Finding]:
         Finding(
             "parent",
             "note",
-            f"process {parent} ({name}) sees {pid} exit with status 0 and {reacts}; the successor is no child of it",
+            f"{parent} ({name}) sees {pid} exit with status 0 and {reacts}; the new one is not its child",
         )
     ]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.pairing.problems import Problem
 from instar.pairing.symbols import SymbolPairing
 from instar.state.capture import Shapes, known_ranges
 from instar.state.columns import Fate, FixedFlag, FixedKind, ObjectFlag, ObjectKind, Status
@@ -24,9 +25,10 @@ from instar.transfer.engine import Engine, Scan
 from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
 from instar.transfer.findings import Judge
 from instar.transfer.kept import arena_range, kept_ranges
+from instar.transfer.locals import LocalCarrier
 from instar.transfer.mappings import MappingPool
 from instar.transfer.plan import Figures, TransferPlan, Write
-from instar.transfer.stack import FramePair, plan_stack, stack_span, stack_targets
+from instar.transfer.stack import FramePair, plan_stack, stack_spans, whole_targets
 from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
 from instar.transfer.strings import StringResolver
 from instar.transfer.targets import (
@@ -108,9 +110,7 @@ class Planner:
         spans = [*self.past.statics, *self.past.heap]
         if self.past.tls is not None:
             spans.append(self.past.tls)
-        self.stack = stack_span(self.pairs, self.past.subject.memory.read, self.old)
-        if self.stack is not None:
-            spans.append(self.stack)
+        spans.extend(stack_spans(self.pairs, self.past.subject.memory.read, self.old))
         state = State(self.prepared.tables[0], spans)
         state.verdicts = self.prepared.verdicts
         for address in self.streams:
@@ -137,7 +137,9 @@ class Planner:
         )
         table.extend(libraries)
         table.extend(argument_targets(self.past.arguments, self.future.arguments))
-        table.extend(stack_targets(self.pairs))
+        table.extend(whole_targets(self.pairs))
+        self.locals = LocalCarrier(self.state, self.pairs)
+        table.extend(self.locals.place(self._decide))
         return table
 
     def _future_address(self, variable: int) -> int:
@@ -242,11 +244,11 @@ class Planner:
         self.arena_base = self.options.arena_base
         known = known_ranges(self.past.subject.maps)
         type_state(self.state, self.old, known)
+        self._refuse_hanging()
         table = self.targets()
         self._keep_untouched()
         decide_heap(self.state, self.types, self.fates, self.streams)
         self._place_unnamed(table)
-        self._place_locals()
         self._pair_blocks()
         moved = (self.state.objects["kind"] == ObjectKind.HEAP) & (self.state.objects["fate"] == Fate.MOVE)
         moved[self.pinned] = False
@@ -254,7 +256,7 @@ class Planner:
         self._lay_out_statics()
         scan = self.scanned = self._scan(table)
         judge = Judge(
-            self.state, self.old, self._local_names(), self.describe, self.options.allow, self.options.strict
+            self.state, self.old, self.locals.names, self.describe, self.options.allow, self.options.strict
         )
         judge.fates(self.fates.problems)
         judge.words(scan.findings)
@@ -318,29 +320,24 @@ class Planner:
         rest = (objects["kind"] == ObjectKind.UNNAMED) & (objects["fate"] == Fate.STAY)
         objects["fate"][rest] = Fate.REPLACE
 
-    def _place_locals(self) -> None:
-        """Described locals of functions whose code changed."""
+    def _decide(self, row: int, old_type: int, new_type: int) -> None:
+        shapes = self.prepared.shapes
+        decide_static(self.state, self.new, self.types, self.fates, row, old_type, new_type, shapes)
+
+    def _refuse_hanging(self) -> None:
+        """State that only the words of a changed function's frame hold cannot be carried."""
         objects = self.state.objects
-        objects["fate"][objects["kind"] == ObjectKind.LOCAL] = Fate.REPLACE
-        objects["fate"][objects["kind"] == ObjectKind.FRAME] = Fate.REPLACE
-        for pair in self.pairs:
-            if pair.whole:
-                continue
-            for old, new in pair.shared_locals():
-                row = self.state.find(old.address) if old.address is not None else None
-                if row is None or new.address is None or objects["address"][row] != old.address:
-                    continue
-                objects["new_address"][row] = new.address
-                decide_static(
-                    self.state,
-                    self.new,
-                    self.types,
-                    self.fates,
-                    row,
-                    old.type,
-                    new.type,
-                    self.prepared.shapes,
-                )
+        before = (objects["flags"] & ObjectFlag.REACHED) != 0
+        frame = (objects["kind"] == ObjectKind.FRAME) & ((objects["flags"] & ObjectFlag.ROOT) == 0)
+        objects["flags"][frame] |= np.uint32(ObjectFlag.ROOT)
+        self.state.reach()
+        found = (
+            ((objects["flags"] & ObjectFlag.REACHED) != 0) & ~before & (objects["kind"] == ObjectKind.HEAP)
+        )
+        for row in np.flatnonzero(found)[:4]:
+            cause = f"a block of {int(objects['size'][row])} bytes hangs on a local without a proven place"
+            remedy = "keep the function as it is, or keep the pointer in a static variable"
+            self.fates.problems.append((int(row), Problem("state-in-local", "", cause, remedy)))
 
     def _pair_blocks(self) -> None:
         """Find the future's counterparts of start-up blocks; pin those that its frame words hold."""
@@ -392,9 +389,7 @@ class Planner:
         for span in [*self.future.statics, *([self.future.tls] if self.future.tls else [])]:
             self.bases.append((span, at))
             at += (len(span.data) + 63) // 64 * 64
-        for row in self._moving_locals():
-            objects["out"][row] = at
-            at += (int(objects["out_size"][row]) + 63) // 64 * 64
+        at = self.locals.lay_out(at)
         for row in self.pinned:
             objects["out"][row] = at
             at += (int(objects["out_size"][row]) + 63) // 64 * 64
@@ -405,16 +400,7 @@ class Planner:
             inside = (objects["fate"] == Fate.MOVE) & (objects["kind"] != ObjectKind.HEAP)
             inside &= (objects["new_address"] >= span.start) & (objects["new_address"] < span.end)
             objects["out"][inside] = objects["new_address"][inside] - np.uint64(span.start) + np.uint64(base)
-        for row in self._moving_locals():
-            start, size = int(objects["out"][row]), int(objects["out_size"][row])
-            current = self.future.subject.memory.read(int(objects["new_address"][row]), size)
-            self.output[start : start + size] = np.frombuffer(current, dtype=np.uint8)
-
-    def _moving_locals(self) -> list[int]:
-        objects = self.state.objects
-        local = (objects["kind"] == ObjectKind.LOCAL) & (objects["fate"] == Fate.MOVE)
-        rows: list[int] = np.flatnonzero(local).tolist()
-        return rows
+        self.locals.fill(self.output, self.future.subject.memory.read)
 
     def _fill_from_startup(self) -> None:
         """Blocks that move begin as what the future's start-up made of them, zero where it made none."""
@@ -452,15 +438,6 @@ class Planner:
             if address in mapping:
                 return mapping.path or "anonymous memory"
         return "nothing"
-
-    def _local_names(self) -> dict[int, str]:
-        names: dict[int, str] = {}
-        for pair in self.pairs:
-            for local in pair.old.locals:
-                row = self.state.find(local.address) if local.address is not None else None
-                if row is not None and self.state.objects["address"][row] == local.address:
-                    names.setdefault(row, f"{pair.old.name}:{local.key[0]}")
-        return names
 
     def _apply(self, scan: Scan) -> None:
         """Rewrite the words of objects that were not converted slot by slot."""
@@ -504,9 +481,8 @@ class Planner:
         writes = [
             Write(span.start, self.output[base : base + len(span.data)]) for span, base in self._writable()
         ]
-        for row in self._moving_locals():
-            start, size = int(objects["out"][row]), int(objects["out_size"][row])
-            writes.append(Write(int(objects["new_address"][row]), self.output[start : start + size]))
+        local_writes, registers = self.locals.writes(self.output)
+        writes += local_writes
         for row in self.pinned:
             start, size = int(objects["out"][row]), int(objects["out_size"][row])
             writes.append(Write(int(objects["new_address"][row]), self.output[start : start + size]))
@@ -542,12 +518,23 @@ class Planner:
             kept_ranges(self.state, self.past.heap),
             arena,
             tuple(writes),
-            stack.registers,
+            {**stack.registers, **registers},
             tuple(judge.result.problems),
-            (*judge.result.warnings, *stack.unsettled),
+            (*judge.result.warnings, *self._stack_warnings(stack.unsettled)),
             figures,
             self.translate,
         )
+
+    def _stack_warnings(self, words: Sequence[str]) -> list[str]:
+        """One line for all locals whose value is not carried, one for all words."""
+        warnings = []
+        if self.locals.unsettled:
+            warnings.append(
+                f"local-not-carried: {', '.join(self.locals.unsettled)}: no proven place in both versions"
+            )
+        if words:
+            warnings.append(f"frame-word: {len(words)} not carried: {'; '.join(words[:4])}")
+        return warnings
 
     def translate(self, values: Array) -> tuple[Array, Array]:
         """(statuses, new values) of cookies and the like, after the plan was made."""

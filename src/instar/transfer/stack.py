@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from instar.transfer.targets import Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Translate = Callable[[Array], tuple[Array, Array]]
+
+REGISTER_BASE = 0xFFFF_8000_0000_0000
+"""Where the state keeps callee-saved registers: addresses that no program can have."""
+FRAME_REGISTERS = 8
 
 _CLEAN = (Status.NULL, Status.SMALL, Status.STAY, Status.MOVED, Status.LIBRARY, Status.DANGLING, Status.WILD)
 
@@ -67,54 +72,97 @@ class StackPlan:
     unsettled: list[str] = field(default_factory=list)
 
 
-def stack_span(
+def stack_spans(
     pairs: Sequence[FramePair], read: Callable[[int, int], bytes], version: Version
-) -> Span | None:
-    """The program's part of the past's stack: described locals as objects, the rest as frame words.
+) -> tuple[Span, ...]:
+    """The program's part of the past's stack and its callee-saved registers, frame by frame.
 
-    Locals are weak roots: a local may be dead, so it never types a block against another claim.
+    Described locals are objects (weak roots: a local may be dead, so it never types a block against another
+    claim), the rest are frame words, which only keep alive what they point at. The words of a frame that is
+    not carried whole are no roots yet: state that hangs on them alone must be refused.
     """
     if not pairs:
-        return None
+        return ()
     low, high = pairs[0].old.low & ~15, max(pair.old.high + 8 for pair in pairs)
     data = np.frombuffer(read(low, high - low), dtype=np.uint8).copy()
-    rows, origins = [], []
-    for pair in pairs:
+    held = np.zeros(len(pairs) * FRAME_REGISTERS, dtype=np.uint64)
+    stack: list[tuple[Array, int]] = []
+    registers: list[tuple[Array, int]] = []
+    for number, pair in enumerate(pairs):
+        for index, register in enumerate(CALLEE_SAVED):
+            held[number * FRAME_REGISTERS + index] = pair.old.frame.registers.get(register, 0)
         for index, local in enumerate(pair.old.locals):
-            if local.address is None or not low <= local.address <= high - local.size or not local.size:
+            address = old_place(pair, number, local)
+            if address is None:
                 continue
-            row = make_objects(1, ObjectKind.LOCAL)
-            row["address"], row["size"], row["type"] = local.address, local.size, version.strip(local.type)
-            row["flags"], row["strength"] = ObjectFlag.ROOT, Strength.WEAK
-            rows.append(row)
-            origins.append(index)
-    objects = np.concatenate(rows) if rows else make_objects(0, ObjectKind.LOCAL)
-    objects, sorted_origins = sort_objects(objects, np.array(origins, dtype=np.int32))
-    return Span(low, data, *_with_frame_words(objects, sorted_origins, low, high))
+            if low <= address <= high - local.size:
+                stack.append((_local_row(address, local, version), index))
+            elif address >= REGISTER_BASE and local.size <= 8:
+                registers.append((_local_row(address, local, version), index))
+    whole = [(p.old.low, p.old.high + 8) for p in pairs if p.whole]
+    file = held.view(np.uint8)
+    files = [
+        (REGISTER_BASE + 64 * n, REGISTER_BASE + 64 * n + 8 * len(CALLEE_SAVED))
+        for n, p in enumerate(pairs)
+        if p.whole
+    ]
+    return (
+        Span(low, data, *_with_frame_words(stack, low, high, whole)),
+        Span(
+            REGISTER_BASE,
+            file,
+            *_with_frame_words(registers, REGISTER_BASE, REGISTER_BASE + len(file), files),
+        ),
+    )
 
 
-def _with_frame_words(objects: Array, origins: Array, low: int, high: int) -> tuple[Array, Array]:
-    """Fill what no local covers with FRAME objects: only evidence that something is still used."""
-    edges = [low, *(int(v) for o in objects for v in (o["address"], o["address"] + o["size"])), high]
-    gaps = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 8]
+def old_place(pair: FramePair, number: int, local: PlacedLocal) -> int | None:
+    """Where the state has an old local: its stack address, or that of its register in the register file."""
+    if not local.size:
+        return None
+    if local.address is not None:
+        return local.address
+    if local.register in CALLEE_SAVED and local.register in pair.old.frame.registers:
+        return REGISTER_BASE + 64 * number + 8 * CALLEE_SAVED.index(local.register)
+    return None
+
+
+def _local_row(address: int, local: PlacedLocal, version: Version) -> Array:
+    row = make_objects(1, ObjectKind.LOCAL)
+    row["address"], row["size"], row["type"] = address, local.size, version.strip(local.type)
+    row["flags"], row["strength"] = ObjectFlag.ROOT, Strength.WEAK
+    return row
+
+
+def _with_frame_words(
+    found: Sequence[tuple[Array, int]], low: int, high: int, whole: Sequence[tuple[int, int]]
+) -> tuple[Array, Array]:
+    """Fill what no local covers with FRAME objects; those inside ``whole`` ranges are roots."""
+    objects = np.concatenate([row for row, _ in found]) if found else make_objects(0, ObjectKind.LOCAL)
+    objects, origins = sort_objects(objects, np.array([index for _, index in found], dtype=np.int32))
+    cuts = sorted({bound for bounds in whole for bound in bounds if low < bound < high})
+    covered = [(int(o["address"]), int(o["address"]) + int(o["size"])) for o in objects]
+    gaps: list[tuple[int, int]] = []
+    at = low
+    for start, end in [*covered, (high, high)]:
+        inner = [at, *(cut for cut in cuts if at < cut < start), start]
+        gaps += [(a, b) for a, b in pairwise(inner) if b - a >= 8]
+        at = max(at, end)
     extra = make_objects(len(gaps), ObjectKind.FRAME)
     extra["address"] = [a for a, _ in gaps]
     extra["size"] = [b - a for a, b in gaps]
-    extra["flags"] = ObjectFlag.ROOT
+    is_whole = [any(lo <= a and b <= hi for lo, hi in whole) for a, b in gaps]
+    extra["flags"] = np.where(is_whole, int(ObjectFlag.ROOT), 0)
     both = np.concatenate([objects, extra])
     order = np.argsort(both["address"], kind="stable")
     return both[order], np.concatenate([origins, np.full(len(extra), -1, dtype=np.int32)])[order]
 
 
-def stack_targets(pairs: Sequence[FramePair]) -> Iterable[Target]:
-    """Where pointers to locals lead: the same place of a whole frame, else the local of the same name."""
+def whole_targets(pairs: Sequence[FramePair]) -> Iterable[Target]:
+    """Where pointers into frames lead that are carried whole: to the same place of the future's frame."""
     for pair in pairs:
         if pair.whole:
             yield Target(pair.old.low, pair.old.high + 8, pair.new.low, FixedKind.STACK)
-            continue
-        for old, new in pair.shared_locals():
-            if old.address is not None and new.address is not None and old.size:
-                yield Target(old.address, old.address + old.size, new.address, FixedKind.STACK, type=old.type)
 
 
 def owned_registers(frames: Sequence[ProgramFrame], index: int, outer_saved: dict[int, int]) -> list[int]:

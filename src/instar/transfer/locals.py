@@ -1,0 +1,132 @@
+"""Locals of functions whose code changed: carried one by one, where both versions prove their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from instar.state.columns import Fate, FixedKind, ObjectKind
+from instar.state.frames import PlacedLocal, ProgramFrame
+from instar.state.kernel import State
+from instar.transfer.plan import Write
+from instar.transfer.stack import FramePair, old_place
+from instar.transfer.targets import NOTHING, Target
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Decides the mapping of an object row from its old and new type row.
+Decide = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class CarriedLocal:
+    """A local that moves: its object row, and where it goes: an address, or a register still in the CPU."""
+
+    row: int
+    name: str
+    address: int
+    register: int | None
+    size: int
+
+
+class LocalCarrier:
+    """Places the described locals of frames that are not carried whole.
+
+    Attributes:
+        carried: What moves.
+        names: Object row -> ``function:local``, of all frames.
+        unsettled: ``function:local`` of locals whose value is not carried because no place is proven.
+    """
+
+    def __init__(self, state: State, pairs: Sequence[FramePair]) -> None:
+        self._state, self._pairs = state, pairs
+        self.carried: list[CarriedLocal] = []
+        self.names: dict[int, str] = {}
+        self.unsettled: list[str] = []
+
+    def place(self, decide: Decide) -> Iterable[Target]:
+        """Decide every local; yields where pointers to them lead."""
+        objects = self._state.objects
+        stack = (objects["kind"] == ObjectKind.LOCAL) | (objects["kind"] == ObjectKind.FRAME)
+        objects["fate"][stack] = Fate.REPLACE
+        found: list[Target] = []
+        for number, pair in enumerate(self._pairs):
+            for old in pair.old.locals:
+                row = self._row(pair, number, old)
+                if row is not None:
+                    self.names.setdefault(row, f"{pair.old.name}:{old.key[0]}")
+            if not pair.whole:
+                found.extend(self._place_frame(pair, number, decide))
+        return found
+
+    def _row(self, pair: FramePair, number: int, local: PlacedLocal) -> int | None:
+        address = old_place(pair, number, local)
+        row = self._state.find(address) if address is not None else None
+        if row is None or int(self._state.objects["address"][row]) != address:
+            return None
+        return row if self._state.objects["kind"][row] == ObjectKind.LOCAL else None
+
+    def _place_frame(self, pair: FramePair, number: int, decide: Decide) -> Iterable[Target]:
+        others = {local.key: local for local in pair.new.locals}
+        for old in pair.old.locals:
+            new = others.get(old.key)
+            row = self._row(pair, number, old)
+            place = None if new is None else _new_place(pair.new, new)
+            if new is None:
+                continue  # the new version has no such local
+            if row is None or place is None:
+                self.unsettled.append(f"{pair.old.name}:{old.key[0]}")
+                continue
+            entry = self._state.objects[row]
+            if entry["fate"] == Fate.MOVE:
+                continue  # two locals share a place; the first has it
+            decide(row, old.type, new.type)
+            address, register = place
+            entry["new_address"] = address
+            size = int(self._state.objects["out_size"][row])
+            self.carried.append(CarriedLocal(row, self.names[row], address, register, size))
+            if old.address is not None and new.address is not None:
+                yield Target(
+                    old.address, old.address + old.size, address, FixedKind.STACK, NOTHING,
+                    int(entry["type"]), int(entry["count"]), int(entry["mapping"]),
+                )  # fmt: skip
+
+    def lay_out(self, at: int) -> int:
+        """Give every carried local its place in the output buffer; returns the first free offset."""
+        for local in self.carried:
+            self._state.objects["out"][local.row] = at
+            at += (max(local.size, 8) + 63) // 64 * 64
+        return at
+
+    def fill(self, output: Array, read: Callable[[int, int], bytes]) -> None:
+        """Begin with what the future has there."""
+        for local in self.carried:
+            if local.register is None:
+                start = int(self._state.objects["out"][local.row])
+                output[start : start + local.size] = np.frombuffer(read(local.address, local.size), np.uint8)
+
+    def writes(self, output: Array) -> tuple[list[Write], dict[int, int]]:
+        """What to write into memory and into registers."""
+        writes, registers = [], {}
+        for local in self.carried:
+            start = int(self._state.objects["out"][local.row])
+            if local.register is None:
+                writes.append(Write(local.address, output[start : start + local.size]))
+            else:
+                registers[local.register] = int.from_bytes(output[start : start + 8].tobytes(), "little")
+        return writes, registers
+
+
+def _new_place(frame: ProgramFrame, local: PlacedLocal) -> tuple[int, int | None] | None:
+    """Where the future has a local: (address, None), or (0, register) when it is still in the CPU."""
+    if local.address is not None:
+        return local.address, None
+    if local.register is None or local.size > 8 or not local.size:
+        return None
+    saved = frame.frame.saved_at.get(local.register)
+    if saved is not None:
+        return saved, None
+    return (0, local.register) if local.register in frame.frame.registers else None

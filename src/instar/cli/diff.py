@@ -115,8 +115,10 @@ def print_tables(report: Report, console: Console) -> None:
     """The report for a terminal."""
     console.print(Text(f"{report.old.path} -> {report.new.path}", style="bold"))
     for heading, differences in sections(report):
-        if differences:
+        if any(one.changes or one.problems for one in differences):
             console.print(_table(heading, differences))
+        elif differences:
+            console.print(_names(heading, differences))
     if report.problems:
         console.print(_problem_table(report))
     console.print(Text(summary(report), style="bold green" if report.is_automatic else "bold red"))
@@ -129,6 +131,18 @@ def _table(heading: str, differences: tuple[Difference, ...]) -> Table:
     for one in differences:
         details = [*change_lines(one), *(f"needs you: {problem.code}" for problem in one.problems)]
         table.add_row(Text(one.status, style=_MARKS[one.status]), Text(one.name), Text("\n".join(details)))
+    return table
+
+
+def _names(heading: str, differences: tuple[Difference, ...]) -> Table:
+    """Differences about which there is nothing more to say: one row a status."""
+    table = Table(title=heading, title_justify="left", expand=False)
+    for column in ("", "names"):
+        table.add_column(column, overflow="fold")
+    for status, style in _MARKS.items():
+        names = [one.name for one in differences if one.status == status]
+        if names:
+            table.add_row(Text(status, style=style), Text(", ".join(names)))
     return table
 
 

@@ -143,7 +143,8 @@ class CodeComparison:
             if _IMMEDIATE.match(text) and _BRANCH.match(mnemonic):
                 target = int(text, 0)
                 if not start <= target < end:
-                    operands.append(_Operand("code", at - 4, 4, at))
+                    width = _branch_width(code[at - size : at], target - address - size)
+                    operands.append(_Operand("code", at - width, width, at))
                 continue
             raw = code[at - size : at]
             plain = text
@@ -183,6 +184,16 @@ class CodeComparison:
                     raise _Undecided
                 operands.append(_Operand("absolute", at + place, size, -1))
         return operands
+
+
+def _branch_width(raw: bytes, displacement: int) -> int:
+    """Bytes of the displacement that ends a branch: short ones may leave a function too."""
+    wanted = displacement.to_bytes(8, "little", signed=True)
+    if len(raw) >= 5 and raw.endswith(wanted[:4]):
+        return 4
+    if len(raw) < 5 and raw.endswith(wanted[:1]):
+        return 1
+    raise _Undecided
 
 
 def _find_field(raw: bytes, displacement: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from instar.metadata.elf import SECTION_EXECUTE, ElfFile, RelocationKind, SymbolKind
+from instar.pairing.boundaries import Boundaries
 
 if TYPE_CHECKING:
     from instar.metadata.version import Version
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Ranges = list[tuple[int, int]]
 _BINDINGS = (RelocationKind.SYMBOLIC, RelocationKind.JUMP_SLOT)
 _THREAD_OFFSETS = (RelocationKind.TLS_OFFSET, RelocationKind.TLS_STATIC, RelocationKind.TLS_DESCRIPTOR)
-_TEXT = frozenset((*range(0x20, 0x100), 7, 8, 9, 10, 11, 12, 13, 27))
+_TEXT = frozenset((*range(0x20, 0x7F), *range(0x80, 0x100), 7, 8, 9, 10, 11, 12, 13, 27))
 
 
 def ranges_of(version: Version, function: int) -> Ranges:
@@ -89,6 +90,21 @@ class _Side:
             for row in rows
             if (symbols["kind"][row] in kinds) == code
         }
+
+    @cached_property
+    def boundaries(self) -> Boundaries:
+        """Where unnamed constants begin."""
+        return Boundaries(self.version)
+
+    def string(self, address: int) -> bytes | None:
+        """The string constant at an address, None if what is there is no text, or more than one text."""
+        section = self.elf.section_at(address)
+        if section is None:
+            return None
+        extent = self.boundaries.extent(address)
+        data = self.elf.read(address, extent)
+        text, nul, rest = data.partition(b"\0")
+        return text if nul and _TEXT.issuperset(text) and not rest.strip(b"\0") else None
 
     def is_code(self, address: int) -> bool:
         """Whether an address lies in an executable section."""
@@ -244,30 +260,33 @@ class Referents:
         return any(names[1].get(name) == size for name, size in names[0].items())
 
     def _same_constant(self, old_target: int, new_target: int) -> bool | None:
+        """Address of something in read-only data: as much of it as there is must be equal."""
         old, new = self._old, self._new
-        sizes = [
-            max(s.symbol_names(t, code=False).values(), default=0)
-            for s, t in ((old, old_target), (new, new_target))
+        if self._looks_like_table(old_target):
+            return None
+        texts = (old.string(old_target), new.string(new_target))
+        if texts != (None, None):
+            return texts[0] == texts[1]
+        extents = (old.boundaries.extent(old_target), new.boundaries.extent(new_target))
+        size = max(extents)
+        data = [
+            side.elf.read(target, extent).ljust(size, b"\0")
+            for side, target, extent in zip((old, new), (old_target, new_target), extents, strict=True)
         ]
-        if sizes[0] and sizes[1]:  # a table the compiler made of a switch
-            return sizes[0] == sizes[1] and old.elf.read(old_target, sizes[0]) == new.elf.read(
-                new_target, sizes[0]
-            )
-        text = self._content.old_constants.text_at(old_target)
-        if text is not None and _TEXT.issuperset(text[:-1]) and not self._looks_like_table(old_target):
-            return self._content.new_constants.text_at(new_target) == text
-        return None
+        return data[0] == data[1]
 
     def _looks_like_table(self, address: int) -> bool:
-        """Whether the first entry of a position-independent jump table could be here."""
-        target = address + self._entry(self._old, address)
-        return target >= 0 and self._old.version.function_at(target) is not None
-
-    def _entry(self, side: _Side, address: int) -> int:
+        """Whether the first entry of a jump table could be here."""
+        old = self._old
         try:
-            return int.from_bytes(side.elf.read(address, 4), "little", signed=True)
+            relative = int.from_bytes(old.elf.read(address, 4), "little", signed=True)
+            absolute = 0 if old.elf.is_pie else int.from_bytes(old.elf.read(address, 8), "little")
         except ValueError:
-            return 0
+            return False
+        return any(
+            target > 0 and old.version.function_at(target) is not None
+            for target in (address + relative, absolute)
+        )
 
     def _same_jump_table(self, old_table: int, new_table: int, functions: tuple[int, int]) -> bool:
         """Entries relative to the table (4 bytes) or absolute (8 bytes, programs that are not PIE)."""

@@ -6,6 +6,8 @@ import math
 import struct
 from collections.abc import Callable
 
+import numpy as np
+
 from instar.pairing.moves import Mapping, MoveFlag, MoveOp
 
 FLOATS = {4: "<f", 8: "<d"}
@@ -62,15 +64,15 @@ def _scalar(mapping, row, data, op, flags, size, path) -> bytes:  # type: ignore
         value = from_table(mapping, int(row["extra"]), int.from_bytes(data, "little", signed=signed), path)
         return fit(value, 8 * size, flags, path).to_bytes(size, "little")
     if op == MoveOp.FLOAT:
-        return to_float(struct.unpack(FLOATS[len(data)], data)[0], size, path)
+        return to_float(from_float(data), size, path)
     assert op == MoveOp.INT_FLOAT
     if not flags & MoveFlag.FROM_FLOAT:
         number = int.from_bytes(data, "little", signed=signed)
         packed = to_float(number, size, path)
-        if int(struct.unpack(FLOATS[size], packed)[0]) != number:
+        if int(from_float(packed)) != number:
             raise Refusal(path)
         return packed
-    value = struct.unpack(FLOATS[len(data)], data)[0]
+    value = from_float(data)
     if not math.isfinite(value) or value != int(value):
         raise Refusal(path)
     return fit(int(value), 8 * size, flags, path).to_bytes(size, "little")
@@ -95,7 +97,15 @@ def from_table(mapping: Mapping, table: int, value: int, path: str) -> int:
     raise Refusal(path)
 
 
+def from_float(data: bytes) -> float:
+    if len(data) == 16:  # x87
+        return float(np.frombuffer(data, np.longdouble)[0])
+    return float(struct.unpack(FLOATS[len(data)], data)[0])
+
+
 def to_float(value: float, size: int, path: str) -> bytes:
+    if size == 16:
+        return np.longdouble(value).tobytes()[:10] + bytes(6)
     try:
         return struct.pack(FLOATS[size], value)
     except OverflowError:

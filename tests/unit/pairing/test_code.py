@@ -78,6 +78,16 @@ def test_a_jump_inside_keeps_its_displacement() -> None:
     assert not same(one(b"\xeb\x01\x90\xc3"), one(b"\xeb\x00\x90\xc3"))
 
 
+def test_a_short_jump_may_leave_a_function() -> None:
+    def program(at: int, name: str) -> Program:
+        found = one(b"\xeb" + bytes([at - 2]))
+        found.function(name, at, RET)
+        return found
+
+    assert same(program(0x10, "g"), program(0x20, "g"))
+    assert not same(program(0x10, "g"), program(0x10, "h"))
+
+
 def reader(name: str, at: int, offset: int = 0) -> Program:
     program = Program()
     program.function("f", 0, relative(b"\x8b\x05", TEXT, DATA + at + offset) + RET)
@@ -118,6 +128,11 @@ def literal(rodata: bytes, at: int, opcode: bytes = b"\x48\x8d\x3d") -> Program:
 def test_strings_must_have_equal_content() -> None:
     assert same(literal(b"hello\0", 0), literal(b"more\0hello\0", 5))
     assert not same(literal(b"hello\0", 0), literal(b"hellO\0", 0))
+
+
+def test_unnamed_tables_are_compared_whole_even_if_they_begin_like_text() -> None:
+    assert same(literal(b"A\0\0\0B\0\0\0", 0), literal(b"xxxxA\0\0\0B\0\0\0", 4))
+    assert not same(literal(b"A\0\0\0B\0\0\0", 0), literal(b"A\0\0\0C\0\0\0", 0))
 
 
 def test_constants_are_compared_by_as_many_bytes_as_are_read() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.live.conftest import PATIENCE_S, Compile, Running, Start
+from running import PATIENCE_S, Compile, Running, Start
 
 from instar.cli.main import main
 from instar.process.deadline import Deadline
@@ -58,7 +58,8 @@ def update() -> Callable[..., Attempt]:
     """Runs the command line; standard output must be one document of the published schema."""
 
     def run(pid: object, new: object, *options: str, command: Sequence[str] = (), **keywords: Any) -> Attempt:
-        words = [*command, sys.executable, "-m", "instar", "update", str(pid), str(new), "--json", *options]
+        flags = ("--json", *options, "--")
+        words = [*command, sys.executable, "-m", "instar", "update", *flags, str(pid), str(new)]
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, **keywords)
         return parsed(done.returncode, done.stdout, done.stderr)
 
@@ -138,9 +139,7 @@ def refused(attempt: Attempt, code: str, status: int = REFUSED) -> None:
 
 @pytest.mark.parametrize("word", ["x", "-1", "0", "1.5", "99999999999", "4711x", ""])
 def test_not_a_process_id(word: str, update: Callable[..., Attempt], witness: Witness) -> None:
-    attempt = (
-        update(word, witness.program) if not word.startswith("-") else update("--", word, witness.program)
-    )
+    attempt = update(word, witness.program)
     assert (attempt.code, attempt.status) == ("usage", USAGE)
 
 
@@ -212,7 +211,7 @@ def test_process_that_is_traced_already(update: Callable[..., Attempt], witness:
 def test_process_with_threads(update: Callable[..., Attempt], start: Start, compile_c: Compile) -> None:
     program = compile_c("bad_input/pair.c")
     running = start(program)
-    refused(update(running.pid, program), "several-threads")
+    refused(update(running.pid, program), "multi-threaded")
     running.send("x")
     assert running.line() == "alive"
 
@@ -223,7 +222,7 @@ def test_process_with_children(update: Callable[..., Attempt], compile_c: Compil
         children = Path(f"/proc/{shell.pid}/task/{shell.pid}/children")
         while not children.read_text():
             assert shell.poll() is None
-        refused(update(shell.pid, compile_c(COUNTER)), "child-processes")
+        refused(update(shell.pid, compile_c(COUNTER)), "has-children")
     finally:
         shell.communicate()
 

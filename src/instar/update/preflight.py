@@ -4,66 +4,47 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection
 from pathlib import Path
 
-from instar.errors import InstarError, RefusedError
-from instar.metadata.version import Version, load_version
-from instar.process.descriptors import Descriptor, list_descriptors
+from instar.control.quiescence import require_single
+from instar.errors import RefusedError
+from instar.metadata.reader import load_version
+from instar.metadata.version import Version
 from instar.process.failures import explain_absence
-from instar.process.status import (
-    Status,
-    executable,
-    executable_name,
-    read_children,
-    read_status,
-    read_threads,
-)
+from instar.process.status import Status, executable, executable_name, read_status
 from instar.update.access import explain_access
 
 _HEAD = 4
-_MOST_NAMED = 5
-_NOT_CARRIED = {
-    "io_uring": "its rings are memory shared with the kernel",
-    "unknown": "instar does not know this kind",
-}
 
 
-def validate_target(pid: int, allow: Collection[str] = ()) -> Version:
+def validate_target(pid: int) -> Version:
     """The version a process runs; raises the first reason why the process cannot be updated.
 
     Nothing is changed and the process is not stopped.
-
-    Args:
-        pid: The process.
-        allow: Codes of refusals to pass over.
 
     Raises:
         HostError: There is no such process, or it is out of reach (see ``update.access``).
         RefusedError: It is of a kind that is not updated yet, or its program file will not do.
     """
-    for error in target_obstacles(pid):
-        if error.code not in allow or not isinstance(error, RefusedError):
-            raise error
+    require_reach(pid)
+    require_shape(pid)
     return load_running(pid)
 
 
-def target_obstacles(pid: int) -> list[InstarError]:
-    """Every reason, apart from its program file, why a process cannot be updated; the gravest first."""
-    absent = explain_own(pid) or explain_absence(pid)
-    if absent is not None:
-        return [absent]
-    denied = explain_access(pid)
-    if denied is not None:
-        return [denied]
-    shape = (
-        explain_first(read_status(pid)),
-        explain_stopped(pid),
-        explain_threads(pid),
-        explain_children(pid),
-    )
-    found: list[InstarError] = [error for error in shape if error is not None]
-    return found + explain_descriptors(list_descriptors(pid, sockets=False))
+def require_reach(pid: int) -> None:
+    """Raise the reason why a process cannot be traced at all."""
+    for explain in (explain_own, explain_absence, explain_access):
+        error = explain(pid)
+        if error is not None:
+            raise error
+
+
+def require_shape(pid: int) -> None:
+    """Raise the reason why a process within reach is of a kind that is not updated."""
+    error = explain_first(read_status(pid)) or explain_stopped(pid)
+    if error is not None:
+        raise error
+    require_single(pid)
 
 
 def load_running(pid: int) -> Version:
@@ -106,45 +87,6 @@ def explain_stopped(pid: int) -> RefusedError | None:
     return RefusedError(
         "stopped", f"process {pid} ({status.name}) is stopped by a signal", f"let it go on: kill -CONT {pid}"
     )
-
-
-def explain_threads(pid: int) -> RefusedError | None:
-    """One thread only, for now."""
-    count = len(read_threads(pid))
-    if count == 1:
-        return None
-    return RefusedError(
-        "several-threads",
-        f"process {pid} has {count} threads; instar updates programs of one thread",
-        "start it with one thread if it has an option for that; otherwise it cannot be updated yet",
-    )
-
-
-def explain_children(pid: int) -> RefusedError | None:
-    """Children would lose their parent."""
-    children = read_children(pid)
-    if not children:
-        return None
-    named = ", ".join(str(child) for child in children[:_MOST_NAMED])
-    more = f" and {len(children) - _MOST_NAMED} more" if len(children) > _MOST_NAMED else ""
-    return RefusedError(
-        "child-processes",
-        f"process {pid} has child processes ({named}{more}); they would not be children of its successor",
-        "wait until they have ended, or start the program so that it has none",
-    )
-
-
-def explain_descriptors(descriptors: list[Descriptor]) -> list[InstarError]:
-    """Descriptors that have no way into another process."""
-    return [
-        RefusedError(
-            "descriptor-not-carried",
-            f"descriptor {one.number} ({one.target}) cannot be carried: {_NOT_CARRIED[one.kind]}",
-            "run the program without it, if it has an option for that",
-        )
-        for one in descriptors
-        if one.kind in _NOT_CARRIED
-    ]
 
 
 def validate_new(path: Path) -> Version:

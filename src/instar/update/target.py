@@ -7,23 +7,17 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from instar.control.descriptors import Action, decide
+from instar.control.quiescence import require_single
+from instar.control.startup_launch import recover_arguments, recover_environment
 from instar.errors import InstarError
 from instar.metadata.version import Version
 from instar.process.descriptors import list_descriptors
-from instar.process.failures import explain_absence
-from instar.process.status import executable_name, read_arguments, read_status
+from instar.process.status import executable_name, read_status
 from instar.process.surroundings import Surroundings, read_surroundings
-from instar.update.access import explain_access, user_name
+from instar.update.access import user_name
 from instar.update.findings import Finding
-from instar.update.preflight import (
-    explain_children,
-    explain_descriptors,
-    explain_first,
-    explain_own,
-    explain_stopped,
-    explain_threads,
-    load_running,
-)
+from instar.update.preflight import explain_first, explain_stopped, load_running, require_reach
 
 _DELETED = " (deleted)"
 _SECCOMP_STRICT = 1
@@ -34,18 +28,23 @@ _SUPERVISORS = ("systemd", "init", "runit", "s6-supervise", "supervisord", "tini
 def examine_target(pid: int) -> list[Finding]:
     """Every question about a process that may be asked without stopping it."""
     try:
-        absent = explain_own(pid) or explain_absence(pid)
-        if absent is not None:
-            return [Finding.from_error("process", absent)]
+        refusal = _refusal(lambda: require_reach(pid))
+        if refusal is not None:
+            return [Finding.from_error("process", refusal)]
         status = read_status(pid)
-        owner = user_name(status.uids[1])
-        found = [Finding("process", "ok", f"{pid} ({status.name}) of user {owner}, {_state(status.state)}")]
-        denied = explain_access(pid)
-        if denied is not None:
-            return [*found, Finding.from_error("access", denied)]
-        return [*found, Finding("access", "ok", "it may be traced"), *_look_inside(pid)]
+        who = f"{pid} ({status.name}) of user {user_name(status.uids[1])}, {_state(status.state)}"
+        return [Finding("process", "ok", f"{who}; it may be traced"), *_look_inside(pid)]
     except InstarError as error:  # it ended meanwhile, or changed its user
         return [Finding.from_error("process", error)]
+
+
+def _refusal(check: Callable[[], object]) -> InstarError | None:
+    """What a check raises."""
+    try:
+        check()
+    except InstarError as error:
+        return error
+    return None
 
 
 def _state(letter: str) -> str:
@@ -58,19 +57,21 @@ def _look_inside(pid: int) -> list[Finding]:
     surroundings = read_surroundings(pid)
     questions: tuple[Callable[[], list[Finding]], ...] = (
         lambda: _program(pid),
-        lambda: [_one(explain_stopped(pid), "state", "not stopped by a signal")],
-        lambda: [_one(explain_threads(pid), "threads", "one thread")],
-        lambda: [_one(explain_children(pid), "children", "no child processes")],
+        lambda: [_one("state", explain_stopped(pid), "not stopped by a signal")],
+        lambda: [_one("threads, children", _refusal(lambda: require_single(pid)), "one thread, no children")],
         lambda: _descriptors(pid),
-        lambda: _arguments(pid),
+        lambda: [_one("arguments", _refusal(lambda: recover_arguments(pid)), "as at the start, in memory")],
+        lambda: [
+            _one("environment", _refusal(lambda: recover_environment(pid)), "as at the start, in memory")
+        ],
         lambda: _parent(surroundings),
-        lambda: _sandbox(pid, surroundings),
+        lambda: _sandbox(surroundings),
         lambda: _locked_memory(pid),
     )
     return [finding for question in questions for finding in question()]
 
 
-def _one(error: InstarError | None, subject: str, otherwise: str) -> Finding:
+def _one(subject: str, error: InstarError | None, otherwise: str) -> Finding:
     return Finding(subject, "ok", otherwise) if error is None else Finding.from_error(subject, error)
 
 
@@ -108,26 +109,21 @@ def _debug_information(version: Version) -> Finding:
 
 
 def _descriptors(pid: int) -> list[Finding]:
-    descriptors = list_descriptors(pid, sockets=False)
-    obstacles = explain_descriptors(descriptors)
-    if obstacles:
-        return [Finding.from_error("descriptors", error) for error in obstacles]
-    kinds = Counter(descriptor.kind for descriptor in descriptors)
-    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    return [Finding("descriptors", "ok", f"{len(descriptors)}: {listed}" if listed else "none")]
-
-
-def _arguments(pid: int) -> list[Finding]:
-    """A program that sets its title overwrites the arguments the new version should start with."""
-    words = read_arguments(pid)
-    title = words[0].decode(errors="replace") if words else ""
-    overwritten = not words or (len(words) == 1 and (" " in title or ": " in title))
-    if not overwritten:
-        return [Finding("arguments", "ok", f"{len(words)} in memory")]
-    text = f"overwritten by the program ({title!r})" if words else "erased by the program"
-    return [
-        Finding("arguments", "note", text, remedy="give them to the update: --argv 'PROGRAM ARGUMENT...'")
+    planned = [decide(descriptor) for descriptor in list_descriptors(pid, sockets=False)]
+    refused = [
+        Finding(
+            "descriptors",
+            "refused",
+            f"{one.descriptor.number} ({one.descriptor.target}): {one.reason}",
+            "descriptor-not-carried",
+            "run the program without it, if it has an option for that",
+        )
+        for one in planned
+        if one.action is Action.REFUSE
     ]
+    kinds = Counter(one.descriptor.kind for one in planned)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return refused or [Finding("descriptors", "ok", f"{len(planned)}: {listed}" if listed else "none")]
 
 
 def _parent(surroundings: Surroundings) -> list[Finding]:
@@ -149,7 +145,7 @@ def _parent(surroundings: Surroundings) -> list[Finding]:
     ]
 
 
-def _sandbox(pid: int, surroundings: Surroundings) -> list[Finding]:
+def _sandbox(surroundings: Surroundings) -> list[Finding]:
     found = []
     if surroundings.status.seccomp == _SECCOMP_STRICT:
         text = "strict seccomp: it may only read and write"
@@ -157,9 +153,11 @@ def _sandbox(pid: int, surroundings: Surroundings) -> list[Finding]:
     elif surroundings.status.seccomp:
         found.append(Finding("sandbox", "note", "a seccomp filter; instar suspends it for its own calls"))
     elsewhere = surroundings.foreign_namespaces()
-    if elsewhere:
+    if "pid" in elsewhere:
+        text = "it lives in a PID namespace of its own"
+        found.append(Finding("namespaces", "refused", text, "pid-namespace", "run instar in the container"))
+    elif elsewhere:
         text = f"it lives in other namespaces ({', '.join(elsewhere)}); the new version is started there"
-        text += ", but with a process id of this one" if "pid" in elsewhere else ""
         found.append(Finding("namespaces", "note", text))
     if surroundings.root != "/":
         found.append(Finding("root", "note", f"it lives under {surroundings.root}"))

@@ -84,7 +84,7 @@ class Transaction:
     # Phases -------------------------------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        self.old = validate_target(self.pid, self.options.allow)
+        self.old = validate_target(self.pid)
         self.new = validate_new(self.new_path)
         faults.reach("plan", "middle")
         self.pairing: PairingPlan = plan_pairing(self.old, self.new, allow=self.options.allow)

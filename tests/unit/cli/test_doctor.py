@@ -12,7 +12,7 @@ from instar.update.findings import Finding
 
 OK = Finding("libc", "ok", "glibc 2.36")
 NOTE = Finding("program file", "note", "it was deleted\x1b[2J")
-REFUSED = Finding.from_error("threads", RefusedError("several-threads", "it has 5", "start it with one"))
+REFUSED = Finding.from_error("threads", RefusedError("multi-threaded", "it has 5", "start it with one"))
 HOST = Finding.from_error("access", HostError("ptrace-denied", "not allowed", "sudo instar"))
 
 
@@ -56,7 +56,7 @@ def test_without_a_process_the_machine_alone_is_asked(
 
 def test_lines() -> None:
     assert doctor.finding_lines(REFUSED, False) == [
-        "  NO   threads: it has 5 [several-threads]",
+        "  NO   threads: it has 5 [multi-threaded]",
         "         start it with one",
     ]
     assert doctor.finding_lines(NOTE, False) == [" note  program file: it was deleted\\x1b[2J"]

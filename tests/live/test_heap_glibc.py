@@ -25,6 +25,9 @@ Run = Callable[..., tuple[int, np.ndarray]]
 
 @pytest.fixture(scope="session")
 def churn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program; INSTAR_TEST_CHURN names another build, to test with another glibc."""
+    if prebuilt := os.environ.get("INSTAR_TEST_CHURN"):
+        return Path(prebuilt)
     target = tmp_path_factory.mktemp("heap") / "churn"
     subprocess.run(["gcc", "-O1", "-g", "-pthread", "-o", str(target), str(PROGRAMS / "churn.c")], check=True)
     return target

@@ -23,14 +23,10 @@ _MAX_ARENAS = 4096
 
 @dataclass(frozen=True, slots=True)
 class ArenaLayout:
-    """Offsets of the members of `struct malloc_state`, which depend only on the number of fast bins."""
+    """Offsets of the members of `struct malloc_state`."""
 
+    top: int
     fast_bins: int
-
-    @property
-    def top(self) -> int:
-        """Offset of `top`."""
-        return 16 + 8 * self.fast_bins
 
     @property
     def bins(self) -> int:
@@ -48,8 +44,8 @@ class ArenaLayout:
         return self.next + 40
 
 
-LAYOUTS = (ArenaLayout(10), ArenaLayout(0))
-"""glibc 2.27 to 2.42; later versions have no fast bins."""
+LAYOUTS = (ArenaLayout(96, 10), ArenaLayout(8, 0))
+"""glibc 2.27 to 2.42; since 2.43 there are no fast bins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +82,8 @@ def read_arena(memory: Memory, address: int, layout: ArenaLayout) -> tuple[Arena
     tail = [int(word) for word in words[layout.next // 8 :]]
     following, _, attached, system, maximum = tail
     top = int(words[layout.top // 8])
-    _require(mutex <= 2 and flags <= 7 and (int(words[1]) & 0xFFFFFFFF) <= 1)
-    _require(attached < 1 << 22 and system <= maximum and system % 16 == 0)
+    _require(mutex <= 2 and flags <= 7 and (not layout.fast_bins or (int(words[1]) & 0xFFFFFFFF) <= 1))
+    _require(attached < 1 << 22 and system <= maximum)
     _check_bins(memory, address, layout, words, pristine=top == 0)
     fast = tuple(int(word) for word in words[2 : 2 + layout.fast_bins])
     _require(all(head % 16 == 0 for head in fast) and top % 16 == 0)
@@ -172,15 +168,14 @@ def _candidates(words: npt.NDArray[np.uint64], start: int, layout: ArenaLayout) 
         return words[offset // 8 : offset // 8 + count]
 
     address = np.arange(count, dtype=np.uint64) * np.uint64(8) + np.uint64(start)
-    first = address + np.uint64(layout.bins - 16)
-    linked = np.zeros(count, np.int64)
-    for index in range(_BINS):
-        linked += column(layout.bins + 16 * index) == first + np.uint64(16 * index)
+    zeros = np.concatenate([[0], np.cumsum(words == 0)])
+    first = layout.bins // 8
+    linked = zeros[first : first + count] == zeros[first + 2 * _BINS : first + 2 * _BINS + count]
     pristine = (column(layout.next) == address) & (column(layout.top) == 0) & (column(layout.next + 16) == 1)
     system = column(layout.next + 24)
-    fits = ((linked >= 8) | pristine) & (column(layout.next) != 0) & (system <= column(layout.next + 32))
+    fits = (linked | pristine) & (column(layout.next) != 0) & (system <= column(layout.next + 32))
     fits &= ((column(0) & np.uint64(0xFFFFFFFF)) <= 2) & (column(0) >> np.uint64(32) <= 7)
-    fits &= ((column(8) & np.uint64(0xFFFFFFFF)) <= 1) & (column(layout.next + 16) < 1 << 22)
+    fits &= column(layout.next + 16) < 1 << 22
     return [start + 8 * int(index) for index in np.flatnonzero(fits)]
 
 

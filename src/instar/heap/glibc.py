@@ -84,7 +84,7 @@ class GlibcHeap:
         walker.main(arenas[0], counters)
         for arena in arenas[1:]:
             walker.arena(arena)
-        walker.mapped(find_mapped(self.memory, walker.free_runs(), counters))
+        walker.mapped(find_mapped(self.memory, walker.free_runs(), counters, self.version))
         return self._image(walker, arenas)
 
     def _arenas(self) -> list[Arena]:
@@ -372,7 +372,7 @@ def _heap_base(memory: Memory, arena: Arena) -> int:
 def _find_libc(memory: Memory, modules: Sequence[Module]) -> Module:
     """The glibc whose malloc the process uses; refused when another module's comes before it."""
     libc = next((m for m in modules if m.name.startswith(("libc.so", "libc-2."))), None)
-    others = [m for m in modules if m is not libc and not m.name.startswith("ld-linux")]
+    others = [m for m in modules if m is not libc and not m.name.startswith(("ld-linux", "ld-2."))]
     for module in others:
         if module.name != _OUR_RUNTIME and (
             module.name.startswith("ld-musl") or defines(memory, module, "malloc")

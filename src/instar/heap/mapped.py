@@ -22,6 +22,7 @@ from instar.process.memory import Memory
 PAGE = 4096
 _IS_MMAPPED = 2
 _HUGE_PAGE_FLAGS_SINCE = (2, 35)
+_REGULAR_LAYOUT_SINCE = (2, 42)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,12 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class MappedChunk:
-    """One mapped chunk: user address, its mapping's first byte, its end."""
+    """One mapped chunk: user address, usable size, first byte of its mapping and the end of it."""
 
     address: int
+    usable: int
     start: int
     end: int
-
-    @property
-    def usable(self) -> int:
-        """What malloc_usable_size would say."""
-        return self.end - self.address
 
 
 def find_counters(
@@ -68,14 +65,12 @@ def find_counters(
     numbers = [halves[first + i : first + i + 2 * count : 2] for i in range(4)]
     chunks, _, most, fixed = (column.astype(np.uint64) for column in numbers)
     mapped, max_mapped, base, bins, max_bytes, cached = (words[i : count + i] for i in range(3, 9))
-    fits = (chunks <= most) & (mapped <= max_mapped) & (mapped % PAGE == 0) & (fixed <= 1)
+    unit = PAGE if version < _REGULAR_LAYOUT_SINCE else 16
+    fits = (chunks <= most) & (mapped <= max_mapped) & (mapped % unit == 0) & (fixed <= 1)
     fits &= ((chunks == 0) == (mapped == 0)) & (mapped >= chunks * np.uint64(PAGE))
     fits &= (max_bytes <= 1 << 23) & (cached <= 0xFFFF) & _bins_match(bins, max_bytes)
     fits &= (base >= break_bases[0]) & (base <= break_bases[1])
-    before = 4 if version >= _HUGE_PAGE_FLAGS_SINCE else 1  # words from there back to arena_test, never 0
-    rows = [
-        row for row in np.flatnonzero(fits).tolist() if row >= before and 0 < words[row - before] < 1 << 32
-    ]
+    rows = [row for row in np.flatnonzero(fits).tolist() if _has_arena_test(words, row, version)]
     if len(rows) != 1:
         raise RefusedError(
             "unknown-allocator",
@@ -84,6 +79,14 @@ def find_counters(
         )
     row = rows[0]
     return Counters(int(chunks[row]), int(mapped[row]), int(base[row]))
+
+
+def _has_arena_test(words: npt.NDArray[np.uint64], row: int, version: tuple[int, int]) -> bool:
+    """Whether the limit of arenas, which is never 0, stands where it should before the counters."""
+    backwards = (
+        (1,) if version < _HUGE_PAGE_FLAGS_SINCE else (4,) if version < _REGULAR_LAYOUT_SINCE else (4, 5)
+    )
+    return any(row >= back and 0 < int(words[row - back]) < 1 << 32 for back in backwards)
 
 
 def _bins_match(bins: npt.NDArray[np.uint64], max_bytes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
@@ -117,14 +120,19 @@ def _cut(run: tuple[int, int], start: int, end: int) -> list[tuple[int, int]]:
     return [piece for piece in pieces if piece[0] < piece[1]]
 
 
-def find_mapped(memory: Memory, runs: Sequence[tuple[int, int]], counters: Counters) -> list[MappedChunk]:
+def find_mapped(
+    memory: Memory, runs: Sequence[tuple[int, int]], counters: Counters, version: tuple[int, int]
+) -> list[MappedChunk]:
     """All mapped chunks, by address; refused unless they are exactly as many as malloc counted."""
     if counters.chunks == 0:
         return []
-    for starts_only in (True, False):
-        found = [chunk for run in runs for chunk in _scan(memory, *run, starts_only=starts_only)]
-        if len(found) == counters.chunks and sum(c.end - c.start for c in found) == counters.bytes:
-            return found
+    found: list[MappedChunk] = []
+    for trailer in (0,) if version < _REGULAR_LAYOUT_SINCE else (0, 16):
+        scanner = _Scanner(memory, trailer)
+        for starts_only in (True, False):
+            found = [chunk for run in runs for chunk in scanner.scan(*run, starts_only=starts_only)]
+            if scanner.matches(found, counters):
+                return found
     raise RefusedError(
         "heap-corrupt" if len(found) < counters.chunks else "heap-ambiguous",
         f"malloc counts {counters.chunks} mapped blocks of {counters.bytes} bytes together,"
@@ -134,64 +142,85 @@ def find_mapped(memory: Memory, runs: Sequence[tuple[int, int]], counters: Count
     )
 
 
-def _scan(memory: Memory, start: int, end: int, *, starts_only: bool) -> list[MappedChunk]:
-    """Mapped chunks of one run: those that follow each other from its start on, or on any page."""
-    found = []
-    headers = None if starts_only else _page_headers(memory, start, end)
-    page = start
-    while page < end:
-        header = memory.read(page, 16) if headers is None else headers[(page - start) // PAGE].tobytes()
-        chunk = _parse(memory, page, end, header)
-        if chunk is not None:
-            found.append(chunk)
-            page = chunk.end
-        elif headers is None:
-            break
-        else:
-            page = _next_candidate(headers, start, page + PAGE, end)
-    return found
+class _Scanner:
+    """Finds mapped chunks in runs of anonymous memory.
 
-
-def _page_headers(memory: Memory, start: int, end: int) -> npt.NDArray[np.uint64]:
-    pages: Addresses = np.arange(start, end, PAGE, dtype=np.uint64)
-    return memory.read_spans(pages, np.full(len(pages), 16, np.uint64)).view(np.uint64).reshape(-1, 2)
-
-
-def _next_candidate(headers: npt.NDArray[np.uint64], start: int, page: int, end: int) -> int:
-    rest = headers[(page - start) // PAGE :, 1]
-    hits = np.flatnonzero((rest & np.uint64(PAGE - 1)) == _IS_MMAPPED)
-    return page + PAGE * int(hits[0]) if len(hits) else end
-
-
-def _parse(memory: Memory, page: int, end: int, header: bytes) -> MappedChunk | None:
-    """The mapped chunk whose mapping begins at ``page``, if one does."""
-    before, head = int.from_bytes(header[:8], "little"), int.from_bytes(header[8:], "little")
-    size = head & ~7
-    if before or head & 7 != _IS_MMAPPED or size % PAGE or not size:
-        return None
-    aligned = _aligned_chunk(memory, page, min(page + size, end), end)
-    if aligned is not None:
-        return aligned
-    return MappedChunk(page + 16, page, page + size) if size <= end - page else None
-
-
-def _aligned_chunk(memory: Memory, start: int, limit: int, end: int) -> MappedChunk | None:
-    """The chunk inside a mapping that posix_memalign made larger to align the block; None for a plain one.
-
-    Its own header tells the distance to the mapping's start and the rest of the size. The first header stays
-    as it was (realloc may have changed the size since), and nobody writes between the two.
+    Args:
+        memory: Of the process.
+        trailer: Bytes after a chunk that its size does not count: 0, and since about glibc 2.43, which lays
+            mapped chunks out like others, 16.
     """
-    first = np.frombuffer(memory.read(start, PAGE), np.uint8)
-    distances = [(1 << bits) - 16 for bits in range(6, 13)]
-    if (first[16:-16] == first[16]).all():
-        distances += range(2 * PAGE - 16, limit - start - 15, PAGE)
-    distances = [distance for distance in distances if start + distance + 16 <= limit]
-    starts = np.array(distances, np.uint64) + np.uint64(start)
-    headers = memory.read_spans(starts, np.full(len(starts), 16, np.uint64)).view(np.uint64).reshape(-1, 2)
-    sizes = headers[:, 1] & ~np.uint64(7)
-    fits = (headers[:, 0] == np.array(distances, np.uint64)) & (headers[:, 1] & np.uint64(7) == _IS_MMAPPED)
-    fits &= ((headers[:, 0] + sizes) % PAGE == 0) & (sizes >= 32) & (sizes <= end - starts)
-    for row in np.flatnonzero(fits).tolist():
-        chunk = int(starts[row])
-        return MappedChunk(chunk + 16, start, chunk + int(sizes[row]))
-    return None
+
+    def __init__(self, memory: Memory, trailer: int) -> None:
+        self.memory = memory
+        self.trailer = trailer
+
+    def matches(self, found: Sequence[MappedChunk], counters: Counters) -> bool:
+        """Whether these are all; glibc with a trailer counts it anew at each realloc in place."""
+        surplus = counters.bytes - sum(chunk.end - chunk.start for chunk in found)
+        exact = surplus == 0 if not self.trailer else surplus >= 0 and surplus % self.trailer == 0
+        return len(found) == counters.chunks and exact
+
+    def scan(self, start: int, end: int, *, starts_only: bool) -> list[MappedChunk]:
+        """Mapped chunks of one run: those that follow each other from its start on, or on any page."""
+        found = []
+        headers = None if starts_only else self._page_headers(start, end)
+        page = start
+        while page < end:
+            raw = self.memory.read(page, 16) if headers is None else headers[(page - start) // PAGE].tobytes()
+            chunk = self._parse(page, end, raw)
+            if chunk is not None:
+                found.append(chunk)
+                page = chunk.end
+            elif headers is None:
+                break
+            else:
+                page = self._next_candidate(headers, start, page + PAGE, end)
+        return found
+
+    def _page_headers(self, start: int, end: int) -> npt.NDArray[np.uint64]:
+        return self._headers(np.arange(start, end, PAGE, dtype=np.uint64))
+
+    def _headers(self, starts: Addresses) -> npt.NDArray[np.uint64]:
+        data = self.memory.read_spans(starts, np.full(len(starts), 16, np.uint64))
+        return data.view(np.uint64).reshape(-1, 2)
+
+    def _next_candidate(self, headers: npt.NDArray[np.uint64], start: int, page: int, end: int) -> int:
+        rest = headers[(page - start) // PAGE :, 1] + np.uint64(self.trailer)
+        hits = np.flatnonzero((rest & np.uint64(PAGE - 1)) == _IS_MMAPPED)
+        return page + PAGE * int(hits[0]) if len(hits) else end
+
+    def _parse(self, page: int, end: int, header: bytes) -> MappedChunk | None:
+        """The mapped chunk whose mapping begins at ``page``, if one does."""
+        before, head = int.from_bytes(header[:8], "little"), int.from_bytes(header[8:], "little")
+        size = (head & ~7) + self.trailer
+        if before or head & 7 != _IS_MMAPPED or size % PAGE or not size:
+            return None
+        aligned = self._aligned_chunk(page, min(page + size, end), end)
+        if aligned is not None:
+            return aligned
+        return self._chunk(page, page, page + size) if size <= end - page else None
+
+    def _chunk(self, start: int, chunk: int, end: int) -> MappedChunk:
+        usable = end - chunk - 16 - self.trailer // 2
+        return MappedChunk(chunk + 16, usable, start, end)
+
+    def _aligned_chunk(self, start: int, limit: int, end: int) -> MappedChunk | None:
+        """The chunk inside a mapping that posix_memalign made larger to align the block; None for a plain one.
+
+        Its own header tells the distance to the mapping's start and the rest of the size. The first
+        header stays as it was (realloc may have changed the size since); nobody writes between them.
+        """
+        first = np.frombuffer(self.memory.read(start, PAGE), np.uint8)
+        distances = [(1 << bits) - 16 for bits in range(5, 13)]
+        if (first[16:-16] == first[16]).all():
+            distances += range(2 * PAGE - 16, limit - start - 15, PAGE)
+        column = np.array([d for d in distances if start + d + 16 <= limit], np.uint64)
+        starts = column + np.uint64(start)
+        headers = self._headers(starts)
+        sizes = (headers[:, 1] & ~np.uint64(7)) + np.uint64(self.trailer)
+        fits = (headers[:, 0] == column) & (headers[:, 1] & np.uint64(7) == _IS_MMAPPED)
+        fits &= ((headers[:, 0] + sizes) % PAGE == 0) & (sizes >= 32) & (sizes <= end - starts)
+        for row in np.flatnonzero(fits).tolist():
+            return self._chunk(start, int(starts[row]), int(starts[row]) + int(sizes[row]))
+        return None

@@ -86,13 +86,13 @@ static int all_zero(const uint8_t *at, uint64_t size) {
     return 1;
 }
 
-static void move_pointer(const instar_transfer *transfer, const instar_move *move, const uint8_t *from, uint8_t *to) {
-    uint64_t value, result;
+/* Null, small, staying, dangling: as it is; what cannot be translated is a finding, and refused by name. */
+static void move_pointer(instar_transfer *transfer, int64_t row, uint64_t offset, const instar_move *move,
+                         const uint8_t *from, uint8_t *to) {
+    uint64_t value;
     memcpy(&value, from, 8);
-    uint8_t status = instar_transfer_translate(transfer, value, move->extra, 0, &result);
-    if (status != STATUS_MOVED && status != STATUS_LIBRARY)
-        result = value; /* null, small, staying, dangling: as it is; the scan refused the others by name */
-    memcpy(to, &result, 8);
+    value = instar_transfer_judge(transfer, row, offset, value, move->extra, WORD_POINTER, 0);
+    memcpy(to, &value, 8);
 }
 
 static int narrows(int64_t value, const instar_move *move, uint32_t bits) {
@@ -177,7 +177,7 @@ static void move_evidence(const instar_transfer *transfer, uint64_t offset, cons
 }
 
 static void run_element(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                        uint64_t offset, const uint8_t *from, uint8_t *to, uint64_t size) {
+                        uint64_t base, uint64_t offset, const uint8_t *from, uint8_t *to, uint64_t size) {
     switch (move->op) {
     case OP_COPY:
         if ((move->flags & MOVE_CHECK_ZERO_TAIL) && !all_zero(from, size))
@@ -188,7 +188,7 @@ static void run_element(instar_transfer *transfer, int64_t row, uint32_t element
         move_evidence(transfer, offset, from, to, size < move->new_size ? size : move->new_size);
         break;
     case OP_POINTER:
-        move_pointer(transfer, move, from, to);
+        move_pointer(transfer, row, base + offset, move, from, to);
         break;
     case OP_BITS:
         move_bits(transfer, row, element, move, offset, from, to);
@@ -205,7 +205,7 @@ static void run_element(instar_transfer *transfer, int64_t row, uint32_t element
 }
 
 static void run_move(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                     const uint8_t *old_base, uint8_t *new_base, uint64_t limit, uint64_t room) {
+                     uint64_t base, const uint8_t *old_base, uint8_t *new_base, uint64_t limit, uint64_t room) {
     for (uint32_t k = 0; k < move->count; k++) {
         uint64_t from = move->old_offset + (uint64_t)k * move->old_stride;
         uint64_t to = move->new_offset + (uint64_t)k * move->new_stride;
@@ -222,7 +222,7 @@ static void run_move(instar_transfer *transfer, int64_t row, uint32_t element, c
                              : move->new_size;
         if (move->op != OP_BITS && to + width > room)
             return;
-        run_element(transfer, row, element, move, from, old_base + from, new_base + to, size);
+        run_element(transfer, row, element, move, base, from, old_base + from, new_base + to, size);
     }
 }
 
@@ -237,7 +237,8 @@ static void convert_tail(instar_transfer *transfer, int64_t row, const instar_ma
         if (to + mapping->new_element > out_size)
             return;
         for (uint32_t m = 0; m < mapping->tail_move_count; m++)
-            run_move(transfer, row, (uint32_t)i, &transfer->moves[mapping->first_tail_move + m], from, out + to,
+            run_move(transfer, row, (uint32_t)i, &transfer->moves[mapping->first_tail_move + m],
+                     (uint64_t)(from - data), from, out + to,
                      mapping->old_element, out_size - to);
     }
 }
@@ -259,7 +260,7 @@ static void convert_object(instar_transfer *transfer, int64_t row) {
         if (from >= object->size || to >= object->out_size)
             break;
         for (uint32_t m = 0; m < mapping->move_count; m++)
-            run_move(transfer, row, element, &transfer->moves[mapping->first_move + m], data + from, out + to,
+            run_move(transfer, row, element, &transfer->moves[mapping->first_move + m], from, data + from, out + to,
                      object->size - from, object->out_size - to);
     }
     if (object->flags & FLAG_TRUNCATED)

@@ -1,9 +1,24 @@
-/* Descriptors of processes in bulk: are two of them the same open file, and what does an epoll set hold. */
+/* Descriptors of processes in bulk: what they are, duplicates of them, what an epoll set holds. */
 #include <errno.h>
-#include <stdint.h>
+#include <fcntl.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* One descriptor of a process; mirrored by instar.control.observation. */
+struct instar_descriptor {
+    uint64_t device; /* as stat(2) says */
+    uint64_t inode;
+    int32_t number;
+    int32_t own;    /* our duplicate, or -1 */
+    uint32_t mode;  /* file type and permissions; type 0: an anonymous inode */
+    uint32_t flags; /* status flags and O_CLOEXEC; all ones: not read */
+};
+
+enum { SYSCALL_PIDFD_GETFD = 438, FDINFO_HEAD = 256 };
 
 /* One "tfd:" line of /proc/PID/fdinfo/N (fs/eventpoll.c, ep_show_fdinfo). */
 struct instar_epoll_entry {
@@ -14,9 +29,96 @@ struct instar_epoll_entry {
     uint64_t device; /* as the kernel counts: 20 bits minor */
 };
 
+int64_t instar_descriptors_duplicate(int32_t pidfd, int32_t limit, struct instar_descriptor *found, int64_t room);
+int64_t instar_descriptors_observe(int32_t pid, struct instar_descriptor *rows, int64_t count);
 int64_t instar_descriptors_compare(int32_t pid, const int32_t *numbers, int32_t other, const int32_t *other_numbers,
                                    int64_t count, uint8_t *same);
 int64_t instar_epoll_parse(const char *text, int64_t size, struct instar_epoll_entry *entries, int64_t room);
+
+static int describe(int descriptor, struct instar_descriptor *row)
+{
+    struct stat status;
+    if (fstat(descriptor, &status) < 0)
+        return -errno;
+    row->device = status.st_dev;
+    row->inode = status.st_ino;
+    row->mode = status.st_mode;
+    return 0;
+}
+
+/* Duplicates every descriptor below `limit` of the process behind a pidfd into this one. Returns how many, ascending
+ * by number; on an error -errno, with nothing left open. */
+int64_t instar_descriptors_duplicate(int32_t pidfd, int32_t limit, struct instar_descriptor *found, int64_t room)
+{
+    int64_t count = 0;
+    int error = 0;
+    for (int32_t number = 0; number < limit && !error; number++) {
+        long own = syscall(SYSCALL_PIDFD_GETFD, pidfd, number, 0);
+        if (own < 0) {
+            error = errno == EBADF ? 0 : -errno;
+            continue;
+        }
+        struct instar_descriptor row = {.number = number, .own = (int32_t)own, .flags = UINT32_MAX};
+        error = count < room ? describe((int)own, &row) : -ENOSPC;
+        if (error)
+            close((int)own);
+        else
+            found[count++] = row;
+    }
+    for (int64_t i = 0; error && i < count; i++)
+        close(found[i].own);
+    return error ? error : count;
+}
+
+/* The "flags:" line of fdinfo, octal. */
+static uint32_t read_flags(int directory, const char *name)
+{
+    char text[FDINFO_HEAD];
+    int file = openat(directory, name, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return UINT32_MAX;
+    ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    for (ssize_t i = 0; i + 6 < length; i++) {
+        if (text[i] != '\n' || text[i + 1] != 'f' || text[i + 2] != 'l' || text[i + 6] != ':')
+            continue;
+        uint32_t flags = 0;
+        for (i += 7; i < length && (text[i] == '\t' || text[i] == ' '); i++)
+            ;
+        for (; i < length && text[i] >= '0' && text[i] <= '7'; i++)
+            flags = flags * 8 + (uint32_t)(text[i] - '0');
+        return flags;
+    }
+    return UINT32_MAX;
+}
+
+/* Fills in flags, and where there is no duplicate also device, inode and mode, of the numbered descriptors of a
+ * process. A row whose descriptor is closed gets mode 0 and inode 0. Returns 0 or -errno. */
+int64_t instar_descriptors_observe(int32_t pid, struct instar_descriptor *rows, int64_t count)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fdinfo", pid);
+    int infos = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    int files = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int64_t result = infos < 0 || files < 0 ? -errno : 0;
+    for (int64_t i = 0; i < count && !result; i++) {
+        snprintf(path, sizeof path, "%d", rows[i].number);
+        struct stat status = {0};
+        rows[i].flags = read_flags(infos, path);
+        if (rows[i].own < 0) {
+            fstatat(files, path, &status, 0); /* stays zero if it fails: closed meanwhile */
+            rows[i].device = status.st_dev;
+            rows[i].inode = status.st_ino;
+            rows[i].mode = status.st_mode;
+        }
+    }
+    if (infos >= 0)
+        close(infos);
+    if (files >= 0)
+        close(files);
+    return result;
+}
 
 /* same[i] = 1 where both descriptors share one open file description (kcmp(2)), 0 where not or where one is closed.
  * Returns 0, or -errno if the question cannot be asked at all. */

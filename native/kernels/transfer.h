@@ -157,6 +157,10 @@ typedef struct {
 
 uint8_t instar_transfer_translate(const instar_transfer *transfer, uint64_t value, int32_t pointee, int exact,
                                   uint64_t *result);
+/* Translates a word, counts it and notes what is to be done or reported; returns its new value. `keep`: note a
+ * rewrite in `words`. */
+uint64_t instar_transfer_judge(instar_transfer *transfer, int64_t row, uint64_t offset, uint64_t value,
+                               int32_t pointee, uint8_t source, int keep);
 void instar_transfer_translate_all(const instar_transfer *transfer, const uint64_t *values, uint64_t count, int exact,
                                    uint8_t *statuses, uint64_t *results);
 void instar_transfer_scan(instar_transfer *transfer);

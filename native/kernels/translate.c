@@ -198,8 +198,8 @@ static void emit(instar_word *rows, uint64_t *used, uint64_t capacity, instar_wo
     (*used)++;
 }
 
-static void judge(instar_transfer *transfer, int64_t row, uint64_t offset, uint64_t value, int32_t pointee,
-                  uint8_t source) {
+uint64_t instar_transfer_judge(instar_transfer *transfer, int64_t row, uint64_t offset, uint64_t value,
+                               int32_t pointee, uint8_t source, int keep) {
     uint64_t result;
     int exact = source == WORD_UNEXPLAINED || source == WORD_UNION;
     uint8_t status = instar_transfer_translate(transfer, value, pointee, exact, &result);
@@ -208,19 +208,22 @@ static void judge(instar_transfer *transfer, int64_t row, uint64_t offset, uint6
         transfer->unexplained_statuses[status]++;
     else
         transfer->statuses[status]++;
-    if ((status == STATUS_MOVED || status == STATUS_LIBRARY) && result != value)
+    int rewritten = status == STATUS_MOVED || status == STATUS_LIBRARY;
+    if (keep && rewritten && result != value)
         emit(transfer->words, &transfer->word_count, transfer->word_capacity, word);
-    if (status <= STATUS_STAY || status == STATUS_LIBRARY || (status == STATUS_MOVED && !exact))
-        return;
-    if (exact && (status == STATUS_WILD || status == STATUS_DANGLING))
-        return; /* a word of unknown meaning that leads nowhere is data */
-    emit(transfer->findings, &transfer->finding_count, transfer->finding_capacity, word);
+    if (status > STATUS_STAY && status != STATUS_LIBRARY && (status != STATUS_MOVED || exact) &&
+        /* a word of unknown meaning that leads nowhere is data */
+        !(exact && (status == STATUS_WILD || status == STATUS_DANGLING)))
+        emit(transfer->findings, &transfer->finding_count, transfer->finding_capacity, word);
+    return rewritten ? result : value;
 }
 
 static void scan_slots(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t base, uint64_t limit,
-                       const instar_slot *slots, uint32_t count) {
+                       const instar_slot *slots, uint32_t count, int unions_only) {
     for (uint32_t s = 0; s < count; s++) {
         const instar_slot *slot = &slots[s];
+        if (unions_only && slot->kind != SLOT_UNION)
+            continue;
         uint8_t source = slot->kind == SLOT_UNION      ? WORD_UNION
                          : slot->kind == SLOT_FUNCTION ? WORD_FUNCTION
                                                        : WORD_POINTER;
@@ -230,7 +233,7 @@ static void scan_slots(instar_transfer *transfer, int64_t row, const uint8_t *da
                 break;
             uint64_t value;
             memcpy(&value, data + offset, 8);
-            judge(transfer, row, offset, value, slot->pointee, source);
+            instar_transfer_judge(transfer, row, offset, value, slot->pointee, source, 1);
         }
     }
 }
@@ -241,7 +244,7 @@ static void scan_words(instar_transfer *transfer, int64_t row, const uint8_t *da
         uint64_t value;
         memcpy(&value, data + offset, 8);
         if (value >= PAGE && value < (uint64_t)1 << 47)
-            judge(transfer, row, offset, value, -1, WORD_UNEXPLAINED);
+            instar_transfer_judge(transfer, row, offset, value, -1, WORD_UNEXPLAINED, 1);
     }
 }
 
@@ -261,7 +264,7 @@ static void scan_between(instar_transfer *transfer, int64_t row, const uint8_t *
             continue;
         memcpy(&value, data + offset, 8);
         if (value >= PAGE && value < (uint64_t)1 << 47)
-            judge(transfer, row, offset, value, -1, WORD_UNEXPLAINED);
+            instar_transfer_judge(transfer, row, offset, value, -1, WORD_UNEXPLAINED, 1);
     }
 }
 
@@ -269,14 +272,17 @@ static void scan_typed(instar_transfer *transfer, int64_t row, const uint8_t *da
     const instar_object *object = &transfer->state->objects[row];
     const instar_type *type = &transfer->state->types[object->type];
     const instar_slot *slots = transfer->state->slots;
+    int converted = object->fate == FATE_MOVE && object->mapping >= 0; /* its pointers are judged when converted */
     for (uint32_t element = 0; element < object->count; element++) {
-        scan_slots(transfer, row, data, element * type->size, limit, slots + type->first_slot, type->slot_count);
+        scan_slots(transfer, row, data, element * type->size, limit, slots + type->first_slot, type->slot_count,
+                   converted);
         scan_between(transfer, row, data, element * type->size, limit, object->type);
     }
     uint64_t end = object->count * type->size;
     if (type->tail_size && type->tail_slot_count) {
         for (uint64_t at = type->tail_offset; at + type->tail_size <= limit; at += type->tail_size)
-            scan_slots(transfer, row, data, at, limit, slots + type->tail_slot, type->tail_slot_count);
+            scan_slots(transfer, row, data, at, limit, slots + type->tail_slot, type->tail_slot_count,
+                       converted);
     } else if (type->tail_size && end < limit) {
         scan_words(transfer, row, data, end, limit);
     } else if (end + 32 < limit) {

@@ -60,6 +60,7 @@ class Scan:
         finding_count: How many there are; more than ``len(findings)`` when they did not all fit.
         statuses: Pointer slots by Status.
         unexplained: All other words by Status.
+        faults: ``FAULT`` rows: what conversions would lose.
     """
 
     words: Array
@@ -67,6 +68,7 @@ class Scan:
     finding_count: int
     statuses: dict[Status, int]
     unexplained: dict[Status, int]
+    faults: Array
 
 
 class Engine:
@@ -100,8 +102,14 @@ class Engine:
             known_count=len(known),
         )
 
-    def scan(self) -> Scan:
-        """Judge every word of the state; see ``instar_transfer_scan``."""
+    def run(self, output: Array) -> Scan:
+        """Judge every word of the state and convert every object that moves.
+
+        Args:
+            output: Receives the new bytes of objects that move, at their ``out`` offsets.
+        """
+        faults = np.zeros(_FAULTS, dtype=FAULT)
+        self._c.output = output.ctypes.data
         capacity = max(1024, len(self.state.objects) // 4)
         while True:
             words = np.empty(capacity, dtype=WORD)
@@ -111,7 +119,9 @@ class Engine:
             self._c.finding_count = 0
             self._c.statuses = (ctypes.c_uint64 * _STATUSES)()
             self._c.unexplained = (ctypes.c_uint64 * _STATUSES)()
+            self._c.faults, self._c.fault_capacity, self._c.fault_count = faults.ctypes.data, len(faults), 0
             self._library.instar_transfer_scan(ctypes.byref(self._c))
+            self._library.instar_transfer_convert(ctypes.byref(self._c))
             if self._c.word_count <= capacity:
                 break
             capacity = int(self._c.word_count)
@@ -121,15 +131,8 @@ class Engine:
             int(self._c.finding_count),
             {status: int(self._c.statuses[status]) for status in Status},
             {status: int(self._c.unexplained[status]) for status in Status},
+            faults[: min(int(self._c.fault_count), len(faults))],
         )
-
-    def convert(self, output: Array) -> Array:
-        """Write the new bytes of every object that moves into ``output``; returns ``FAULT`` rows."""
-        faults = np.zeros(_FAULTS, dtype=FAULT)
-        self._c.output = output.ctypes.data
-        self._c.faults, self._c.fault_capacity, self._c.fault_count = faults.ctypes.data, len(faults), 0
-        self._library.instar_transfer_convert(ctypes.byref(self._c))
-        return faults[: min(int(self._c.fault_count), len(faults))]
 
     def translate(self, values: Array, *, exact: bool) -> tuple[Array, Array]:
         """(statuses, new values) of words of any origin, such as registers and frame words."""

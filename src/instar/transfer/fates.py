@@ -24,6 +24,7 @@ from instar.transfer.mappings import MappingPool
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _ALIGNMENT = 16
+_PAGE = 4096
 _TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
 
 
@@ -155,26 +156,22 @@ def _place(state: State, rows: Array, mapping: int, types: TypeFates, fates: Fat
     cut = np.flatnonzero(objects["flags"][rows] & ObjectFlag.TRUNCATED)
     for index in cut.tolist():
         sizes[index] = _cut_size(types, mapping, int(objects["size"][rows[index]]))
-    alignment = np.where(objects["address"][rows] % 64 == 0, 64, _ALIGNMENT).astype(np.int64)
-    if (objects["address"][rows] % 4096 == 0).any():
-        alignment[objects["address"][rows] % 4096 == 0] = 4096
-    starts = np.empty(len(rows), dtype=np.int64)
-    if (alignment == _ALIGNMENT).all():
-        rounded = np.maximum((sizes + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT, _ALIGNMENT)
-        starts[:] = fates.arena_size + np.concatenate([[0], np.cumsum(rounded)[:-1]])
-        fates.arena_size += int(rounded.sum())
-    else:
-        at = fates.arena_size
-        for index, (size, align) in enumerate(zip(sizes.tolist(), alignment.tolist(), strict=True)):
-            at = (at + align - 1) // align * align
-            starts[index] = at
-            at += max((size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT, _ALIGNMENT)
-        fates.arena_size = at
+    alignment = _alignment(objects["address"][rows])
+    rounded = np.maximum(-(-sizes // alignment) * alignment, alignment)
+    first = -(-fates.arena_size // alignment) * alignment
+    starts = first + np.concatenate([[0], np.cumsum(rounded)[:-1]])
+    fates.arena_size = first + int(rounded.sum())
     objects["fate"][rows] = Fate.MOVE
     objects["mapping"][rows] = mapping
     objects["out"][rows] = starts
     objects["out_size"][rows] = sizes
     objects["new_address"][rows] = starts  # the arena's base is added when it is mapped
+
+
+def _alignment(addresses: Array) -> int:
+    """The alignment that all blocks of a type have in common, at most a page."""
+    bits = int(np.bitwise_or.reduce(addresses)) | _PAGE
+    return max(bits & -bits, _ALIGNMENT)
 
 
 def _cut_size(types: TypeFates, mapping: int, size: int) -> int:

@@ -59,7 +59,8 @@ def arena_range(
     inside[list(pinned)] = False
     rows = objects[inside]
     blocks = np.stack([rows["new_address"], rows["out_size"]], axis=1)
-    blocks = blocks[np.argsort(blocks[:, 0], kind="stable")]
+    if (blocks[1:, 0] < blocks[:-1, 0]).any():
+        blocks = blocks[np.argsort(blocks[:, 0], kind="stable")]
     carried = strings.carried()
     if carried:  # nobody frees it, so the range is never given back while a string lies in it
         blocks = np.concatenate([blocks, np.array([[base + size, len(carried)]], dtype=np.uint64)])

@@ -260,7 +260,7 @@ class Planner:
         )
         judge.fates(self.fates.problems)
         judge.words(scan.findings)
-        judge.faults(self.engine.convert(self.output), self.prepared.pool)
+        judge.faults(scan.faults, self.prepared.pool)
         self._apply(scan)
         return self._collect(judge, scan)
 
@@ -418,7 +418,7 @@ class Planner:
         columns = self.prepared.pool.columns()
         for _ in range(_RELAXED_ROUNDS):
             self.engine = Engine(self.state, self.fixed(table), columns, known)
-            scan = self.engine.scan()
+            scan = self.engine.run(self.output)
             unresolved = scan.findings[scan.findings["status"] == Status.UNRESOLVED]
             values = {int(v) - self.past.subject.load_bias for v in unresolved["value"]}
             if not self.prepared.strings.resolve(values):

@@ -6,25 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from instar.update import faults
-
-
-class Progress(Protocol):
-    """Where an update tells how far it is; see ``instar.cli.console``."""
-
-    def phase(self, name: str) -> None:
-        """A phase begins."""
-
-    def step(self, *, objects: int = 0, bytes: int = 0) -> None:
-        """Figures of the running phase."""
-
-    def note(self, text: str) -> None:
-        """Something worth knowing."""
-
-    def warning(self, text: str) -> None:
-        """Something the user should look at."""
+from instar.update.progress import Progress
 
 
 @dataclass

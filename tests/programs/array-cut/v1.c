@@ -1,0 +1,26 @@
+#include "scenario.h"
+
+struct host {
+    char name[64];
+    int ports[5];
+};
+
+static struct host *host;
+static long totals[6];
+
+void fill(void)
+{
+    host = calloc(1, sizeof *host);
+    strcpy(host->name, "abcdefg");
+    host->ports[1] = 443;
+    for (int i = 0; i < 3; i++)
+        totals[i] = i + 1;
+}
+
+const char *check(void)
+{
+    EXPECT(host && strcmp(host->name, "abcdefg") == 0 && host->ports[0] == 0 && host->ports[1] == 443);
+    for (int i = 0; i < 3; i++)
+        EXPECT(totals[i] == i + 1);
+    return NULL;
+}

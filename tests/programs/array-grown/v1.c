@@ -1,0 +1,25 @@
+#include "scenario.h"
+
+struct host {
+    char name[8];
+    unsigned short ports[2];
+};
+
+static struct host *host;
+static long totals[3];
+
+void fill(void)
+{
+    host = malloc(sizeof *host);
+    *host = (struct host){"abcdefg", {80, 443}};
+    for (int i = 0; i < 3; i++)
+        totals[i] = i + 1;
+}
+
+const char *check(void)
+{
+    EXPECT(host && strcmp(host->name, "abcdefg") == 0 && host->ports[0] == 80 && host->ports[1] == 443);
+    for (int i = 0; i < 3; i++)
+        EXPECT(totals[i] == i + 1);
+    return NULL;
+}

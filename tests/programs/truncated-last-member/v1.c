@@ -1,0 +1,42 @@
+#include "scenario.h"
+
+union bigname {
+    char text[200];
+    union bigname *free_next;
+};
+
+struct record {
+    struct record *next;
+    int ttl;
+    union {
+        char small[20];
+        union bigname *big;
+    } name;
+};
+
+enum { SMALL = offsetof(struct record, name) + 20 };
+
+static struct record *records;
+
+void fill(void)
+{
+    for (int i = 0; i < 40; i++) {
+        struct record *r = calloc(1, SMALL);
+        r->ttl = 60 * i;
+        snprintf(r->name.small, 20, "host%d.example", i);
+        r->next = records;
+        records = r;
+    }
+}
+
+const char *check(void)
+{
+    int i = 40;
+    for (struct record *r = records; r; r = r->next) {
+        char name[20];
+        snprintf(name, sizeof name, "host%d.example", --i);
+        EXPECT(r->ttl == 60 * i && strcmp(r->name.small, name) == 0);
+    }
+    EXPECT(i == 0);
+    return NULL;
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -39,12 +39,21 @@ class Compiler:
         old, new: The types of both versions.
         identity: Pairing of tagged types.
         renames: Type name (``struct conn``) -> old member name -> new member name, as the user said.
+        allow: Codes of problems that the user accepts: what no move carries keeps the new version's value.
     """
 
-    def __init__(self, old: Layout, new: Layout, identity: Counterparts, renames: Renames) -> None:
+    def __init__(
+        self,
+        old: Layout,
+        new: Layout,
+        identity: Counterparts,
+        renames: Renames,
+        allow: Collection[str] = (),
+    ) -> None:
         self._old, self._new = old, new
         self._identity = identity
         self._renames = renames
+        self._allow = frozenset(allow)
         self._fragments: dict[tuple[int, int], Fragment] = {}
         self._pointers = PointerRules(self, old, new, identity)
         self._unions = UnionRules(self, old, new)
@@ -54,8 +63,16 @@ class Compiler:
         key = (old_type, new_type)
         found = self._fragments.get(key)
         if found is None:
-            found = self._fragments[key] = self._annotated(old_type, new_type)
+            found = self._fragments[key] = self._accepted(self._annotated(old_type, new_type))
         return found
+
+    def _accepted(self, fragment: Fragment) -> Fragment:
+        """The fragment without the problems that the user accepts."""
+        if not self._allow or not fragment.problems:
+            return fragment
+        return replace(
+            fragment, problems=tuple(one for one in fragment.problems if one.code not in self._allow)
+        )
 
     def pairs(self, old_type: int, new_type: int) -> MemberPairs:
         """The paired members of two stripped records."""
@@ -166,7 +183,7 @@ class Compiler:
         old, new = self._old, self._new
         misfit = self.tag_misfit(old_type, new_type)
         if misfit:
-            return Fragment(problems=(misfit,))
+            return Fragment(problems=(misfit,), settled=False)
         members = self.pairs(old_type, new_type)
         parts = [self.member(*pair) for pair in members.pairs]
         moves = tuple(move for part in parts for move in part.moves)

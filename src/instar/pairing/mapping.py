@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping as MappingOf
 from enum import Enum
 from functools import cached_property
@@ -61,6 +62,7 @@ class TypePairing:
         old, new: Both versions.
         type_renames: Old type name -> new type name, as the user said (``struct conn``, ``conn_t``).
         member_renames: Old type name -> old member name -> new member name, as the user said.
+        allow: Codes of problems that the user accepts: such data is dropped, or left as it is.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class TypePairing:
         *,
         type_renames: MappingOf[str, str] | None = None,
         member_renames: Renames | None = None,
+        allow: Collection[str] = (),
     ) -> None:
         self.old, self.new = Layout(old), Layout(new)
         self.identity = Identity(self.old, self.new, type_renames or {}, uses_of_globals(old, new))
         self._derived = DerivedTypes(self.old, self.new, self.identity)
-        self.compiler = Compiler(self.old, self.new, self.identity, member_renames or {})
+        self.compiler = Compiler(self.old, self.new, self.identity, member_renames or {}, allow)
+        self._allow = frozenset(allow)
         self._mappings: dict[tuple[int, int], Mapping] = {}
         self._offsets = OffsetMaps(self.old, self.new, self.compiler)
 
@@ -147,7 +151,8 @@ class TypePairing:
         if row == VOID or self.old.kind(row) not in TAGGED:
             return None
         if row in self.identity.problems:
-            return self.identity.problems[row]
+            problem = self.identity.problems[row]
+            return None if problem.code in self._allow else problem
         if self.identity.counterpart(row) is not None:
             return None
         return self._vanished(row)
@@ -179,7 +184,7 @@ class TypePairing:
     def _vanished(self, row: int) -> Problem:
         label = self.label(row)
         heir = self.likely_heir(row)
-        if heir is None:
+        if heir is None or "likely-rename" in self._allow:
             return Problem(
                 "type-vanished",
                 label,

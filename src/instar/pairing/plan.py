@@ -59,14 +59,14 @@ def plan_pairing(
         allow: Codes of problems that the user accepts (their data is dropped or left as it is).
         type_renames, member_renames: See ``TypePairing``.
     """
-    types = TypePairing(old, new, type_renames=type_renames, member_renames=member_renames)
+    allowed = frozenset(allow)
+    types = TypePairing(old, new, type_renames=type_renames, member_renames=member_renames, allow=allowed)
     symbols = pair_symbols(old, new, types.identity.units)
     content = ContentPairing(old, new, types, symbols)
     code = CodeComparison(old, new, symbols, content)
     of_variables = [*_different_program(old, symbols), *symbols.problems, *variable_problems(types, symbols)]
-    allowed = frozenset(allow)
     certain = _once(problem for problem in of_variables if problem.code not in allowed)
-    possible = _once(problem for problem in type_problems(types) if problem.code not in allowed)
+    possible = type_problems(types)
     problems = _once((*certain, *possible))
     return PairingPlan(old, new, types, symbols, content, code, problems, certain)
 

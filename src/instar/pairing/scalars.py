@@ -28,13 +28,8 @@ def _retyped(old: Layout, new: Layout, old_type: int, new_type: int) -> Change:
 def refuse(code: str, old: Layout, new: Layout, old_type: int, new_type: int, why: str) -> Fragment:
     """A fragment without moves whose one problem names both types."""
     cause = f"{old.label(old_type)} -> {new.label(new_type)}: {why}"
-    return Fragment(
-        problems=(
-            Problem(
-                code, "", cause, "write a handler for this type, or keep the member's old type under its name"
-            ),
-        )
-    )
+    remedy = "write a handler for this type, or keep the member's old type under its name"
+    return Fragment(problems=(Problem(code, "", cause, remedy),), settled=False)
 
 
 def compile_integral(old: Layout, new: Layout, old_type: int, new_type: int) -> Fragment:

@@ -27,14 +27,15 @@ class UnionRules:
         old, new = self._old, self._new
         misfit = self._compiler.tag_misfit(old_type, new_type)
         if misfit:
-            return Fragment(problems=(misfit,))
+            return Fragment(problems=(misfit,), settled=False)
         members = self._compiler.pairs(old_type, new_type)
         sizes = (8 * old.size(old_type), 8 * new.size(new_type))
         changes = tuple(Change("removed", e.label(), old.label(e.type)) for e in members.removed)
         changes += tuple(Change("added", e.label(), new.label(e.type)) for e in members.added)
         broken = [(o, n) for o, n in members.pairs if not self._is_prefix(old_type, o, n)]
         if broken or members.problems or sizes[0] > sizes[1]:
-            return Fragment(problems=(self._union_problem(old_type, new_type, broken),), changes=changes)
+            problem = self._union_problem(old_type, new_type, broken)
+            return Fragment(problems=(problem,), changes=changes, settled=False)
         problems = tuple(self._compiler.renames_of(members))
         used = sizes[0]
         if sizes[0] != sizes[1]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from instar.metadata.version import Version
+from instar.pairing.mapping import Relation
 from instar.pairing.plan import plan_pairing
 from instar.pairing.report import make_report
 from instar.testing.versions import VersionBuilder
@@ -15,7 +16,7 @@ def server(
     b = VersionBuilder()
     conn = b.struct("conn", 8 * len(members))
     for at, (name, kind) in enumerate(members):
-        b.member(conn, name, getattr(b, kind), 8 * at)
+        b.member(conn, name, b.floating("_Float64x8", 8) if kind == "wide" else getattr(b, kind), 8 * at)
     b.variable("clients", b.array(conn, places), 0x4000)
     b.variable(count, b.c_long, 0x5000)
     b.function("main", 0x1000, b"\x90\xc3")
@@ -59,7 +60,22 @@ def test_a_problem_of_a_type_is_told_once_however_often_the_type_is_used() -> No
 
 def test_allowed_problems_are_not_asked_about() -> None:
     new = server(("fd", "c_int"), ("octets", "c_long")).build()
-    assert not plan_pairing(server(*BASE).build(), new, allow=["likely-rename"]).problems
+    plan = plan_pairing(server(*BASE).build(), new, allow=["likely-rename"])
+    assert not plan.problems
+    types = [int(version.variables["type"][0]) for version in (plan.old, plan.new)]
+    assert not plan.types.compile(types[0], types[1]).problems
+    assert plan.types.relation(types[0], types[1]) == Relation.CONVERTIBLE
+
+
+def test_what_is_allowed_but_has_no_rule_keeps_the_new_value() -> None:
+    new = server(("fd", "c_int"), ("bytes", "c_double")).build()
+    old = server(("fd", "c_int"), ("bytes", "wide")).build()
+    assert plan_pairing(old, new).problems
+    plan = plan_pairing(old, new, allow=["needs-handler"])
+    types = [int(version.variables["type"][0]) for version in (plan.old, plan.new)]
+    assert not plan.types.stays_in_place(types[0], types[1])
+    moves = plan.types.compile(types[0], types[1]).moves
+    assert [(int(m["old_offset"]), int(m["old_size"])) for m in moves] == [(0, 4)]
 
 
 def test_renamed_variable_is_refused() -> None:

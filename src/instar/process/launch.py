@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal as signals
@@ -155,7 +156,11 @@ def _wait_for_exec(tracee: Tracee, report: int, program: str, deadline: Deadline
 
 
 def _launch_error(report: int, program: str) -> RefusedError:
-    data = os.read(report, 4096)
+    os.set_blocking(report, False)  # at its exit stop the child has the other end open still
+    try:
+        data = os.read(report, 4096)
+    except BlockingIOError:
+        data = b""
     if len(data) < 4:
         return RefusedError(
             "launch-failed", f"{program} could not be started: killed", "see the kernel's log"
@@ -198,6 +203,8 @@ def _be_child(
         _check(_libc.execve(program, vector, words))
     except OSError as error:
         os.write(report_write, struct.pack("<i", error.errno or 0) + step.encode())
+    except (ValueError, OverflowError, MemoryError):
+        os.write(report_write, struct.pack("<i", errno.EINVAL) + step.encode())
     finally:
         os._exit(127)
 

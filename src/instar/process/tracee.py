@@ -174,11 +174,11 @@ class Tracee:
         os.kill(self.pid, _SIGKILL)
         deadline = Deadline(10.0)
         while True:
-            self.stop = None
+            if self.stop is not None:  # a stop on the way to its exit is not ended by SIGKILL
+                self._resume(ptrace.CONT, 0)
             stop = self.wait(deadline)
             if stop.ended:
                 return stop
-            self._resume(ptrace.CONT, 0)
 
     # ------------------------------------------------------------------------------------ running and waiting
 

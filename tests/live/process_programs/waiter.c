@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <mqueue.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
@@ -118,9 +120,11 @@ static long wait_once(const char *call)
 
 static void prepare(const char *call)
 {
+    pid_t parent = getpid();
     struct sigaction interrupt = {.sa_handler = on_signal}, restart = {.sa_handler = on_signal};
 
     restart.sa_flags = SA_RESTART;
+    unshare(CLONE_NEWIPC); /* where that is allowed, queues and semaphores go away with the process */
     sigaction(SIGUSR1, &interrupt, NULL);
     sigaction(SIGUSR2, &restart, NULL);
     epoll = epoll_create1(0);
@@ -139,6 +143,9 @@ static void prepare(const char *call)
         flock(held, LOCK_EX);
     }
     if (!strcmp(call, "wait4") && fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(0);
         close(1);
         for (;;)
             pause();

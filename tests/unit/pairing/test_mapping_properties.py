@@ -21,6 +21,7 @@ from specs import (
     Union,
     convert,
     declare,
+    flat_places,
     random_value,
     read,
     size,
@@ -168,3 +169,40 @@ def test_a_type_is_identical_to_itself(pair: tuple[Struct, Struct]) -> None:
     assert pairing.counterpart(old_row) == new_row
     offsets = pairing.offset_map(old_row, new_row)
     assert offsets.tolist() == list(range(size(pair[0]) + 1))
+
+
+def starts(spec: Any, path: str = "", at: int = 0) -> dict[str, int]:
+    """Path of every member, element and leaf that has an address -> byte offset; bytes of unions as one."""
+    found = {path: at}
+    if isinstance(spec, Array):
+        for index in range(spec.count):
+            found |= starts(spec.element, f"{path}[{index}]", at + index * size(spec.element))
+    elif isinstance(spec, Struct):
+        for member, place in flat_places(spec):
+            if not member.bits:
+                found |= starts(member.type, f"{path}.{member.name}", at + place // 8)
+    return found
+
+
+def is_scalar(path: str, paths: dict[str, int]) -> bool:
+    return not any(one.startswith((path + ".", path + "[")) for one in paths)
+
+
+@settings(max_examples=200, deadline=None)
+@given(struct_pairs())
+def test_offsets_inside_lead_to_what_has_the_same_path(pair: tuple[Struct, Struct]) -> None:
+    old, new = pair
+    pairing, old_row, new_row = pair_of(old, new)
+    offsets = pairing.offset_map(old_row, new_row).tolist()
+    old_places, new_places = starts(old), starts(new)
+    assert offsets[-1] == size(new)
+    assert not size(old) or offsets[0] == 0
+    outermost: dict[int, str] = {}
+    for path, at in old_places.items():
+        if at < size(old) and len(path) < len(outermost.get(at, path + "x")):
+            outermost[at] = path
+    for at, path in outermost.items():
+        if path in new_places:
+            assert offsets[at] == new_places[path], path
+        elif is_scalar(path, old_places) and pairing.relation(old_row, new_row) != Relation.REFUSED:
+            assert offsets[at] in (-1, *new_places.values())

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from instar.metadata.elf import SymbolKind
 from instar.metadata.version import Version
 from instar.process.maps import read_maps
@@ -57,10 +59,10 @@ def function_names(version: Version) -> FunctionNames:
 
 
 def _symbol_name(version: Version, address: int) -> str | None:
-    elf = version.elf
-    for row in elf.symbols_at(address):
-        if int(elf.symbols["kind"][row]) == SymbolKind.FUNCTION:
-            return clean_name(elf.text(int(elf.symbols["name"][row])))
+    symbols = version.elf.symbols
+    inside = (symbols["value"] <= address) & (address < symbols["value"] + symbols["size"])
+    for row in np.flatnonzero(inside & (symbols["kind"] == SymbolKind.FUNCTION)):
+        return clean_name(version.elf.text(int(symbols["name"][row])))
     return None
 
 

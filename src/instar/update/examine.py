@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from instar.metadata.reader import load_version
+from instar.metadata.version import load_version
 from instar.metadata.version import Version
 from instar.pairing.plan import plan_pairing
 from instar.process.deadline import Deadline

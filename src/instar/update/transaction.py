@@ -1,33 +1,41 @@
 """The transaction: phases, deadlines, commit and rollback. The only code that decides what happens next.
 
 Three roles, apart from each other and joined here by plain data: the guard holds the past (``update.guard``),
-the driver drives the future (``update.driver``), the worker plans (``update.carry``). Until the commit's point
-of no return everything is undone in reverse order when anything fails, so that the old version goes on as if
-nothing had happened.
+the driver drives the future (``update.driver``), the worker plans (``update.carry``). Until the point of no
+return everything is undone in reverse order when anything fails, so that the old version goes on as if nothing
+had happened.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
+from instar.control.descriptors import look_again, plan_descriptors
+from instar.control.handover import Fetched, fetch_descriptors, plan_locks
 from instar.control.runtime import AddressTakenError
-from instar.errors import DamagedError, InstarError, RefusedError, RolledBackError
+from instar.errors import DamagedError, InstarError, InternalError, RefusedError, RolledBackError
 from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
+from instar.pairing.problems import Problem
 from instar.process.deadline import Deadline
+from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
+from instar.transfer.planner import Options
 from instar.update import carry, faults
-from instar.update.clock import PhaseClock, Progress
+from instar.update.clock import PhaseClock
 from instar.update.driver import Driver
 from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
-from instar.update.outcome import Failure, Leaked, PhaseTime, UpdateReport, VersionId
+from instar.update.outcome import Failure, Leaked, Outcome, PhaseTime, UpdateReport, VersionId
 from instar.update.preflight import validate_new, validate_target
+from instar.update.progress import Progress
 
 _START_TRIES = 8
+_SPARE_NUMBERS = 1024  # descriptors that the past may open before it is paused
+_END_S = 30.0
 
 
 def update(pid: int, new_path: Path, options: UpdateOptions, progress: Progress) -> UpdateReport:
@@ -57,6 +65,7 @@ class Transaction:
         self.plan: TransferPlan | None = None
         self.guard: Guard
         self.driver: Driver
+        self.fetched: Fetched
 
     def run(self) -> UpdateReport:
         """All phases; every failure before the point of no return is rolled back."""
@@ -91,9 +100,10 @@ class Transaction:
         self._refuse(self.pairing.variable_problems)
         self.prepared = carry.prepare(self.old, self.new, self.pairing)
         self.frames = carry.FramePairing(self.old, self.new, self.pairing.code)
-        self.guard = Guard(self.pid, self.old, self.prepared.tables[0], self.deadline)
-        self.guard.observe()
-        self.warnings.extend(self.guard.plan_warnings())
+        self.guard = Guard(self.pid, self.old, self.prepared.tables[0])
+        self.descriptors = plan_descriptors(self.pid)
+        self.descriptors.require()
+        self.guard.observe(self.deadline)
 
     def _until_commit(self) -> None:
         for attempt in range(_START_TRIES):
@@ -120,34 +130,39 @@ class Transaction:
             self.driver = Driver(self.new, self.prepared.tables[1], self.options)
             self.undo.callback(self.driver.abort)
             faults.reach("start", "middle")
-            self.driver.start(
-                self.new_path, self.guard.facts(), self.deadline.within(self.options.start_timeout)
-            )
+            assert self.guard.point is not None
+            deadline = self.deadline.within(self.options.start_timeout)
+            self.driver.start(self.new_path, self.guard.facts(), self.guard.point, deadline)
 
     def _pre_copy(self) -> None:
-        """Do once what the pause will do again: plans, mappings, strings and pages are warm then."""
-        self.driver.prepare_descriptors(self.guard.descriptor_plan())
+        """Do once what the pause will do again, so that plans, mappings, strings and pages are warm then.
+
+        The past is held only while it is copied.
+        """
+        self.driver.open_channel(self.descriptors.highest + _SPARE_NUMBERS)
+        self.driver.image()
         faults.reach("pre-copy", "middle")
         self.undo.callback(self.guard.release)
         self.guard.hold(self.deadline)
         try:
-            plan = self._make_plan()
+            past = self.guard.image()
         finally:
             self.guard.release()
+        plan = self._make_plan(past)
         self._refuse(plan.problems)
         self.driver.map(plan)
         self.driver.write(plan)
+        self.descriptors = look_again(self.descriptors)
 
     def _quiesce(self) -> None:
         self.clock.begin_pause()
+        self.undo.callback(self.clock.end_pause)
         faults.reach("quiesce", "middle")
         self.guard.hold(self.deadline)
-        self.undo.callback(self.clock.end_pause)
 
     def _check_past(self) -> None:
         faults.reach("pre-check", "middle")
-        self.guard.check_unchanged()
-        self.plan = self._make_plan()
+        self.plan = self._make_plan(self.guard.image())
         self._refuse(self.plan.problems)
         self._check_pause()
 
@@ -156,7 +171,10 @@ class Transaction:
         self.driver.map(plan)
         faults.reach("transfer", "middle")
         self.driver.write(plan)
-        self.driver.carry_descriptors(self.guard, plan)
+        fetched = fetch_descriptors(self.descriptors)
+        self.undo.callback(fetched.close)
+        self.fetched = fetched
+        self.driver.take_descriptors(fetched, plan)
         self._check_pause()
 
     def _validate(self) -> None:
@@ -165,39 +183,51 @@ class Transaction:
         self._check_pause()
 
     def _commit(self) -> None:
-        ending = self.driver.enter_gate(self.guard, self.deadline)
+        """Exactly one version serves, whoever dies when: see native/runtime/gate.c for the protocol."""
+        locks = plan_locks(self.fetched)
+        self.driver.enter_gate(self.pid, self.guard.tracee.signal_mask(), locks, self.deadline)
+        gate, ending = self.driver.gate, self.guard.ending()
+        signals = self.guard.pending_signals()
         faults.reach("commit", "middle")
-        self.driver.announce_ending()
+        gate.announce_ending(self.deadline)
         ending.commit()
         self.committed = True
-        self.driver.finish(self.guard, ending)
+        gate.announce_ended()
+        ending.run(Deadline(_END_S))
+        self.driver.do_held()
+        self.driver.forward_signals(signals)
+        gate.go()
+        gate.wait_until_serving(Deadline(_END_S))
         self.clock.end_pause()
+        ending.release()
+        self.guard.forget()
+        self.fetched.close()
         self.warnings.extend(self.driver.warnings)
 
     # Steps --------------------------------------------------------------------------------------------------
 
-    def _make_plan(self) -> TransferPlan:
-        past, future = self.guard.image(), self.driver.image()
-        streams = self.driver.pair_streams(self.guard, past)
-        options = self.driver.planner_options(self.guard, past)
-        plan = carry.plan(self.prepared, self.frames, (past, future), streams, options)
+    def _make_plan(self, past: Image) -> TransferPlan:
+        base = self.driver.arena_base(past.subject.maps)
+        options = Options(self.options.strict, self.options.allow, base)
+        plan = carry.plan(self.prepared, self.frames, (past, self.driver.image()), {}, options)
         self.progress.step(objects=sum(plan.figures.objects.values()), bytes=plan.figures.bytes)
         return plan
 
     def _planned(self) -> TransferPlan:
-        assert self.plan is not None
+        if self.plan is None:
+            raise InternalError("the transfer was not planned")
         return self.plan
 
-    def _refuse(self, problems: object) -> None:
+    def _refuse(self, problems: Sequence[Problem]) -> None:
         """Raise the first problem that the user did not allow; the rest are its details."""
-        left = [p for p in problems if p.code not in self.options.allow]  # type: ignore[attr-defined]
+        left = [problem for problem in problems if problem.code not in self.options.allow]
         if left:
-            details = tuple(f"{p.path}: {p.cause} [{p.code}]" for p in left[1:9])
+            details = tuple(f"{problem.path}: {problem.cause} [{problem.code}]" for problem in left[1:9])
             raise RefusedError(left[0].code, left[0].cause, left[0].remedy, details=details)
 
     def _check_pause(self) -> None:
         if self.clock.pause_so_far_ms() > self.options.max_pause_ms:
-            raise RefusedError(
+            raise RolledBackError(
                 "pause-too-long",
                 f"the pause would exceed {self.options.max_pause_ms:g} ms",
                 "allow a longer one with --max-pause",
@@ -207,17 +237,14 @@ class Transaction:
     # Report -------------------------------------------------------------------------------------------------
 
     def _failed(self, error: InstarError) -> UpdateReport:
-        if error.target == "untouched" and self.clock.paused_at is not None:
+        if self.clock.paused_at is not None and not isinstance(error, RefusedError | RolledBackError):
             error = RolledBackError(error.code, error.cause, error.remedy, details=error.details)
-        outcome = "refused" if error.target == "untouched" else error.target
-        report = self._report("refused", Failure.from_error(error))
-        return replace(report, outcome=outcome)
+        return self._report(UpdateReport.from_error(self.pid, error).outcome, Failure.from_error(error))
 
-    def _report(self, outcome: str, failure: Failure | None) -> UpdateReport:
+    def _report(self, outcome: Outcome, failure: Failure | None) -> UpdateReport:
         figures = self.plan.figures if self.plan is not None else None
-        descriptors, connections = self.guard.descriptor_counts()
         return UpdateReport(
-            outcome="updated" if outcome == "updated" else "refused",
+            outcome=outcome,
             old_pid=self.pid,
             new_pid=self.driver.pid if self.committed else None,
             old=_identify(self.old),
@@ -230,8 +257,8 @@ class Transaction:
             pointers=figures.pointers if figures else 0,
             bytes=figures.bytes if figures else 0,
             leaked=Leaked(figures.leaked_blocks, figures.leaked_bytes) if figures else Leaked(),
-            descriptors=descriptors,
-            connections=connections,
+            descriptors=len(self.descriptors.entries),
+            connections=self.descriptors.connections,
             warnings=(*self.warnings, *(self.plan.warnings if self.plan else ())),
             error=failure,
         )

@@ -1,0 +1,198 @@
+"""The driver: starts the future and is the only code that changes it. It has no right over the past.
+
+The future is traced with EXITKILL until it waits at the commit gate, so that it dies with this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from instar.control.chains import function_names
+from instar.control.channel import open_channel
+from instar.control.epoll import Cookies, fill_epolls, plan_epolls
+from instar.control.gate import Gate
+from instar.control.handover import Fetched, hand_over
+from instar.control.quiescence import QuiescentPoint
+from instar.control.runtime import Rows, Runtime
+from instar.control.startup import Future, StartSpec, start_future
+from instar.control.startup_past import PastFacts
+from instar.errors import InternalError, RefusedError
+from instar.metadata.version import Version
+from instar.process.deadline import Deadline
+from instar.process.descriptors import list_numbers
+from instar.process.maps import Mapping, read_maps
+from instar.process.ptrace import SignalInfo
+from instar.state.capturer import Capturer
+from instar.state.columns import Status
+from instar.state.image import Image
+from instar.state.slots import TypeTable
+from instar.transfer.plan import TransferPlan
+from instar.update.apply import all_ranges, choose_arena, map_plan, write_plan
+from instar.update.options import UpdateOptions
+
+_ARENA_ROOM = 1 << 40
+_OWN_NUMBERS = 8
+_KEPT = (Status.NULL, Status.SMALL, Status.STAY, Status.DANGLING, Status.WILD)
+
+
+class Driver:
+    """Drives one future.
+
+    Args:
+        version: What it runs.
+        table: Its types.
+        options: Of the update.
+    """
+
+    def __init__(self, version: Version, table: TypeTable, options: UpdateOptions) -> None:
+        self._version, self._table, self._options = version, table, options
+        self._future: Future | None = None
+        self._channel: socket.socket | None = None
+        self._gate: Gate | None = None
+        self._mapped: dict[int, int] = {}
+        self._arena = 0
+        self._floor = 0
+        self.warnings: list[str] = []
+
+    # Start --------------------------------------------------------------------------------------------------
+
+    def start(self, path: Path, facts: PastFacts, point: QuiescentPoint, deadline: Deadline) -> None:
+        """Start the new version and park it where the past waits."""
+        spec = StartSpec(
+            path.resolve(),
+            function_names(self._version),
+            self._options.argv,
+            self._options.start_as,
+            self._options.allow,
+        )
+        self._future = start_future(spec, facts, point, deadline)
+        self.runtime = Runtime(self._future.tracee)
+        self._capturer = Capturer(self._future.tracee, self._version, self._table)
+        self._image: Image | None = None
+
+    @property
+    def future(self) -> Future:
+        """The started future."""
+        if self._future is None:
+            raise InternalError("the future was not started")
+        return self._future
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.future.pid
+
+    def abort(self) -> None:
+        """End the future and undo what it did to the outside; harmless when done already."""
+        if self._gate is not None:
+            self._gate.abandon()
+        if self._channel is not None:
+            self._channel.close()
+        if self._future is not None:
+            self.warnings.extend(f"left-behind: {text}" for text in self._future.abort())
+        self._future = None
+
+    def image(self) -> Image:
+        """A copy of the parked future as its start-up left it; made once."""
+        if self._image is None:
+            self._image = self._capturer.image(heap=True)
+        return self._image
+
+    def arena_base(self, past_maps: Sequence[Mapping]) -> int:
+        """Where blocks that move go: free in both processes."""
+        if not self._arena:
+            self._arena = choose_arena([*past_maps, *read_maps(self.pid)], _ARENA_ROOM)
+        return self._arena
+
+    # Memory -------------------------------------------------------------------------------------------------
+
+    def map(self, plan: TransferPlan) -> None:
+        """Map the plan's ranges; raises AddressTakenError."""
+        wanted = {kept.start: kept.size for kept in all_ranges(plan)}
+        gone = {start: size for start, size in self._mapped.items() if start not in wanted}
+        if gone:
+            self.runtime.unmap_ranges(list(gone), list(gone.values()))
+        map_plan(plan, self.runtime)
+        self._mapped = wanted
+
+    def write(self, plan: TransferPlan) -> int:
+        """Write the plan; returns the bytes written."""
+        return write_plan(plan, self.runtime, self.future.tracee)
+
+    def check(self, plan: TransferPlan) -> None:
+        """Read back what was written outside of the kept ranges; raises InternalError where it differs."""
+        for write in plan.writes:
+            expected = bytes(write.data) if isinstance(write.data, bytes) else write.data.tobytes()
+            if self.future.tracee.memory.read(write.address, len(expected)) != expected:
+                raise InternalError(
+                    f"{len(expected)} bytes at {write.address:#x} of the future are not as written"
+                )
+
+    # Descriptors --------------------------------------------------------------------------------------------
+
+    def open_channel(self, highest: int) -> None:
+        """Make the socket over which descriptors come; its number is above all that the past uses."""
+        self._floor = max([highest, *list_numbers(self.pid)]) + 1
+        self._channel = open_channel(self.runtime, self._floor)
+
+    @property
+    def channel(self) -> socket.socket:
+        """Our end."""
+        if self._channel is None:
+            raise InternalError("the channel is not open")
+        return self._channel
+
+    def take_descriptors(self, fetched: Fetched, plan: TransferPlan) -> None:
+        """Give the future the past's descriptors, its epoll sets with translated cookies."""
+        hand_over(fetched, self.runtime, self.channel)
+        fill_epolls(self.runtime, plan_epolls(fetched, lambda cookies: _translate(plan, cookies)))
+
+    # Commit -------------------------------------------------------------------------------------------------
+
+    def enter_gate(self, past: int, signal_mask: int, locks: Rows, deadline: Deadline) -> None:
+        """Let the future run into the gate, where it waits for the past to end."""
+        gate = Gate(self.runtime, self.channel)
+        gate.prepare(past, self._floor + _OWN_NUMBERS, signal_mask, locks)
+        self._gate = gate
+        gate.enter(deadline)
+
+    @property
+    def gate(self) -> Gate:
+        """The gate that was entered."""
+        if self._gate is None:
+            raise InternalError("the future is not at the gate")
+        return self._gate
+
+    def forward_signals(self, signals: Sequence[SignalInfo]) -> None:
+        """Signals that came for the past while it was held go to the version that serves afterwards."""
+        for info in signals:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, info.signal)
+
+    def do_held(self) -> None:
+        """Do to the outside what the start-up held back."""
+        for outcome in self.future.commit_held():
+            self.warnings.append(f"held-action-failed: {outcome}")
+        self.warnings.extend(self.future.warnings)
+
+
+def _translate(plan: TransferPlan, cookies: Cookies) -> Cookies:
+    statuses, values = plan.translate(cookies)
+    moved = np.isin(statuses, (Status.MOVED, Status.LIBRARY))
+    wrong = ~moved & ~np.isin(statuses, _KEPT)
+    if wrong.any():
+        index = int(np.flatnonzero(wrong)[0])
+        status = Status(int(statuses[index])).name.lower()
+        raise RefusedError(
+            "epoll-cookie",
+            f"an epoll set holds {int(cookies[index]):#x}, which leads to something without counterpart ({status})",
+            "remove that descriptor from the set before the update",
+        )
+    result: Cookies = np.where(moved, values, cookies)
+    return result

@@ -123,10 +123,12 @@ enum instar_gate_message {
     INSTAR_MESSAGE_PING = 'P',    /* tool to future: are you there? answered with WAITING */
 };
 
-/* A record lock of the past, taken again when the past is gone. */
+enum { INSTAR_LOCK_OWNER = -1 };
+
+/* A record lock of the past, taken again when the past is gone; or whom a descriptor signals (fcntl F_SETOWN). */
 struct instar_lock {
     int32_t descriptor;
-    int16_t type;
+    int16_t type; /* F_RDLCK, F_WRLCK, or INSTAR_LOCK_OWNER: this process is signalled from now on */
     int16_t reserved;
     int64_t start;
     int64_t length;

@@ -28,17 +28,13 @@ class Boundaries:
 
     def extent(self, address: int) -> int:
         """Bytes from an address to where the next thing begins, or to the end of its section."""
-        section = self._elf.section_at(address)
-        if section is None:
-            return 0
-        end = section.address + section.size
         place = bisect_right(self._starts, address)
-        return min(end, self._starts[place] if place < len(self._starts) else end) - address
+        return self._starts[place] - address if place < len(self._starts) else 0
 
     @cached_property
     def _starts(self) -> list[int]:
-        starts = self._from_code() | self._from_pointers() | self._from_names()
-        return sorted(starts)
+        ends = {section.address + section.size for section in self._elf.sections if section.address}
+        return sorted(self._from_code() | self._from_pointers() | self._from_names() | ends)
 
     def _from_code(self) -> set[int]:
         decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)

@@ -98,18 +98,31 @@ class _Side:
 
     def string(self, address: int) -> bytes | None:
         """The string constant at an address, None if what is there is no text, or more than one text."""
-        section = self.elf.section_at(address)
-        if section is None:
-            return None
-        extent = self.boundaries.extent(address)
-        data = self.elf.read(address, extent)
+        data = self.elf.read(address, self.boundaries.extent(address))
         text, nul, rest = data.partition(b"\0")
         return text if nul and _TEXT.issuperset(text) and not rest.strip(b"\0") else None
 
+    @cached_property
+    def _code(self) -> Ranges:
+        """Address ranges of the executable sections."""
+        return [
+            (section.address, section.address + section.size)
+            for section in self.elf.sections
+            if section.flags & SECTION_EXECUTE
+        ]
+
     def is_code(self, address: int) -> bool:
         """Whether an address lies in an executable section."""
-        section = self.elf.section_at(address)
-        return section is not None and bool(section.flags & SECTION_EXECUTE)
+        return any(low <= address < high for low, high in self._code)
+
+    @cached_property
+    def statics(self) -> dict[int, list[int]]:
+        """Address -> rows of the variables that start there: equal constants may be merged."""
+        rows = self.version.variables
+        found: dict[int, list[int]] = {}
+        for row in np.flatnonzero(rows["tls"] == 0).tolist():
+            found.setdefault(int(rows["address"][row]), []).append(row)
+        return found
 
     @cached_property
     def thread_locals(self) -> dict[int, int]:
@@ -203,13 +216,12 @@ class Referents:
         return self._same_unnamed(old_target, new_target, width)
 
     def _same_variable(self, targets: tuple[int, int], rows: tuple[int, int]) -> bool:
-        starts = (
-            int(self._old.version.variables["address"][rows[0]]),
-            int(self._new.version.variables["address"][rows[1]]),
-        )
+        sides = (self._old, self._new)
+        starts = [int(side.version.variables["address"][row]) for side, row in zip(sides, rows, strict=True)]
         if targets[0] - starts[0] != targets[1] - starts[1]:
             return False
-        return self._symbols.variable(rows[0]) == rows[1]
+        here = set(self._new.statics[starts[1]])
+        return any(self._symbols.variable(row) in here for row in self._old.statics[starts[0]])
 
     def _same_slot(self, old_row: np.void, new_row: np.void) -> bool:
         """Two slots that the dynamic linker fills (the global offset table, mostly)."""

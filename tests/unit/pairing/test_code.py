@@ -102,6 +102,12 @@ def test_variables_must_be_paired_and_the_offset_equal() -> None:
     assert not same(reader("v", 0), reader("w", 0))
 
 
+def test_merged_constants_are_known_by_any_of_their_names() -> None:
+    old, new = reader("v", 0), reader("w", 64)
+    old.variable("w", 0, 16)
+    assert same(old, new)
+
+
 def test_equal_bytes_that_mean_something_else_are_not_the_same() -> None:
     old, new = reader("v", 0), reader("w", 0)
     new.variable("v", 64, 16)

@@ -75,6 +75,18 @@ def test_static_and_global_pair_when_unique() -> None:
     assert found.old_variables.tolist() == [0]
 
 
+def test_thread_locals_pair_by_name_and_are_no_statics_of_that_address() -> None:
+    def fill(*rows: tuple[str, bool]) -> VersionBuilder:
+        b = VersionBuilder()
+        for at, (name, tls) in enumerate(rows):
+            b.variable(name, b.c_int, 8 * at, tls=tls)
+        return b
+
+    old = fill(("errors", True), ("count", False))
+    assert pair_of(old, fill(("count", False), ("errors", True))).variables.tolist() == [1, 0]
+    assert pair_of(old, fill(("count", True), ("errors", False))).variables.tolist() == [1, 0]
+
+
 def function_statics(*rows: tuple[str, str]) -> VersionBuilder:
     b = VersionBuilder()
     for at, (scope, name) in enumerate(rows):

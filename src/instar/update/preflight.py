@@ -8,8 +8,7 @@ from pathlib import Path
 
 from instar.control.quiescence import require_single
 from instar.errors import RefusedError
-from instar.metadata.version import load_version
-from instar.metadata.version import Version
+from instar.metadata.version import Version, load_version
 from instar.process.failures import explain_absence
 from instar.process.status import Status, executable, executable_name, read_status
 from instar.update.access import explain_access

@@ -61,7 +61,7 @@ class Layout:
         self.unit: list[int] = columns["unit"]
         self._entries: dict[int, tuple[Entry, ...]] = {}
         self._pointers: dict[int, bool] = {}
-        self._shapes: dict[int, Any] = {}
+        self._shapes: dict[tuple[int, bool], Any] = {}
         self._stripped: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -251,22 +251,29 @@ class Layout:
 
     def shape(self, row: int) -> Any:
         """Hashable structure of a type: equal shapes have equal layout, member names and pointee names."""
+        return self._shape(row, True)
+
+    def skeleton(self, row: int) -> Any:
+        """The same without what pointers point at."""
+        return self._shape(row, False)
+
+    def _shape(self, row: int, pointees: bool) -> Any:
         row = self.strip(row)
-        found = self._shapes.get(row)
+        found = self._shapes.get((row, pointees))
         if found is None:
-            found = self._shapes[row] = self._build_shape(row)
+            found = self._shapes[row, pointees] = self._build_shape(row, pointees)
         return found
 
-    def _build_shape(self, row: int) -> Any:
+    def _build_shape(self, row: int, pointees: bool) -> Any:
         kind = self.kind(row)
         if kind in RECORDS:
-            members = tuple((m[0], m[2], m[3], self.shape(m[1])) for m in self.members(row))
+            members = tuple((m[0], m[2], m[3], self._shape(m[1], pointees)) for m in self.members(row))
             return (int(kind), self._size[row], members)
         if kind == TypeKind.ENUM:
             return (int(kind), self._size[row], tuple(sorted(self.enumerators(row))))
         if kind == TypeKind.ARRAY:
-            return (int(kind), self._elements[row], self.shape(self._target[row]))
+            return (int(kind), self._elements[row], self._shape(self._target[row], pointees))
         if kind == TypeKind.POINTER:
             pointee = self.strip(self._target[row])
-            return (int(kind), int(self.kind(pointee)), self.name(pointee))
+            return (int(kind), int(self.kind(pointee)), self.name(pointee)) if pointees else (int(kind),)
         return (int(kind), self._encoding[row] if row >= 0 else 0, self._size[row] if row >= 0 else 0)

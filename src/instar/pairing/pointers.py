@@ -83,7 +83,8 @@ class PointerRules:
             return "a function on one side only"
         if self._new.kind(new_target) in RECORDS:
             old_self = self._identity.origin(new_target)
-            if old_self is not None and not self._compiler.fragment(old_self, new_target).in_place:
+            # Not by fragments: the pointer may be a member of that very type.
+            if old_self is not None and self._old.skeleton(old_self) != self._new.skeleton(new_target):
                 return f"{self._new.label(new_target)} changes, and untyped pointers may lead to it"
         if self._old.kind(old_target) == self._new.kind(new_target) and self._old.label(
             old_target

@@ -275,6 +275,19 @@ def test_void_pointer_may_become_typed_unless_that_type_changes() -> None:
     assert codes(mapping(void_pointer(same), lambda b: b.pointer(changed(b)))) == ["pointer-retargeted"]
 
 
+def test_untyped_link_of_a_list_may_become_typed() -> None:
+    def new(b: VersionBuilder) -> int:
+        row = b.struct("node", 16)
+        b.member(row, "next", b.pointer(row), 0)
+        b.member(row, "n", b.c_int, 8)
+        return row
+
+    old = struct("node", 16, ("next", lambda b: b.pointer(), 0), ("n", "c_int", 8))
+    pairing, old_row, new_row = pair(old, new)
+    assert pairing.relation(old_row, new_row) == Relation.CONVERTIBLE
+    assert pairing.stays_in_place(old_row, new_row)
+
+
 def union(size: int, *members: tuple[str, Declare], name: str = "u") -> Declare:
     def declare(b: VersionBuilder) -> int:
         row = b.union(name, size)

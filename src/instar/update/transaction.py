@@ -73,6 +73,7 @@ class Transaction:
             self._plan()
         try:
             with self.undo:
+                self.undo.callback(self.guard.release)  # last: the future is gone by then
                 self._until_commit()
                 with self.clock.phase("commit"):
                     self._commit()
@@ -142,7 +143,6 @@ class Transaction:
         self.driver.open_channel(self.descriptors.highest + _SPARE_NUMBERS)
         self.driver.image()
         faults.reach("pre-copy", "middle")
-        self.undo.callback(self.guard.release)
         self.guard.hold(self.deadline)
         try:
             past = self.guard.image()
@@ -185,6 +185,7 @@ class Transaction:
     def _commit(self) -> None:
         """Exactly one version serves, whoever dies when: see native/runtime/gate.c for the protocol."""
         locks = plan_locks(self.fetched)
+        self.fetched.close()  # a socket that the future closes must be closed
         self.driver.enter_gate(self.pid, self.guard.tracee.signal_mask(), locks, self.deadline)
         gate, ending = self.driver.gate, self.guard.ending()
         signals = self.guard.pending_signals()
@@ -197,11 +198,10 @@ class Transaction:
         self.driver.do_held()
         self.driver.forward_signals(signals)
         gate.go()
+        ending.release()  # record locks are free only when the past is gone altogether
         gate.wait_until_serving(Deadline(_END_S))
         self.clock.end_pause()
-        ending.release()
         self.guard.forget()
-        self.fetched.close()
         self.warnings.extend(self.driver.warnings)
 
     # Steps --------------------------------------------------------------------------------------------------

@@ -86,9 +86,9 @@ def read_arena(memory: Memory, address: int, layout: ArenaLayout) -> tuple[Arena
     _require(attached < 1 << 22 and system <= maximum)
     _check_bins(memory, address, layout, words, pristine=top == 0)
     fast = tuple(int(word) for word in words[2 : 2 + layout.fast_bins])
-    _require(all(head % 16 == 0 for head in fast) and top % 16 == 0)
     arena = Arena(address, layout, mutex != 0, flags, fast, top, system)
-    _require(arena.unused == (system == 0))
+    _require(arena.unused == (system == 0) and (arena.unused or top % 16 == 0))
+    _require(all(head % 16 == 0 for head in fast))
     return arena, following
 
 

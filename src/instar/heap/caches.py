@@ -26,9 +26,10 @@ class CacheLayout:
         return 10 * self.bins
 
     @property
-    def usable(self) -> int:
-        """malloc_usable_size of the block that holds it."""
-        return (self.size + 8 + 15) // 16 * 16 - 8
+    def usable(self) -> tuple[int, ...]:
+        """What malloc_usable_size may say of the block: a remainder of 16 bytes is not split off."""
+        least = (self.size + 8 + 15) // 16 * 16 - 8
+        return least, least + 16
 
 
 CACHE_LAYOUTS = (CacheLayout(64, True), CacheLayout(76, False))
@@ -39,7 +40,7 @@ _SMALL_BINS = 64
 
 def cache_layout(usable: int) -> CacheLayout | None:
     """The layout that fits a block of this usable size."""
-    return next((layout for layout in CACHE_LAYOUTS if layout.usable == usable), None)
+    return next((layout for layout in CACHE_LAYOUTS if usable in layout.usable), None)
 
 
 def read_cache(

@@ -204,18 +204,34 @@ class _Walker:
 
     def _scattered(self, arena: Arena, first: int, top_end: int) -> None:
         """The break could not grow: further segments were mapped, each but the last closed by fenceposts."""
-        missing = arena.system_memory
         starts = [first]
         for start, end in self._private_runs():
             starts += range(start, end, PAGE)
-        covered = 0
+        covered, missing = 0, arena.system_memory
         for start in starts:
             if start == first or (missing and start >= covered):
                 size = self._segment(arena, start, top_end)
                 missing -= size
                 covered = start + size if size else covered
+        if missing < 0:
+            missing += self._drop_front(-missing)
         if missing:
             raise _corrupt(arena.top, f"{missing} bytes of the main arena were not found")
+
+    def _drop_front(self, surplus: int) -> int:
+        """Cut off foreign memory that looked like a first chunk, if there is just one segment to cut."""
+        fits = []
+        for index, region in enumerate(self.regions):
+            first = region.start + surplus
+            if (self.pieces[index]["address"] == first + 16).any():
+                fits.append(index)
+        if len(fits) != 1:
+            return 0
+        region, found = self.regions[fits[0]], self.pieces[fits[0]]
+        first = region.start + surplus
+        self.regions[fits[0]] = HeapRegion(first, region.data[surplus:], region.limit, region.kind)
+        self.pieces[fits[0]] = found[found["address"] > first]
+        return surplus
 
     def _segment(self, arena: Arena, start: int, top_end: int) -> int:
         """Take the segment that begins at ``start``; returns its bytes, 0 when none does."""

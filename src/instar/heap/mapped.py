@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from instar.errors import RefusedError
+from instar.errors import FaultError, RefusedError
 from instar.heap.image import Addresses
 from instar.process.maps import Mapping
 from instar.process.memory import Memory
@@ -67,8 +67,8 @@ def find_counters(
     mapped, max_mapped, base, bins, max_bytes, cached = (words[i : count + i] for i in range(3, 9))
     unit = PAGE if version < _REGULAR_LAYOUT_SINCE else 16
     fits = (chunks <= most) & (mapped <= max_mapped) & (mapped % unit == 0) & (fixed <= 1)
-    fits &= ((chunks == 0) == (mapped == 0)) & (mapped >= chunks * np.uint64(PAGE))
-    fits &= (max_bytes <= 1 << 23) & (cached <= 0xFFFF) & _bins_match(bins, max_bytes)
+    fits &= mapped >= chunks * np.uint64(PAGE)
+    fits &= (max_bytes <= 1 << 23) & (cached <= 0xFFFF) & _bins_match(bins, max_bytes, version)
     fits &= (base >= break_bases[0]) & (base <= break_bases[1])
     rows = [row for row in np.flatnonzero(fits).tolist() if _has_arena_test(words, row, version)]
     if len(rows) != 1:
@@ -89,11 +89,15 @@ def _has_arena_test(words: npt.NDArray[np.uint64], row: int, version: tuple[int,
     return any(row >= back and 0 < int(words[row - back]) < 1 << 32 for back in backwards)
 
 
-def _bins_match(bins: npt.NDArray[np.uint64], max_bytes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Whether so many bins hold all blocks up to so many bytes (since 2.42 the limit is exclusive)."""
-    chunk = np.maximum((np.minimum(max_bytes, 1 << 24) + np.uint64(23)) // np.uint64(16) * np.uint64(16), 32)
-    needed = (chunk - np.uint64(17)) // np.uint64(16) + np.uint64(1)
-    match: npt.NDArray[np.bool_] = (bins == needed) | ((bins >= 64) & (bins + np.uint64(1) == needed))
+def _bins_match(
+    bins: npt.NDArray[np.uint64], max_bytes: npt.NDArray[np.uint64], version: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """Whether so many bins hold all blocks up to so many bytes (formerly of the program, now with header)."""
+    last = max_bytes.astype(np.int64)
+    chunk = (last + 23) // 16 * 16 if version < _REGULAR_LAYOUT_SINCE else last - 1
+    match: npt.NDArray[np.bool_] = bins.astype(np.int64) == np.maximum(chunk - 17, 0) // 16 + 1
+    if version >= _REGULAR_LAYOUT_SINCE:
+        match |= (bins == 64) & (chunk > 1024)
     return match
 
 
@@ -167,8 +171,10 @@ class _Scanner:
         headers = None if starts_only else self._page_headers(start, end)
         page = start
         while page < end:
-            raw = self.memory.read(page, 16) if headers is None else headers[(page - start) // PAGE].tobytes()
-            chunk = self._parse(page, end, raw)
+            row = (
+                self._page_headers(page, page + 1)[0] if headers is None else headers[(page - start) // PAGE]
+            )
+            chunk = self._parse(page, end, int(row[0]), int(row[1]))
             if chunk is not None:
                 found.append(chunk)
                 page = chunk.end
@@ -179,7 +185,19 @@ class _Scanner:
         return found
 
     def _page_headers(self, start: int, end: int) -> npt.NDArray[np.uint64]:
-        return self._headers(np.arange(start, end, PAGE, dtype=np.uint64))
+        """The first 16 bytes of each page; zeros for one that may not be read (a guard inside a mapping)."""
+        pages = np.arange(start, end, PAGE, dtype=np.uint64)
+        result = np.zeros((len(pages), 2), np.uint64)
+        first = last = 0
+        while first < len(pages):
+            try:
+                last = len(pages)
+                result[first:] = self._headers(pages[first:])
+            except FaultError as fault:
+                last = (fault.address - start) // PAGE
+                result[first:last] = self._headers(pages[first:last])
+            first = last + 1
+        return result
 
     def _headers(self, starts: Addresses) -> npt.NDArray[np.uint64]:
         data = self.memory.read_spans(starts, np.full(len(starts), 16, np.uint64))
@@ -190,9 +208,8 @@ class _Scanner:
         hits = np.flatnonzero((rest & np.uint64(PAGE - 1)) == _IS_MMAPPED)
         return page + PAGE * int(hits[0]) if len(hits) else end
 
-    def _parse(self, page: int, end: int, header: bytes) -> MappedChunk | None:
+    def _parse(self, page: int, end: int, before: int, head: int) -> MappedChunk | None:
         """The mapped chunk whose mapping begins at ``page``, if one does."""
-        before, head = int.from_bytes(header[:8], "little"), int.from_bytes(header[8:], "little")
         size = (head & ~7) + self.trailer
         if before or head & 7 != _IS_MMAPPED or size % PAGE or not size:
             return None
@@ -206,7 +223,7 @@ class _Scanner:
         return MappedChunk(chunk + 16, usable, start, end)
 
     def _aligned_chunk(self, start: int, limit: int, end: int) -> MappedChunk | None:
-        """The chunk inside a mapping that posix_memalign made larger to align the block; None for a plain one.
+        """The chunk in a mapping that posix_memalign made larger to align the block; None for a plain one.
 
         Its own header tells the distance to the mapping's start and the rest of the size. The first
         header stays as it was (realloc may have changed the size since); nobody writes between them.

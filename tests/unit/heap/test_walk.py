@@ -217,9 +217,10 @@ def test_count_that_differs_is_no_thread_cache() -> None:
 
 
 def test_sizes_of_thread_caches() -> None:
-    assert [layout.usable for layout in CACHE_LAYOUTS] == [0x288, 0x2F8]
+    assert [layout.usable for layout in CACHE_LAYOUTS] == [(0x288, 0x298), (0x2F8, 0x308)]
     assert cache_layout(0x288) is CACHE_LAYOUTS[0]
-    assert cache_layout(0x298) is None
+    assert cache_layout(0x308) is CACHE_LAYOUTS[1]
+    assert cache_layout(0x2A8) is None
 
 
 def test_block_on_two_lists_is_refused() -> None:

@@ -4,10 +4,12 @@
  *
  *     void fill(void);            makes the state that the scenario is about
  *     const char *check(void);    NULL when its own view of that state is right, else what is wrong
+ *     const char *busy(void);     only with SCENARIO_BUSY: `churn` does this too
  *
  * and is told what to do by lines on its standard input; each is answered by one line, `ok VERSION` or
- * `bad VERSION COMPLAINT`. The quiescent point is main -> scenario_loop -> poll in every version. The end of
- * standard input ends the program, so that none outlives its test.
+ * `bad VERSION COMPLAINT`. The quiescent point is main -> scenario_loop -> scenario_turn -> poll in every
+ * version; a program with SCENARIO_OWN_MAIN may turn in a loop of its own. The end of standard input ends the
+ * program, so that none outlives its test.
  */
 #ifndef SCENARIO_H
 #define SCENARIO_H
@@ -35,6 +37,9 @@
 
 NOINLINE void fill(void);
 NOINLINE const char *check(void);
+#ifdef SCENARIO_BUSY
+NOINLINE const char *busy(void);
+#endif
 
 static char scenario_input[256];
 static size_t scenario_length;
@@ -95,6 +100,16 @@ static NOINLINE const char *scenario_churn(void)
     return complaint;
 }
 
+static const char *scenario_work(void)
+{
+    const char *complaint = scenario_churn();
+#ifdef SCENARIO_BUSY
+    if (complaint == NULL)
+        complaint = busy();
+#endif
+    return complaint;
+}
+
 static void scenario_answer(const char *complaint)
 {
     char line[512];
@@ -114,7 +129,7 @@ static NOINLINE void scenario_obey(const char *line)
     else if (strcmp(line, "check") == 0)
         complaint = check();
     else if (strcmp(line, "churn") == 0)
-        complaint = scenario_churn();
+        complaint = scenario_work();
     else if (strcmp(line, "version") != 0)
         complaint = "what?";
     scenario_answer(complaint);
@@ -142,14 +157,27 @@ static NOINLINE bool scenario_read(void)
     return true;
 }
 
-static NOINLINE void scenario_loop(void)
+/* Waits for input and obeys it; false at its end. */
+static NOINLINE bool scenario_turn(void)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    bool going = write(STDOUT_FILENO, "ready\n", 6) == 6;
 
-    while (going)
-        if (poll(&input, 1, -1) > 0)
-            going = scenario_read();
+    while (poll(&input, 1, -1) <= 0)
+        ;
+    return scenario_read();
+}
+
+static inline void scenario_ready(void)
+{
+    if (write(STDOUT_FILENO, "ready\n", 6) != 6)
+        _exit(1);
+}
+
+static NOINLINE void scenario_loop(void)
+{
+    scenario_ready();
+    while (scenario_turn())
+        ;
 }
 
 #ifndef SCENARIO_OWN_MAIN

@@ -1,0 +1,34 @@
+#include "scenario.h"
+
+#include <ctype.h>
+
+struct codec {
+    long calls;
+    int (*convert)(int);
+    size_t (*measure)(const char *);
+    void (*release)(void *);
+};
+
+static struct codec *codec;
+static int (*compare)(const char *, const char *) = strcmp;
+static char ***environment;
+
+void fill(void)
+{
+    codec = calloc(1, sizeof *codec);
+    codec->convert = toupper;
+    codec->measure = strlen;
+    codec->release = free;
+    compare = strcasecmp;
+    environment = &environ;
+}
+
+const char *check(void)
+{
+    EXPECT(codec && codec->convert == toupper && codec->convert('a') == 'A');
+    EXPECT(codec->measure("four") == 4 && codec->release == free);
+    codec->release(malloc(10));
+    EXPECT(compare == strcasecmp && compare("ABC", "abc") == 0);
+    EXPECT(environment == &environ);
+    return NULL;
+}

@@ -1,0 +1,32 @@
+#include "scenario.h"
+
+typedef int method(int);
+extern method *other_method(void);
+
+static method *mine, *theirs;
+
+static int triple(int x)
+{
+    return x * 3;
+}
+
+method *spare = triple;
+
+static int step(int x)
+{
+    return x + 1;
+}
+
+void fill(void)
+{
+    mine = step;
+    theirs = other_method();
+}
+
+const char *check(void)
+{
+    EXPECT(mine == step && mine(1) == 2);
+    EXPECT(theirs == other_method() && theirs(1) == 101);
+    EXPECT(mine != theirs);
+    return NULL;
+}

@@ -1,0 +1,30 @@
+#include "scenario.h"
+
+struct node {
+    long age;
+    int id;
+    struct node *next;
+};
+
+static struct node *nodes[3];
+static void *pool;
+
+void fill(void)
+{
+    for (int i = 0; i < 3; i++) {
+        nodes[i] = calloc(1, sizeof *nodes[i]);
+        nodes[i]->id = i;
+    }
+    uintptr_t *words = pool = calloc(20, sizeof *words);
+    for (int i = 0; i < 3; i++)
+        words[5 + i] = ((uintptr_t)nodes[i] + 8 * (i == 1));
+}
+
+const char *check(void)
+{
+    uintptr_t *words = pool;
+    EXPECT(words != NULL);
+    for (int i = 0; i < 3; i++)
+        EXPECT(nodes[i]->id == i && words[5 + i] == ((uintptr_t)nodes[i] + 8 * (i == 1)));
+    return NULL;
+}

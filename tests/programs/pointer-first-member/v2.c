@@ -1,0 +1,40 @@
+/* The header is not the first member any more, and `kind` not the first in it. */
+#include "scenario.h"
+
+struct header {
+    int size;
+    int kind;
+};
+
+struct packet {
+    long payload;
+    long trace;
+    struct header header;
+};
+
+static struct packet *packet, fixed;
+static struct header *head, *fixed_head;
+static struct packet *whole;
+static int *kind;
+
+void fill(void)
+{
+    packet = calloc(1, sizeof *packet);
+    packet->header = (struct header){.kind = 3, .size = 99};
+    packet->payload = 77;
+    fixed.header = (struct header){.kind = 4, .size = 98};
+    head = &packet->header;
+    fixed_head = &fixed.header;
+    whole = &fixed;
+    kind = &packet->header.kind;
+}
+
+const char *check(void)
+{
+    EXPECT(packet && packet->payload == 77);
+    EXPECT(head == &packet->header && head->size == 99);
+    EXPECT(fixed_head == &fixed.header && fixed_head->kind == 4);
+    EXPECT(whole == &fixed && whole->header.size == 98);
+    EXPECT(kind == &packet->header.kind && *kind == 3);
+    return NULL;
+}

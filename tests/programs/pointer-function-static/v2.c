@@ -1,0 +1,42 @@
+#include "scenario.h"
+
+struct cache {
+    int slots[6];
+    long used;
+};
+
+static struct cache *names, *numbers;
+static int *first_slot;
+
+static NOINLINE struct cache *name_cache(void)
+{
+    static struct cache cache;
+    cache.used++;
+    return &cache;
+}
+
+static NOINLINE struct cache *number_cache(void)
+{
+    static struct cache cache = {{1, 2, 3, 4}, 100};
+    cache.used++;
+    return &cache;
+}
+
+void fill(void)
+{
+    names = name_cache();
+    numbers = number_cache();
+    first_slot = &names->slots[1];
+    *first_slot = 77;
+}
+
+const char *check(void)
+{
+    EXPECT(names && names->used % 1000 >= 1 && numbers->used >= 101);
+    long before = names->used;
+    EXPECT(name_cache() == names && names->used == before + 1);
+    before = numbers->used;
+    EXPECT(number_cache() == numbers && numbers->used == before + 1 && numbers->slots[3] == 4);
+    EXPECT(first_slot == &names->slots[1] && *first_slot == 77);
+    return NULL;
+}

@@ -1,0 +1,34 @@
+#define SCENARIO_OWN_MAIN
+#include "scenario.h"
+
+int level = 1;
+static char *volatile mode;
+static struct {
+    int sessions;
+    int port;
+} server;
+static long version = 2, filled;
+
+void fill(void)
+{
+    level = 1;
+    mode = NULL;
+    server.sessions = 0;
+    filled = version > 0;
+}
+
+const char *check(void)
+{
+    EXPECT(filled && level == 1 && mode == NULL && server.sessions == 0 && server.port == 80);
+    return NULL;
+}
+
+int main(void)
+{
+    level = 5;
+    mode = strdup("starting");
+    server.sessions = 9;
+    server.port = 80;
+    scenario_loop();
+    return 0;
+}

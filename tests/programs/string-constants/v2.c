@@ -1,0 +1,34 @@
+#include "scenario.h"
+
+struct topic {
+    long asked;
+    const char *name;
+    const char *help;
+};
+
+static struct topic *topic;
+static const char *mode = "automatic";
+static const char *messages[3];
+
+void fill(void)
+{
+    static const char *const more[] = {"a string before the others", "and one more"};
+    messages[1] = more[0];
+    topic = malloc(sizeof *topic);
+    *topic = (struct topic){0, "weather", "what it is like outside"};
+    mode = "manual";
+    messages[0] = "first message";
+    messages[1] = "only the new version has this one";
+    messages[2] = topic->name;
+}
+
+const char *check(void)
+{
+    EXPECT(topic && strcmp(topic->name, "weather") == 0);
+    EXPECT(strcmp(topic->help, "what it is like outside") == 0);
+    EXPECT(strcmp(mode, "manual") == 0);
+    EXPECT(strcmp(messages[0], "first message") == 0);
+    EXPECT(strncmp(messages[1], "only the ", 9) == 0 && strstr(messages[1], " version has this one"));
+    EXPECT(messages[2] == topic->name);
+    return NULL;
+}

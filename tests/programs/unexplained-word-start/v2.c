@@ -1,0 +1,27 @@
+#include "scenario.h"
+
+struct node {
+    long age;
+    int id;
+    struct node *next;
+};
+
+static struct node *first;
+static uintptr_t cookie;
+static uint64_t words[3];
+
+void fill(void)
+{
+    first = calloc(1, sizeof *first);
+    first->id = 6;
+    cookie = (uintptr_t)first;
+    words[1] = (uintptr_t)&cookie;
+}
+
+const char *check(void)
+{
+    EXPECT(first && first->id == 6);
+    EXPECT(cookie == (uintptr_t)first);
+    EXPECT(words[1] == (uintptr_t)&cookie);
+    return NULL;
+}

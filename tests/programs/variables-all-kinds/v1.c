@@ -1,0 +1,58 @@
+#include "scenario.h"
+
+struct pair {
+    int left, right;
+};
+
+int global;
+static long file_static;
+static volatile short flag;
+static struct pair pairs[3];
+static char text[20];
+static bool switched;
+static __thread int thread_local;
+extern int other_total;
+static int grid[3][4];
+
+static NOINLINE int count_calls(int step)
+{
+    static int calls;
+    {
+        static int nested = 100;
+        nested += step;
+        if (nested > 100000)
+            return -1;
+    }
+    return calls += step;
+}
+
+static NOINLINE int count_others(int step)
+{
+    static int calls;
+    return calls += 10 * step;
+}
+
+void fill(void)
+{
+    global = 1;
+    file_static = -2;
+    flag = 3;
+    pairs[1] = (struct pair){.left = 4, .right = 5};
+    strcpy(text, "six");
+    switched = true;
+    thread_local = 7;
+    other_total = 8;
+    grid[2][3] = 9;
+    count_calls(11);
+    count_others(12);
+}
+
+const char *check(void)
+{
+    EXPECT(global == 1 && file_static == -2 && flag == 3);
+    EXPECT(pairs[1].left == 4 && pairs[1].right == 5 && pairs[0].left == 0 && pairs[2].right == 0);
+    EXPECT(strcmp(text, "six") == 0 && switched && thread_local == 7 && other_total == 8);
+    EXPECT(grid[2][3] == 9 && grid[1][2] == 0 && grid[2][2] == 0);
+    EXPECT(count_calls(0) == 11 && count_others(0) == 120);
+    return NULL;
+}

@@ -1,0 +1,3 @@
+int other_total;
+extern int text;
+int text = 5;

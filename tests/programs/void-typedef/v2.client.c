@@ -1,0 +1,29 @@
+#include <stdlib.h>
+
+typedef struct CLIENT {
+    struct CLIENT *next;
+    char host[40];
+    int id;
+} CLIENT;
+
+CLIENT *client_new(int id, CLIENT *next);
+int client_id(CLIENT *c);
+CLIENT *client_next(CLIENT *c);
+
+CLIENT *client_new(int id, CLIENT *next)
+{
+    CLIENT *c = calloc(1, sizeof *c);
+    c->id = id;
+    c->next = next;
+    return c;
+}
+
+int client_id(CLIENT *c)
+{
+    return c->id;
+}
+
+CLIENT *client_next(CLIENT *c)
+{
+    return c->next;
+}

@@ -36,6 +36,7 @@ static const struct {
     COLUMN("", raw_variables, struct raw_variable),
     COLUMN("", raw_functions, struct raw_function),
     COLUMN("", raw_locals, struct raw_local),
+    COLUMN("", imports, struct import),
     COLUMN("", raw_lines, struct line_row),
     COLUMN("", sequences, struct line_sequence),
 #undef COLUMN
@@ -85,6 +86,18 @@ static void walk_units(struct walk *walk)
     }
 }
 
+/* What is imported by a unit of the program, however indirectly, is of the program. */
+static void follow_imports(struct walk *walk)
+{
+    const struct import *imports = (const struct import *)walk->imports.data;
+    for (bool again = true; again;) {
+        again = false;
+        for (size_t i = 0; i < walk->imports.count; i++)
+            if (imports[i].by->is_program && !imports[i].of->is_program)
+                again = imports[i].of->is_program = true;
+    }
+}
+
 static void walk_files(struct walk *walk, const char *program, const char *beside, const char *alternate, const char *package)
 {
     vector_push(walk, &walk->strings, 1);
@@ -100,6 +113,7 @@ static void walk_files(struct walk *walk, const char *program, const char *besid
     units_add(walk, sections, false);
     split_link(walk, beside, package);
     walk_units(walk);
+    follow_imports(walk);
     types_finish(walk);
     scopes_finish(walk);
     if (!walk->types.count && !walk->functions.count)

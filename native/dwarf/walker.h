@@ -263,7 +263,8 @@ struct unit {
     const uint8_t *header;
     uint16_t version;
     uint8_t type, offset_size, address_size;
-    bool is_split, is_walked;
+    bool is_split;
+    bool is_program; /* of this program: not in dwz's common file, or imported from it */
     const struct abbrevs *abbrevs;
     uint64_t signature, type_offset, dwo_id;
     uint64_t str_offsets_base, addr_base, rnglists_base, loclists_base, ranges_base, low;
@@ -291,10 +292,10 @@ struct die {
     struct cursor after; /* the DIE that follows, children included */
     uint16_t tag;
     bool has_children, declaration, external, has_bit_offset, has_size, has_data_bit_offset, high_is_offset;
-    bool has_low, has_entry;
+    bool has_low, has_entry, has_file;
     uint8_t encoding, inline_kind;
     const char *name;
-    uint64_t type, origin, specification, signature; /* keys, 0: none */
+    uint64_t type, origin, specification, signature, import; /* keys, 0: none */
     uint64_t size, bit_size, bit_offset, data_bit_offset;
     uint64_t low, high, entry, file, line;
     uint64_t sibling;
@@ -305,7 +306,8 @@ struct die {
 
 enum walk_error {
     WALK_OK, WALK_NO_MEMORY, WALK_UNREADABLE, WALK_NO_INFO, WALK_NO_DIES, WALK_DAMAGED, WALK_VERSION,
-    WALK_NO_ZSTD, WALK_SPLIT_MISSING, WALK_SPLIT_MISMATCH, WALK_ALT_MISSING
+    WALK_NO_ZSTD, WALK_SPLIT_MISSING, WALK_SPLIT_MISMATCH, WALK_ALT_MISSING,
+    WALK_BUG
 };
 
 #define DEPTH_LIMIT 200
@@ -316,7 +318,7 @@ enum walk_error {
 struct raw_type {
     struct type_row row; /* first, count: in raw_members or raw_enumerators */
     uint64_t target;     /* key or RAW_REFERENCE, 0: void */
-    bool is_alt;
+    const struct unit *owner;
 };
 struct raw_member {
     struct member_row row;
@@ -336,6 +338,11 @@ struct raw_local {
     struct local_row row;
     uint64_t type;
     uint32_t function;
+};
+
+/* A unit takes what a partial unit has (dwz). */
+struct import {
+    struct unit *by, *of;
 };
 
 /* A run of line rows without holes; its rows are in raw_lines. */
@@ -361,6 +368,7 @@ struct walk {
     struct vector raw_types, raw_members, raw_enumerators;
     struct map raw_by_key;
     struct vector raw_variables, raw_functions, raw_locals;
+    struct vector imports; /* struct import */
     struct map variable_by_root, function_by_root, frame_bases;
     int32_t *row_of_raw;
     struct canon *canon;
@@ -421,7 +429,7 @@ uint32_t location_push(struct walk *walk, const struct unit *unit, uint64_t low,
                        const uint8_t *expression, size_t size);
 
 /* walker_lines.c */
-uint32_t unit_file(struct walk *walk, struct unit *unit, uint64_t index); /* pool offset of the path */
+uint32_t die_file(struct walk *walk, struct unit *unit, const struct die *die); /* pool offset of DW_AT_decl_file */
 void lines_collect(struct walk *walk, struct unit *unit);
 void lines_finish(struct walk *walk);
 

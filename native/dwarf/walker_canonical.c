@@ -236,35 +236,52 @@ static void refine_classes(struct canon *c)
 
 /* ---- rows ---- */
 
-/* Types of a dwz file that several programs share count only if this program refers to them. */
+/* Types of a dwz file that several programs share count only if this program imports or refers to them. */
+struct marks {
+    uint8_t *used; /* by class */
+    struct vector pending;
+};
+
+static void mark_type(struct canon *c, struct marks *marks, int32_t index)
+{
+    uint32_t class = index == NO_TYPE ? 0 : meant_class(c, index);
+    if (index == NO_TYPE || marks->used[class])
+        return;
+    marks->used[class] = 1;
+    *(uint32_t *)vector_push(c->walk, &marks->pending, 1) = class;
+}
+
+static void mark_roots(struct canon *c, struct marks *marks)
+{
+    struct walk *walk = c->walk;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->types[i].owner->is_program && c->types[i].row.kind != KIND_ALIAS)
+            mark_type(c, marks, (int32_t)i);
+    for (size_t i = 0; i < walk->raw_variables.count; i++)
+        mark_type(c, marks, raw_of(c, ((struct raw_variable *)walk->raw_variables.data)[i].type));
+    for (size_t i = 0; i < walk->raw_functions.count; i++)
+        mark_type(c, marks, raw_of(c, ((struct raw_function *)walk->raw_functions.data)[i].type));
+    for (size_t i = 0; i < walk->raw_locals.count; i++)
+        mark_type(c, marks, raw_of(c, ((struct raw_local *)walk->raw_locals.data)[i].type));
+}
+
 static uint8_t *mark_used(struct canon *c)
 {
-    uint8_t *used = walk_allocate(c->walk, c->class_count);
+    struct marks *marks = walk_allocate(c->walk, sizeof *marks);
     int32_t *first = walk_allocate(c->walk, c->class_count * sizeof *first);
-    struct vector pending = {.width = sizeof(uint32_t)};
+    marks->used = walk_allocate(c->walk, c->class_count);
+    vector_own(c->walk, &marks->pending, sizeof(uint32_t));
     for (size_t i = c->count; i-- > 0;)
         first[c->class[i]] = (int32_t)i;
-    for (size_t i = 0; i < c->count; i++) {
-        uint32_t class = meant_class(c, (int32_t)i);
-        if (c->types[i].is_alt || used[class] || c->types[i].row.kind == KIND_ALIAS)
-            continue;
-        used[class] = 1;
-        *(uint32_t *)vector_push(c->walk, &pending, 1) = class;
-    }
-    while (pending.count) {
-        int32_t index = first[((uint32_t *)pending.data)[--pending.count]];
+    mark_roots(c, marks);
+    while (marks->pending.count) {
+        int32_t index = first[((uint32_t *)marks->pending.data)[--marks->pending.count]];
         const struct type_row *row = &c->types[index].row;
-        for (int64_t i = -1; i < (has_members(row) ? (int64_t)row->count : 0); i++) {
-            int32_t next = i < 0 ? c->target[index] : c->members[row->first + i].row.type;
-            uint32_t class = next == NO_TYPE ? 0 : meant_class(c, next);
-            if (next == NO_TYPE || used[class])
-                continue;
-            used[class] = 1;
-            *(uint32_t *)vector_push(c->walk, &pending, 1) = class;
-        }
+        mark_type(c, marks, c->target[index]);
+        for (uint32_t i = 0; i < row->count && has_members(row); i++)
+            mark_type(c, marks, c->members[row->first + i].row.type);
     }
-    vector_free(&pending);
-    return used;
+    return marks->used;
 }
 
 static void emit_type(struct canon *c, size_t index, const int32_t *row_of_class)
@@ -351,5 +368,9 @@ void types_finish(struct walk *walk)
 int32_t type_row_of(struct walk *walk, uint64_t reference)
 {
     int32_t raw = raw_of(walk->canon, reference);
-    return raw == NO_TYPE ? NO_TYPE : walk->row_of_raw[raw];
+    if (raw == NO_TYPE)
+        return NO_TYPE;
+    if (walk->row_of_raw[raw] < 0)
+        walk_fail(walk, WALK_BUG, "type %d has no row", raw);
+    return walk->row_of_raw[raw];
 }

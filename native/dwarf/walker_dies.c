@@ -24,12 +24,13 @@ static void take_attribute(struct die *die, uint16_t name, struct value value)
     case DW_AT_abstract_origin: take_reference(value, &die->origin); break;
     case DW_AT_specification: take_reference(value, &die->specification); break;
     case DW_AT_signature: take_reference(value, &die->signature); break;
+    case DW_AT_import: take_reference(value, &die->import); break;
     case DW_AT_sibling: take_reference(value, &die->sibling); break;
     case DW_AT_byte_size: take_number(value, &die->size); die->has_size = true; break;
     case DW_AT_bit_size: take_number(value, &die->bit_size); break;
     case DW_AT_bit_offset: take_number(value, &die->bit_offset); die->has_bit_offset = true; break;
     case DW_AT_data_bit_offset: take_number(value, &die->data_bit_offset); die->has_data_bit_offset = true; break;
-    case DW_AT_decl_file: take_number(value, &die->file); break;
+    case DW_AT_decl_file: take_number(value, &die->file); die->has_file = true; break;
     case DW_AT_decl_line: take_number(value, &die->line); break;
     case DW_AT_low_pc: die->low = value.number; die->has_low = value.class == VALUE_ADDRESS; break;
     case DW_AT_high_pc: die->high = value.number; die->high_is_offset = value.class != VALUE_ADDRESS; break;

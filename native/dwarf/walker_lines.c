@@ -121,7 +121,7 @@ static uint32_t join_path(struct walk *walk, const char *base, const char *direc
     return length > 0 ? pool_text(walk, path, (size_t)length) : 0;
 }
 
-uint32_t unit_file(struct walk *walk, struct unit *unit, uint64_t index)
+static uint32_t unit_file(struct walk *walk, struct unit *unit, uint64_t index)
 {
     struct line_table *table = table_of(walk, unit);
     if (!table)
@@ -139,6 +139,11 @@ uint32_t unit_file(struct walk *walk, struct unit *unit, uint64_t index)
         file->path = join_path(walk, base, strcmp(directory, base) ? directory : "", file->name);
     }
     return file->path;
+}
+
+uint32_t die_file(struct walk *walk, struct unit *unit, const struct die *die)
+{
+    return die->has_file ? unit_file(walk, unit, die->file) : 0;
 }
 
 /* ---- the program ---- */

@@ -82,6 +82,8 @@ static enum entry next_split4(struct reader *r)
         r->high = cursor_fixed(c, 4);
         if (!unit_address(r->unit, index, &r->low))
             return ENTRY_BAD;
+        if (r->high > INT32_MAX) /* gcc writes lengths of -1 here */
+            r->high = 0;
         r->high += r->low;
         return ENTRY_RANGE;
     }

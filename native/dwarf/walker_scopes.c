@@ -32,7 +32,7 @@ static void root_place(struct walk *walk, struct root *root)
     if (root->line || !root->die.line)
         return;
     root->line = (uint32_t)root->die.line;
-    root->file = root->die.file ? unit_file(walk, root->unit, root->die.file) : 0;
+    root->file = die_file(walk, root->unit, &root->die);
 }
 
 static void find_root(struct walk *walk, struct unit *unit, const struct die *die, struct root *root)
@@ -54,10 +54,17 @@ static void find_root(struct walk *walk, struct unit *unit, const struct die *di
     }
 }
 
+/* With link-time optimisation a definition is far from the unit that its source is in; the root is in it. But what dwz
+ * moved into a partial unit belongs to the unit that refers to it. */
+static uint32_t root_unit_row(struct walk *walk, struct unit *unit, const struct root *root)
+{
+    return unit_row_index(walk, root->unit->tag == DW_TAG_compile_unit ? root->unit : unit);
+}
+
 /* ---- variables ---- */
 
-static void variable_take(struct walk *walk, const struct scope *scope, struct root *root, enum static_place place,
-                          uint64_t address)
+static void variable_take(struct walk *walk, const struct scope *scope, struct unit *unit, struct root *root,
+                          enum static_place place, uint64_t address)
 {
     bool is_new;
     if (place == PLACE_ADDRESS && !walk_is_loaded(walk, address))
@@ -73,7 +80,7 @@ static void variable_take(struct walk *walk, const struct scope *scope, struct r
         .name = pool_string(walk, root->die.name),
         .kind = scope->root ? VARIABLE_FUNCTION_STATIC : root->external ? VARIABLE_GLOBAL : VARIABLE_FILE_STATIC,
         .tls = place == PLACE_TLS,
-        .unit = unit_row_index(walk, root->unit),
+        .unit = root_unit_row(walk, unit, root),
         .scope = scope->root ? scope->source_name : 0,
         .file = root->file,
         .line = root->line,
@@ -133,7 +140,7 @@ static void variable_die(struct walk *walk, const struct scope *scope, struct un
         return;
     find_root(walk, unit, die, &root);
     if (place != PLACE_NONE)
-        variable_take(walk, scope, &root, place, address);
+        variable_take(walk, scope, unit, &root, place, address);
     else if (!root.external && !root.die.declaration)
         local_take(walk, scope, unit, die, &root);
 }
@@ -190,7 +197,7 @@ static uint32_t function_take(struct walk *walk, struct unit *unit, const struct
     if (!function_ranges(walk, unit, die, &row))
         return NO_FUNCTION;
     row.name = pool_string(walk, root->die.name);
-    row.unit = unit_row_index(walk, root->unit);
+    row.unit = root_unit_row(walk, unit, root);
     row.external = root->external;
     row.frame_base = frame_base(walk, unit, die->frame_base);
     row.file = root->file;
@@ -268,6 +275,12 @@ static struct cursor child_die(struct walk *walk, const struct scope *scope, str
         inner.depth++;
         return die->has_children ? scope_walk(walk, &inner, unit, die->after) : die->after;
     }
+    case DW_TAG_imported_unit: {
+        struct unit *of = die->import ? unit_of_key(walk, die->import) : NULL;
+        if (of)
+            *(struct import *)vector_push(walk, &walk->imports, 1) = (struct import){unit, of};
+        return die_end(walk, unit, die);
+    }
     default: return die_end(walk, unit, die);
     }
 }
@@ -286,7 +299,6 @@ void unit_walk(struct walk *walk, struct unit *unit)
 {
     struct scope scope = {.function = NO_FUNCTION};
     struct die die;
-    unit->is_walked = true;
     if (unit->dies.at < unit->dies.end && die_read(walk, unit, unit->dies, &die) && die.has_children) {
         unit_row_index(walk, unit);
         scope_walk(walk, &scope, unit, die.after);

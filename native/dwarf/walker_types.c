@@ -33,7 +33,7 @@ static uint32_t raw_push(struct walk *walk, struct unit *unit, uint8_t kind)
     struct raw_type *raw = vector_push(walk, &walk->raw_types, 1);
     raw->row.kind = kind;
     raw->row.unit = unit_row_index(walk, unit);
-    raw->is_alt = unit->sections->is_alt;
+    raw->owner = unit;
     return (uint32_t)walk->raw_types.count - 1;
 }
 
@@ -199,8 +199,7 @@ static void raw_fill(struct walk *walk, struct unit *unit, const struct die *die
     row->name = pool_string(walk, die->name);
     row->size = die->size;
     raw->target = die->type;
-    if (die->file)
-        row->file = unit_file(walk, unit, die->file);
+    row->file = die_file(walk, unit, die);
     row->line = (uint32_t)die->line;
     if (die->declaration)
         row->flags |= TYPE_INCOMPLETE;

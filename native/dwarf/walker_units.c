@@ -132,6 +132,7 @@ static const uint8_t *unit_read(struct walk *walk, const struct sections *sectio
     unit->key = sections->key_base + offset + (id == SECTION_TYPES ? sections->at[SECTION_INFO].size : 0);
     unit->dies = c;
     unit->is_split = is_split;
+    unit->is_program = !sections->is_alt;
     unit->row = -1;
     unit->abbrevs = abbrevs_at(walk, sections, abbrev_offset);
     if (is_split && unit->version >= 5) { /* sections of a split unit have one contribution, after its header */

@@ -62,7 +62,7 @@ MACHINES = {
     243: "RISC-V",
 }
 PT_DYNAMIC, PT_INTERP, PT_NOTE = 2, 3, 4
-SHT_SYMTAB, SHT_DYNSYM = 2, 11
+SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM = 2, 7, 11
 DT_NEEDED, DT_STRTAB, DT_RELA, DT_RELASZ, DT_STRSZ, DT_PLTRELSZ, DT_JMPREL = 1, 5, 7, 8, 10, 2, 23
 DT_RELRSZ, DT_RELR, DT_FLAGS_1, DF_1_PIE = 35, 36, 0x6FFFFFFB, 0x08000000
 RELOCATION_KINDS = {
@@ -267,12 +267,14 @@ def _relative_relocations(reader: _Reader, address: int, size: int) -> Rows:
 
 
 def _build_id(reader: _Reader) -> str:
-    for segment in reader.segments:
-        if segment.kind == PT_NOTE:
-            end = min(segment.offset + segment.file_size, len(reader.image))
-            found = parse_build_id(bytes(reader.image[segment.offset : end]), max(4, min(segment.align, 8)))
-            if found:
-                return found
+    """From the note segments, or from the note sections of a file that has no segments (dwz)."""
+    notes = [(one.offset, one.file_size, one.align) for one in reader.segments if one.kind == PT_NOTE]
+    notes += [(one.offset, one.size, 4) for one in reader.sections if one.kind == SHT_NOTE]
+    for offset, size, align in notes:
+        end = min(offset + size, len(reader.image))
+        found = parse_build_id(bytes(reader.image[offset:end]), max(4, min(align, 8)))
+        if found:
+            return found
     return ""
 
 

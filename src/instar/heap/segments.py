@@ -1,0 +1,220 @@
+"""Walks all the memory that glibc's malloc got from the system: main arena, thread arenas, mapped chunks."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from instar.errors import FaultError, RefusedError
+from instar.heap.arenas import Arena
+from instar.heap.image import BLOCK, BlockKind, Blocks, Bytes, HeapRegion, Reader
+from instar.heap.mapped import PAGE, Counters, MappedChunk, anonymous_runs
+from instar.heap.walk import WalkFault, WalkState, walk_segment
+from instar.process.maps import Mapping, find_mapping
+from instar.process.memory import Memory
+
+_HEAP_SIZES = (64 << 20, 8 << 20, 4 << 30)  # plain, and four huge pages (glibc.malloc.hugetlb)
+
+
+class SegmentWalker:
+    """Collects regions and chunks in use of one process."""
+
+    def __init__(
+        self, memory: Memory, maps: Sequence[Mapping], reader: Reader, exclude: Sequence[tuple[int, int]]
+    ) -> None:
+        self.memory = memory
+        self.maps = maps
+        self.reader = reader
+        self.exclude = list(exclude)
+        self.regions: list[HeapRegion] = []
+        self.pieces: list[Blocks] = []
+        self._arena_ranges: list[tuple[int, int]] = []
+
+    def main(self, arena: Arena, counters: Counters) -> None:
+        if arena.unused:
+            return
+        top_end = arena.top + chunk_size(self.memory, arena.top)
+        first = (counters.break_base + 15) & ~15
+        if arena.contiguous:
+            if first > arena.top:
+                raise _corrupt(arena.top, "the top chunk of the main arena lies before its start")
+            self._contiguous(arena, first, top_end)
+        else:
+            self._scattered(arena, first, top_end)
+
+    def _contiguous(self, arena: Arena, first: int, top_end: int) -> None:
+        data = self.reader(first, arena.top + 16 - first)
+        try:
+            found, state, cursor = walk_segment(data, first, first, arena.top, BlockKind.MAIN)
+        except WalkFault as fault:
+            raise fault.refusal("the main arena") from fault
+        if state != WalkState.TOP:
+            raise RefusedError(
+                "heap-foreign-break",
+                f"the program or a library moved the break itself (sbrk) at {cursor:#x}",
+                "use mmap instead of sbrk",
+            )
+        self._add(HeapRegion(first, data, top_end, BlockKind.MAIN), found)
+
+    def _scattered(self, arena: Arena, first: int, top_end: int) -> None:
+        """The break could not grow: further segments were mapped, each but the last closed by fenceposts."""
+        starts = [first]
+        for start, end in self._private_runs():
+            starts += range(start, end, PAGE)
+        covered, missing = 0, arena.system_memory
+        for start in starts:
+            if start == first or (missing and start >= covered):
+                size = self._segment(arena, start, top_end)
+                missing -= size
+                covered = start + size if size else covered
+        if missing < 0:
+            missing += self._drop_front(-missing)
+        if missing:
+            raise _corrupt(arena.top, f"{missing} bytes of the main arena were not found")
+
+    def _drop_front(self, surplus: int) -> int:
+        """Cut off foreign memory that looked like a first chunk, if there is just one segment to cut."""
+        fits = []
+        for index, region in enumerate(self.regions):
+            first = region.start + surplus
+            if (self.pieces[index]["address"] == first + 16).any():
+                fits.append(index)
+        if len(fits) != 1:
+            return 0
+        region, found = self.regions[fits[0]], self.pieces[fits[0]]
+        first = region.start + surplus
+        self.regions[fits[0]] = HeapRegion(first, region.data[surplus:], region.limit, region.kind)
+        self.pieces[fits[0]] = found[found["address"] > first]
+        return surplus
+
+    def _segment(self, arena: Arena, start: int, top_end: int) -> int:
+        """Take the segment that begins at ``start``; returns its bytes, 0 when none does."""
+        if any(region.start <= start < region.limit for region in self.regions):
+            return 0
+        head = self.memory.u64(start + 8)
+        if head & 7 != 1 or not 32 <= head & ~7 <= arena.system_memory:
+            return 0
+        run = self._run_at(start)
+        last = start <= arena.top < run[1]
+        limit = arena.top + 16 if last else min(run[1], start + arena.system_memory)
+        data = self.reader(start, limit - start)
+        found = None
+        for top in (arena.top, 0) if last else (0,):
+            try:
+                found, state, cursor = walk_segment(data, start, start, top, BlockKind.MAIN)
+                break
+            except WalkFault:
+                continue
+        if found is None or (state == WalkState.FENCE and cursor % PAGE):
+            return 0
+        end = top_end if state == WalkState.TOP else cursor
+        copied = arena.top + 16 if state == WalkState.TOP else cursor
+        self._add(HeapRegion(start, data[: copied - start], end, BlockKind.MAIN), found)
+        return end - start
+
+    def _run_at(self, address: int) -> tuple[int, int]:
+        mapping = find_mapping(self.maps, address)
+        if mapping is None:
+            raise _corrupt(address, "a segment lies in no mapping")
+        end = mapping.end
+        while (following := find_mapping(self.maps, end)) is not None and not following.file:
+            end = following.end
+        return mapping.start, end
+
+    def _private_runs(self) -> list[tuple[int, int]]:
+        heap = [(m.start, m.end) for m in self.maps if m.path == "[heap]"]
+        return heap + anonymous_runs(self.maps, self.exclude)
+
+    def arena(self, arena: Arena) -> None:
+        """All heaps of an arena that is not the main one, newest first as they are linked."""
+        base, total = _heap_base(self.memory, arena), 0
+        header = None
+        heaps: list[tuple[int, int]] = []
+        while base:
+            owner, previous, size = struct.unpack("<QQQ", self.memory.read(base, 24))
+            if owner != arena.address or size % PAGE or len(heaps) > 1 << 16:
+                raise _corrupt(base, f"the heap of the arena at {arena.address:#x} is not its own")
+            heaps.append((base, size))
+            total += size
+            if not previous:
+                header = arena.address - base
+            base = previous
+        if header is None or total != arena.system_memory or header not in (32, 48):
+            raise _corrupt(arena.address, "the heaps of the arena do not add up to what it counts")
+        for index, (start, size) in enumerate(heaps):
+            first = (
+                start + header if index < len(heaps) - 1 else (arena.address + arena.layout.size + 15) & ~15
+            )
+            self._arena_heap(arena.top if index == 0 else 0, start, first, size)
+
+    def _arena_heap(self, top: int, start: int, first: int, size: int) -> None:
+        end = top + 16 if top else start + size
+        data = self.reader(first, end - first)
+        try:
+            found, _, _ = walk_segment(data, first, first, top, BlockKind.ARENA)
+        except WalkFault as fault:
+            raise fault.refusal(f"the arena heap at {start:#x}") from fault
+        self._add(HeapRegion(first, data, start + size, BlockKind.ARENA), found)
+        self._arena_ranges.append((start, start + size))
+
+    def free_runs(self) -> list[tuple[int, int]]:
+        """Anonymous memory in which mapped chunks may lie."""
+        taken = [(region.start & ~(PAGE - 1), region.limit) for region in self.regions]
+        return anonymous_runs(self.maps, [*self.exclude, *taken, *self._arena_ranges])
+
+    def mapped(self, chunks: Sequence[MappedChunk]) -> None:
+        """Add the mapped chunks."""
+        for chunk in chunks:
+            data = self.reader(chunk.start, chunk.end - chunk.start)
+            row = np.array([(chunk.address, chunk.usable, BlockKind.MAPPED)], BLOCK)
+            self._add(HeapRegion(chunk.start, data, chunk.end, BlockKind.MAPPED), row)
+
+    def _add(self, region: HeapRegion, found: Blocks) -> None:
+        self.regions.append(region)
+        self.pieces.append(found)
+
+    def blocks(self) -> Blocks:
+        """All chunks in use by address."""
+        ordered = sorted((piece for piece in self.pieces if len(piece)), key=lambda p: int(p["address"][0]))
+        if not ordered:
+            return np.empty(0, BLOCK)
+        return np.concatenate(ordered) if len(ordered) > 1 else ordered[0]
+
+    def bytes_at(self, address: int, size: int) -> Bytes:
+        """Copied bytes."""
+        for region in self.regions:
+            if region.start <= address and address + size <= region.end:
+                return region.data[address - region.start : address - region.start + size]
+        raise FaultError(address, size, self.memory.pid)
+
+
+def _corrupt(address: int, cause: str) -> RefusedError:
+    return RefusedError(
+        "heap-corrupt",
+        f"the heap of the process is damaged at {address:#x}: {cause}",
+        "look for a buffer overflow with valgrind or -fsanitize=address; a damaged heap cannot be carried",
+    )
+
+
+def chunk_size(memory: Memory, chunk: int) -> int:
+    """The size of a top chunk, checked."""
+    try:
+        head = memory.u64(chunk + 8)
+    except FaultError as error:
+        raise _corrupt(chunk, "a top chunk lies outside the memory of the process") from error
+    if head & 7 != 1 or head & 8 or head < 16:
+        raise _corrupt(chunk, f"the top chunk's size is {head:#x}")
+    return head & ~7
+
+
+def _heap_base(memory: Memory, arena: Arena) -> int:
+    for size in _HEAP_SIZES:
+        base = arena.top & ~(size - 1)
+        try:
+            if memory.u64(base) == arena.address:
+                return base
+        except FaultError:
+            continue
+    raise _corrupt(arena.top, f"no heap of the arena at {arena.address:#x} holds its top chunk")

@@ -10,7 +10,6 @@ import os
 import re
 import select
 import signal
-import socket
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,12 +18,14 @@ from typing import Literal, NamedTuple
 
 from instar.errors import HostError, InstarError
 from instar.process.failures import lost_process
+from instar.process.sockets import SocketDetails as SocketDetails
+from instar.process.sockets import describe_socket as describe_socket
+from instar.process.sockets import unreadable_socket
 
 Kind = Literal[
     "file", "directory", "socket", "pipe", "epoll", "eventfd", "timerfd", "signalfd", "inotify", "terminal",
     "device", "memfd", "pidfd", "io_uring", "unknown",
 ]  # fmt: skip
-Address = tuple[object, ...] | str | bytes
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PIDFD_GETFD = 438
@@ -40,8 +41,10 @@ _EPOLL_ITEM = re.compile(
 )
 _WATCH = re.compile(r"^inotify wd:(\d+) ino:([0-9a-f]+) sdev:([0-9a-f]+) mask:([0-9a-f]+)", re.M)
 _PAIR = re.compile(r"\((\d+), (\d+)\)")
+_DETAILED = ("epoll", "timerfd", "signalfd", "eventfd", "inotify", "pidfd")
+_ROOM = 1 << 16
+_SURELY_WHOLE = 1024  # the kernel fills a page before it asks for another read
 _TERMINAL_MAJORS = (4, 5, *range(136, 144))
-_MAX_ADDRESS = 128
 
 
 class EpollItem(NamedTuple):
@@ -78,25 +81,6 @@ class TimerDetails(NamedTuple):
     flags: int
     value_ns: int
     interval_ns: int
-
-
-class SocketDetails(NamedTuple):
-    """A socket; addresses as Python's socket module has them, None where there is none.
-
-    Attributes:
-        raw_local: The ``struct sockaddr`` of the local address, raw_peer of the peer's.
-        error: Why it could not be looked at, "" when it could.
-    """
-
-    family: int
-    type: int
-    protocol: int
-    listening: bool
-    local: Address | None
-    peer: Address | None
-    raw_local: bytes
-    raw_peer: bytes
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,40 +139,73 @@ def list_descriptors(pid: int, *, sockets: bool = True) -> list[Descriptor]:
     Needs the right to trace the process, and with ``sockets`` to duplicate (pidfd_getfd). A descriptor
     closed meanwhile is left out; stop the process for a whole picture.
     """
-    found = [
-        descriptor for number in list_numbers(pid) if (descriptor := read_descriptor(pid, number)) is not None
-    ]
-    if not sockets:
-        return found
-    with open_pidfd(pid) as pidfd:
-        return [
-            replace(entry, socket=_socket_details(pidfd, entry.number)) if entry.kind == "socket" else entry
-            for entry in found
-        ]
+    numbers = list_numbers(pid)
+    with _tables(pid) as (links, infos), open_pidfd(pid) as pidfd:
+        found = (_read(pid, number, links, infos, pidfd if sockets else None) for number in numbers)
+        return [descriptor for descriptor in found if descriptor is not None]
 
 
 def read_descriptor(pid: int, number: int) -> Descriptor | None:
     """One descriptor without its socket details; None when it is not open."""
-    path = f"/proc/{pid}/fd/{number}"
+    with _tables(pid) as (links, infos):
+        return _read(pid, number, links, infos, None)
+
+
+@contextlib.contextmanager
+def _tables(pid: int) -> Iterator[tuple[int, int]]:
+    """Descriptors of /proc/PID/fd and /proc/PID/fdinfo, from which many entries are read quickly."""
+    opened: list[int] = []
     try:
-        target = os.readlink(path)  # noqa: PTH115
-        status = os.stat(path)  # noqa: PTH116
-        info = Path(f"/proc/{pid}/fdinfo/{number}").read_text(errors="replace")
+        for name in ("fd", "fdinfo"):
+            opened.append(os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        _close(opened)
+        raise lost_process(pid, error) from error
+    try:
+        yield opened[0], opened[1]
+    finally:
+        _close(opened)
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _read(pid: int, number: int, links: int, infos: int, pidfd: int | None) -> Descriptor | None:
+    name = str(number)
+    try:
+        target = os.readlink(name, dir_fd=links)
+        status = os.stat(name, dir_fd=links)
+        info = _read_text(name, infos)
     except OSError as error:
         if error.errno == errno.ENOENT and Path(f"/proc/{pid}/fd").exists():
             return None
         raise lost_process(pid, error) from error
-    return parse_descriptor(number, target, status, info)
+    details = _socket_details(pidfd, number) if pidfd is not None and target.startswith("socket:") else None
+    return parse_descriptor(number, target, status, info, details)
 
 
-def parse_descriptor(number: int, target: str, status: os.stat_result, info: str) -> Descriptor:
+def _read_text(name: str, directory: int) -> str:
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        parts = [os.read(descriptor, _ROOM)]
+        while len(parts[-1]) > 0 and not (len(parts) == 1 and len(parts[0]) < _SURELY_WHOLE):
+            parts.append(os.read(descriptor, _ROOM))
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode(errors="replace")
+
+
+def parse_descriptor(
+    number: int, target: str, status: os.stat_result, info: str, details: SocketDetails | None = None
+) -> Descriptor:
     """A descriptor from its link, its stat and the text of its fdinfo."""
-    head = dict(_fields(info))
-    kind = _kind(target, status)
+    head = {key: value.strip() for key, _, value in (line.partition(":") for line in info.split("\n")[:8])}
     flags = int(head.get("flags", "0"), 8)
     descriptor = Descriptor(
         number=number,
-        kind=kind,
+        kind=_kind(target, status),
         target=target,
         inode=status.st_ino,
         device=status.st_dev,
@@ -197,15 +214,14 @@ def parse_descriptor(number: int, target: str, status: os.stat_result, info: str
         flags=flags & ~_O_CLOEXEC_FDINFO,
         cloexec=bool(flags & _O_CLOEXEC_FDINFO),
         device_number=status.st_rdev,
-        locks=tuple(line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("lock:")),
+        socket=details,
+        locks=_locks(info) if "lock:" in info else (),
     )
-    return _with_details(descriptor, head, info)
+    return descriptor if descriptor.kind not in _DETAILED else _with_details(descriptor, info)
 
 
-def _fields(info: str) -> Iterator[tuple[str, str]]:
-    for line in info.splitlines():
-        key, _, value = line.partition(":")
-        yield key, value.strip()
+def _locks(info: str) -> tuple[str, ...]:
+    return tuple(line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("lock:"))
 
 
 def _kind(target: str, status: os.stat_result) -> Kind:
@@ -229,7 +245,8 @@ def _kind(target: str, status: os.stat_result) -> Kind:
     return "device" if stat.S_ISBLK(mode) else "unknown"
 
 
-def _with_details(descriptor: Descriptor, head: dict[str, str], info: str) -> Descriptor:
+def _with_details(descriptor: Descriptor, info: str) -> Descriptor:
+    head = {key: value.strip() for key, _, value in (line.partition(":") for line in info.splitlines())}
     match descriptor.kind:
         case "epoll":
             return replace(descriptor, epoll_items=tuple(_epoll_items(info)))
@@ -351,46 +368,11 @@ def duplicate_through(pidfd: int, pid: int, number: int) -> int:
 def _socket_details(pidfd: int, number: int) -> SocketDetails:
     descriptor: int = _libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
     if descriptor < 0:
-        reason = os.strerror(ctypes.get_errno())
-        return SocketDetails(-1, -1, -1, False, None, None, b"", b"", reason)
+        return unreadable_socket(os.strerror(ctypes.get_errno()))
     try:
         return describe_socket(descriptor)
     finally:
         os.close(descriptor)
-
-
-def describe_socket(descriptor: int) -> SocketDetails:
-    """The details of a socket of this process (a duplicate, usually)."""
-    duplicate_socket = socket.socket(fileno=os.dup(descriptor))
-    with duplicate_socket as sock:
-        family, kind, protocol = int(sock.family), int(sock.type), sock.proto
-        listening = _option(sock, socket.SO_ACCEPTCONN) == 1
-        local, peer = _name(sock, "getsockname"), _name(sock, "getpeername")
-    raw_local = _raw_name(_libc.getsockname, descriptor)
-    raw_peer = _raw_name(_libc.getpeername, descriptor)
-    return SocketDetails(family, kind, protocol, listening, local, peer, raw_local, raw_peer)
-
-
-def _option(sock: socket.socket, option: int) -> int | None:
-    try:
-        return sock.getsockopt(socket.SOL_SOCKET, option)
-    except OSError:
-        return None
-
-
-def _name(sock: socket.socket, call: str) -> Address | None:
-    try:
-        name: Address = getattr(sock, call)()
-    except OSError:
-        return None
-    return name
-
-
-def _raw_name(call: object, descriptor: int) -> bytes:
-    buffer = ctypes.create_string_buffer(_MAX_ADDRESS)
-    length = ctypes.c_uint32(_MAX_ADDRESS)
-    status: int = call(descriptor, buffer, ctypes.byref(length))  # type: ignore[operator]
-    return buffer.raw[: min(length.value, _MAX_ADDRESS)] if status == 0 else b""
 
 
 def same_open_file(pid: int, number: int, other_pid: int, other_number: int) -> bool:

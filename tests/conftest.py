@@ -22,7 +22,7 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def builder(pytestconfig: pytest.Config) -> Builder:
-    """Compiles test programs; they are kept in pytest's cache."""
-    assert pytestconfig.cache is not None
-    return Builder(pytestconfig.cache.mkdir("programs"))
+def builder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """Compiles test programs; they are kept in pytest's cache, if it has one."""
+    cache = getattr(pytestconfig, "cache", None)
+    return Builder(cache.mkdir("programs") if cache else tmp_path_factory.mktemp("programs"))

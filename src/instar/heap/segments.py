@@ -33,6 +33,7 @@ class SegmentWalker:
         self._arena_ranges: list[tuple[int, int]] = []
 
     def main(self, arena: Arena, counters: Counters) -> None:
+        """The main arena: the break, and mapped segments where the break could not grow."""
         if arena.unused:
             return
         top_end = arena.top + chunk_size(self.memory, arena.top)

@@ -20,8 +20,8 @@ def find_thread_pointers(memory: Memory, maps: Sequence[Mapping]) -> list[int]:
     """Addresses of the thread control blocks of the threads of a process.
 
     A control block begins with a pointer to itself, repeats it at offset 16 and holds the kernel's thread id.
-    The first and last 64 KiB of each anonymous mapping are looked at first: the loader puts the first
-    thread's there, pthread_create the others' at the end of their stacks; the rest only if a thread is missing.
+    The first and last 64 KiB of each anonymous mapping are looked at first (the loader puts the first
+    thread's there, pthread_create the others' at the end of their stacks), the rest only if one is missing.
 
     Raises:
         RefusedError: "thread-unknown": a thread has no such block.

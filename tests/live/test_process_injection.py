@@ -317,6 +317,36 @@ def test_seccomp_filter_of_the_process_does_not_see_injected_calls(start: Start)
     assert running.process.wait(10) == -signal.SIGSYS
 
 
+def test_suppressed_calls_are_hidden_from_the_filter_too(start: Start) -> None:
+    running = start("process_programs/sandboxed.c")
+    tracee = Tracee.seize(running.pid)
+    tracee.interrupt(soon())
+    running.send("getpid")
+    while True:
+        tracee.resume("syscall")
+        stop = tracee.wait(soon())
+        if stop.entry and stop.syscall is not None and stop.syscall.number == GETPID:
+            break
+    tracee.suppress_syscall(4711)
+    assert tracee.stop is not None and tracee.stop.syscall is not None
+    assert (tracee.stop.exit, tracee.stop.syscall.result, tracee.registers().rax) == (True, 4711, 4711)
+    tracee.detach()
+    assert running.line() == "alive"
+
+
+def test_suppressing_at_both_stops(idle: tuple[Running, Tracee]) -> None:
+    running, tracee = idle
+    tracee.interrupt(soon())
+    tracee.resume("syscall")
+    assert tracee.wait(soon()).entry
+    tracee.suppress_syscall(-4)
+    assert tracee.inject_syscall(GETPID) == running.pid
+    tracee.suppress_syscall(-5)
+    tracee.detach()
+    assert running.line() == "0 0 0 0 5"
+    assert counters(running)[4] == 0
+
+
 def test_core_limit_guard() -> None:
     """These tests crash processes on purpose: no core files."""
     assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0

@@ -281,6 +281,8 @@ def test_daemons_are_followed(mirror: str, pipes: Pipes) -> None:
         current, stop = wait_any([t for t in family.values() if t.stop is None], soon())
         if stop.event in (ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE):
             family[stop.message] = Tracee.adopt(stop.message, FOLLOW | ptrace.O_EXITKILL)
+        if stop.event == ptrace.EVENT_STOP:  # a child's first stop: it can work for us already
+            assert current.inject_syscall(NUMBERS["getpid"]) == current.pid
         if not stop.ended:
             current.resume("cont" if len(family) < 3 else "syscall")
         call = stop.syscall

@@ -136,6 +136,26 @@ def test_signal_with_handler_still_interrupts(start: Start, name: str) -> None:
     assert (result, error, handled) == (-1, EINTR, 1)
 
 
+@pytest.mark.parametrize("injected", [False, True])
+@pytest.mark.parametrize("name", ["ppoll", "pselect6", "epoll_pwait", "rt_sigsuspend"])
+def test_signal_that_only_the_call_lets_in_still_interrupts(start: Start, name: str, injected: bool) -> None:
+    """The mask of the call is in force while it waits: putting the process's own back must not matter."""
+    running = start(WAITER, name, "60000", flags=["-O2"], env={**os.environ, "BLOCKED": "1"})
+    running.wait_until_blocked(name)
+    tracee = Tracee.seize(running.pid)
+    parked = park(tracee, soon())
+    assert tracee.signal_mask() >> (signal.SIGUSR1 - 1) & 1
+    if injected:
+        tracee.inject_syscall(NUMBERS["getppid"])
+    os.kill(running.pid, signal.SIGUSR1)
+    unpark(tracee, parked)
+    tracee.resume()
+    assert tracee.wait(soon()).signal == signal.SIGUSR1
+    tracee.detach(signal.SIGUSR1)
+    result, error, _, handled = outcome(running)
+    assert (result, error, handled) == (-1, EINTR, 1)
+
+
 @pytest.mark.parametrize("name", ["read", "recvfrom", "accept", "wait4", "flock"])
 def test_signal_with_restarting_handler_restarts(start: Start, name: str) -> None:
     running = start(WAITER, name, flags=["-O2"])

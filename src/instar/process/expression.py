@@ -86,6 +86,7 @@ class Context:
         caller: Registers of the caller's frame, which are the callee-saved ones' values at entry.
         addresses: Index of .debug_addr -> link address (DW_OP_addrx), or None.
         tls: Offset in the module's thread-local block -> address, or None.
+        entry: Register values at entry, proven by the call site (DW_TAG_call_site_parameter), or None.
     """
 
     registers: Mapping[int, int]
@@ -96,6 +97,7 @@ class Context:
     caller: Mapping[int, int] | None = None
     addresses: Callable[[int], int] | None = None
     tls: Callable[[int], int] | None = None
+    entry: Mapping[int, int] | None = None
 
 
 def locate(
@@ -108,6 +110,7 @@ def locate(
     caller: Frame | None = None,
     addresses: Callable[[int], int] | None = None,
     tls: Callable[[int], int] | None = None,
+    entry: Mapping[int, int] | None = None,
 ) -> Place:
     """Where the object with this location is in a frame.
 
@@ -120,6 +123,7 @@ def locate(
         caller: The next frame, which settles DW_OP_entry_value of callee-saved registers.
         addresses: See Context.
         tls: See Context.
+        entry: See Context.
     """
     context = Context(
         frame.registers,
@@ -130,6 +134,7 @@ def locate(
         caller.registers if caller is not None else None,
         addresses,
         tls,
+        entry,
     )
     try:
         operations = decode(expression)
@@ -349,7 +354,7 @@ class _Machine:
 
         A callee-saved register had the value that it has in the caller's frame, rsp the CFA less the return
         address. An argument register's value is lost unless the caller's call site tells it, which only debug
-        information knows: that is left unknown.
+        information knows (``Context.entry``): without it, that is left unknown.
         """
         inner = decode(operation.block)
         if len(inner) != 1:
@@ -361,7 +366,9 @@ class _Machine:
             number, addend = code - OP.breg0, signed(inner[0].first)
         else:
             raise UnknownError("entry-value")
-        if number == DWARF_RSP and self.context.cfa is not None:
+        if self.context.entry is not None and number in self.context.entry:
+            self.push(self.context.entry[number] + addend)
+        elif number == DWARF_RSP and self.context.cfa is not None:
             self.push(self.context.cfa - 8 + addend)
         elif number in CALLEE_SAVED and self.context.caller is not None and number in self.context.caller:
             self.push(self.context.caller[number] + addend)

@@ -18,7 +18,6 @@ Where the thread stood decides how it is put back:
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal as signals
 import struct
@@ -27,6 +26,7 @@ from typing import Self
 
 from instar.errors import FaultError, HostError, InternalError
 from instar.process import ptrace
+from instar.process.blocking import RESTARTED
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.failures import ProcessDiedError, RemoteCallError, deaths, signal_name
 from instar.process.maps import Mapping, read_maps
@@ -51,6 +51,7 @@ _ALL_BUT_FAULTS = MASK & ~sum(1 << (number - 1) for number in _FAULTS)
 _SIGSTOP = int(signals.SIGSTOP)
 _TEN_SECONDS = 10.0
 _EXIT_GROUP = 231
+_RESTART_BLOCK = -516
 _LIMIT = 1 << 24  # of a page-wise search for an instruction
 
 
@@ -71,7 +72,6 @@ class Surgery:
         self._extended: bytes | None = None
         self._stopped = False
         self._held = False
-        self._suspended = False
 
     # ------------------------------------------------------------------------------------ begin and end
 
@@ -86,7 +86,7 @@ class Surgery:
         self._mask = tracee.signal_mask()
         self._registers = tracee.registers()
         self._leave_critical_section()
-        self._suspend_filter()
+        tracee.suspend_filter()
         tracee.set_signal_mask(_ALL)
         try:
             self._go_to_boundary()
@@ -136,7 +136,7 @@ class Surgery:
         if self._stop.kind == "signal":
             known = self._take_signal_again()
         tracee.set_signal_mask(self._mask)
-        self._resume_filter()
+        tracee.resume_filter()
         if known:
             tracee.stop = self._stop
         tracee._call = self._stop.syscall if self._stop.entry else None
@@ -180,6 +180,10 @@ class Surgery:
         Not for calls that never return or make processes without the caller waiting for them. A call that
         blocks past the deadline is broken off, then DeadlineError is raised.
         """
+        if number in RESTARTED and self._registers.result == _RESTART_BLOCK and self._registers.in_syscall:
+            raise InternalError(
+                "a sleep in a process whose own sleep is to be restarted would replace its end"
+            )
         deadline = deadline or Deadline(_TEN_SECONDS)
         self.tracee.set_signal_mask(_ALL)
         values = dict(zip(SYSCALL_ARGUMENTS, arguments, strict=False))
@@ -213,7 +217,7 @@ class Surgery:
         """
         deadline = deadline or Deadline(_TEN_SECONDS)
         tracee = self.tracee
-        self._refuse_ignored_fault()
+        self._refuse_unsuitable()
         if self._extended is None:
             self._extended = tracee.extended_state()
         target = self._registers.copy(rip=function, rax=0, orig_rax=-1)
@@ -273,12 +277,18 @@ class Surgery:
             "the process cannot be worked on at this point; try again",
         )
 
-    def _refuse_ignored_fault(self) -> None:
+    def _refuse_unsuitable(self) -> None:
         from instar.process.status import read_status
 
         with deaths(self.tracee.pid):
-            ignored = read_status(self.tracee.pid).signals_ignored
-        if ignored & (1 << (signals.SIGSEGV - 1)):
+            status = read_status(self.tracee.pid)
+        if status.shadow_stack:
+            raise HostError(
+                "shadow-stack",
+                f"process {self.tracee.pid} has a shadow stack: no function can be called in it from outside",
+                "start the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+            )
+        if status.signals_ignored & (1 << (signals.SIGSEGV - 1)):
             raise HostError(
                 "fault-ignored",
                 f"process {self.tracee.pid} ignores SIGSEGV: the end of a call in it cannot be seen",
@@ -382,30 +392,6 @@ class Surgery:
         if start <= self._registers.rip < start + length:
             self._registers.rip = abort
             tracee.memory.write(area + 8, bytes(8))
-
-    # ------------------------------------------------------------------------------------ seccomp
-
-    def _suspend_filter(self) -> None:
-        """Keep the process's own system call filter from killing it for a call that is ours."""
-        tracee = self.tracee
-        if not tracee.filtered:
-            return
-        try:
-            tracee.request(ptrace.set_options, tracee.options | ptrace.O_SUSPEND_SECCOMP)
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EINVAL):
-                raise
-            raise HostError(
-                "seccomp-filter",
-                f"process {tracee.pid} runs under a seccomp filter that cannot be suspended",
-                "run instar as root and unsandboxed, on a kernel with CONFIG_CHECKPOINT_RESTORE",
-            ) from error
-        self._suspended = True
-
-    def _resume_filter(self) -> None:
-        if self._suspended:
-            self.tracee.request(ptrace.set_options, self.tracee.options)
-            self._suspended = False
 
 
 def find_syscall_instruction(tracee: Tracee) -> int:

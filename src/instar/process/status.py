@@ -40,6 +40,7 @@ class Status:
     seccomp: int
     kernel_thread: bool
     pid_in_namespace: int
+    shadow_stack: bool = False
 
     @property
     def zombie(self) -> bool:
@@ -93,6 +94,7 @@ def parse_status(text: str) -> Status:
         seccomp=int(fields.get("Seccomp", "0")),
         kernel_thread=fields.get("Kthread") == "1"
         or ("VmSize" not in fields and fields["State"][0] not in "ZX"),
+        shadow_stack="shstk" in fields.get("x86_Thread_features", "").split(),
         pid_in_namespace=int(fields.get("NSpid", fields["Pid"]).split()[-1]),
     )
 

@@ -398,7 +398,9 @@ class Tracee:
         if self.stop.entry:
             call = self.stop.syscall
             self.set_registers(registers.copy(orig_rax=-1))
+            self.suspend_filter()  # it would see a call number of -1
             self._go_to_exit()
+            self.resume_filter()
             self._call = None
             registers = self.registers()
             if call is not None:
@@ -408,6 +410,26 @@ class Tracee:
             call = self.stop.syscall
             self.stop = self.stop._replace(syscall=call._replace(result=result) if call else None)
         self.set_registers(registers.copy(rax=result))
+
+    def suspend_filter(self) -> None:
+        """Keep the process's own seccomp filter from killing it for what is not its doing."""
+        if not self.filtered:
+            return
+        try:
+            self.request(ptrace.set_options, self.options | ptrace.O_SUSPEND_SECCOMP)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EINVAL):
+                raise
+            raise HostError(
+                "seccomp-filter",
+                f"process {self.pid} runs under a seccomp filter that cannot be suspended",
+                "run instar as root and unsandboxed, on a kernel with CONFIG_CHECKPOINT_RESTORE",
+            ) from error
+
+    def resume_filter(self) -> None:
+        """Put the filter back to work."""
+        if self.filtered:
+            self.request(ptrace.set_options, self.options)
 
     def _go_to_exit(self) -> None:
         """From an entry stop to the exit stop of the same call (nothing can come between but the end)."""

@@ -127,6 +127,13 @@ static void prepare(const char *call)
     unshare(CLONE_NEWIPC); /* where that is allowed, queues and semaphores go away with the process */
     sigaction(SIGUSR1, &interrupt, NULL);
     sigaction(SIGUSR2, &restart, NULL);
+    if (getenv("BLOCKED")) { /* only the mask of ppoll, pselect, epoll_pwait and sigsuspend lets it in */
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGUSR1);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+    }
     epoll = epoll_create1(0);
     if (pipe(pipe_ends) || socketpair(AF_UNIX, SOCK_STREAM, 0, sockets))
         exit(3);

@@ -107,7 +107,7 @@ class Handing:
     def commit(self) -> None:
         assert self.channel is not None and self.tracee is not None
         gate = Gate(self.runtime, self.channel)
-        gate.prepare(self.past.pid, self.plan.highest + 9, self.future.signal_mask(), self.locks)
+        gate.prepare(self.past.pid, self.plan.highest + 9, self.tracee.signal_mask(), self.locks)
         gate.enter(Deadline(SOON))
         ending = Ending(self.tracee)
         gate.announce_ending(Deadline(SOON))

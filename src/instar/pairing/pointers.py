@@ -33,13 +33,22 @@ class PointerRules:
         detail = f"{self._old.label(old_type)} -> {self._new.label(new_type)}"
         if verdict == "":
             return Fragment((move,), changes=(Change("retyped", "", detail),))
-        problem = Problem(
+        problem = self._renamed(old_target, new_target) or Problem(
             "pointer-retargeted",
             "",
             f"{detail}: {verdict}",
             "write a handler for what it points at, or keep the pointer's type",
         )
         return Fragment((move,), problems=(problem,))
+
+    def _renamed(self, old_target: int, new_target: int) -> Problem | None:
+        """The suggestion when the pointee of the old version seems to continue under another tag."""
+        if not self._old.kind(old_target) == self._new.kind(new_target) in TAGGED:
+            return None
+        if self._identity.counterpart(old_target) is not None:
+            return None
+        misfit = self._compiler.tag_misfit(old_target, new_target)
+        return misfit if misfit is not None and misfit.code == "likely-rename" else None
 
     def _retarget(self, old_target: int, new_target: int) -> str:
         """``same``, "" (harmless) or why new code would misread what the pointer leads to."""

@@ -6,8 +6,8 @@ struct rule {
     struct rule *next;
 };
 
-static struct rule *rules = &(struct rule){1, "first", &(struct rule){2, "second", NULL}};
-static int *primes = (int[]){2, 3, 5, 7, 11};
+struct rule *rules = &(struct rule){1, "first", &(struct rule){2, "second", NULL}};
+int *primes = (int[]){2, 3, 5, 7, 11};
 static int *third;
 static struct rule *second;
 

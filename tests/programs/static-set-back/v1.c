@@ -12,6 +12,7 @@ static long filled;
 void fill(void)
 {
     level = 1;
+    free(mode);
     mode = NULL;
     server.sessions = 0;
     filled = 1;

@@ -12,6 +12,7 @@ static long version = 2, filled;
 void fill(void)
 {
     level = 1;
+    free(mode);
     mode = NULL;
     server.sessions = 0;
     filled = version > 0;

@@ -120,7 +120,7 @@ static void move_bits(instar_transfer *transfer, int64_t row, uint32_t element, 
 static void move_float(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
                        uint64_t offset, const uint8_t *from, uint8_t *to) {
     double number = load_float(from, move->old_size);
-    if (move->new_size == 4 && isfinite(number) && !isfinite((float)number))
+    if (move->new_size == 4 && isfinite(number) && (double)(float)number != number)
         fault(transfer, row, element, move, offset, 0, FAULT_FLOAT);
     if (move->old_size > 8 && move->new_size > 8)
         memcpy(to, from, move->new_size < move->old_size ? move->new_size : move->old_size);

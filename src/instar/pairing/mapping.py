@@ -208,7 +208,7 @@ class TypePairing:
         for heir in self._new_only:
             if self.new.kind(heir) != kind:
                 continue
-            if self.new.shape(heir) == self.old.shape(row):
+            if self.new.shape(heir) == self.old.shape(row) or self._same_members(row, heir):
                 return heir
             new_name = self.new.name(heir) or self._new_typedefs.get(heir, "")
             if similar_names(name, new_name) and self._share_members(row, heir):
@@ -224,6 +224,13 @@ class TypePairing:
             and self.identity.origin(row) is None
             and (self.new.name(row) or row in self._new_typedefs)
         ]
+
+    def _same_members(self, row: int, heir: int) -> bool:
+        """Members of the same names at the same places (a struct that points at itself has another shape)."""
+        if self.old.kind(row) == TypeKind.ENUM or self.old.size(row) != self.new.size(heir):
+            return False
+        places = [(e.name, e.bit_offset) for e in self.old.entries(row)]
+        return bool(places) and places == [(e.name, e.bit_offset) for e in self.new.entries(heir)]
 
     def _share_members(self, row: int, heir: int) -> bool:
         if self.old.kind(row) == TypeKind.ENUM:

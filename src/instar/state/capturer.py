@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from instar.heap.glibc import GlibcHeap
-from instar.heap.inherited import read_inherited
+from instar.heap.inherited import LIBRARY, read_inherited
 from instar.metadata.version import Version
 from instar.process.exports import Exports, read_exports
 from instar.process.maps import Mapping, read_maps
@@ -89,8 +89,8 @@ class Capturer:
         return start, data
 
     def _resolve(self, maps: list[Mapping] | Any, name: str) -> int | None:
-        """Address of a dynamic symbol: the first definition in load order wins."""
-        for mapping in maps:
+        """Address of a dynamic symbol; what is preloaded comes first."""
+        for mapping in sorted(maps, key=lambda m: not m.path.endswith(LIBRARY)):
             if mapping.offset == 0 and mapping.file:
                 if mapping.file not in self._exports:
                     self._exports[mapping.file] = read_exports(self.memory, mapping)

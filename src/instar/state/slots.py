@@ -78,6 +78,19 @@ class _Builder:
             return KernelType.BYTES
         return KernelType.SCALAR
 
+    def hidden_struct(self, row: int) -> int:
+        """`typedef void FOO`: the one struct that other units call FOO; -1 when there is none, or several."""
+        if row < 0 or self.rows[row]["kind"] != TypeKind.TYPEDEF:
+            return -1
+        name = self.version.text(int(self.rows[row]["name"]))
+        found = {
+            int(self.stripped[other])
+            for other in np.flatnonzero(self.rows["name"] == self.rows[row]["name"])
+            if self.rows[other]["kind"] in (TypeKind.TYPEDEF, TypeKind.STRUCT) and self.stripped[other] >= 0
+        }
+        found |= set(self.version.find_types(f"struct {name}"))
+        return found.pop() if len(found) == 1 else -1
+
     def target(self, row: int) -> int:
         target = int(self.rows[row]["target"])
         return -1 if target < 0 else int(self.stripped[target])
@@ -105,6 +118,8 @@ class _Builder:
 
     def _pointer(self, row: int) -> Slot:
         pointee = self.target(row)
+        if pointee < 0:
+            pointee = self.hidden_struct(int(self.rows[row]["target"]))
         while pointee >= 0 and self.rows[pointee]["kind"] == TypeKind.ARRAY:
             pointee = self.target(pointee)  # a pointer to an array claims its elements
         if pointee >= 0 and self.rows[pointee]["kind"] == TypeKind.FUNCTION:

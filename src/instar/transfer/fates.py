@@ -35,11 +35,13 @@ class Fates:
     Attributes:
         arena_size: Bytes that the moved blocks need, laid out one after the other.
         problems: (object row, problem); a plan with any is refused.
+        doubtful: Blocks that only void pointers reach and that could hold a changed type: warned about.
         changed: Old type rows whose layout changes -> mapping row.
     """
 
     arena_size: int = 0
     problems: list[tuple[int, Problem]] = field(default_factory=list)
+    doubtful: list[tuple[int, Problem]] = field(default_factory=list)
     changed: dict[int, int] = field(default_factory=dict)
 
 
@@ -76,6 +78,10 @@ class TypeFates:
         if relation is Relation.REFUSED:
             return relation, -1
         return Relation.CONVERTIBLE, self._pool.row(row, other)
+
+    def name(self, row: int) -> str:
+        """C spelling of an old type."""
+        return self._old.type_name(row)
 
     def problems_of(self, row: int) -> tuple[Problem, ...]:
         """Why a refused type cannot be converted."""
@@ -194,22 +200,20 @@ def _refuse_opaque(state: State, types: TypeFates, heap: Array, fates: Fates) ->
     for row in np.flatnonzero(claimed):
         kind = int(objects["claim_type"][row])
         if types.of(kind)[0] is not Relation.IDENTICAL:
-            fates.problems.append((int(row), _untyped_problem(state, kind)))
-    changed = list(fates.changed)
+            fates.problems.append((int(row), _untyped_problem(types, kind)))
     void_only = heap & (objects["type"] < 0) & (objects["claim_type"] < 0)
     void_only &= (objects["flags"] & (ObjectFlag.VOID | ObjectFlag.BYTES)) == ObjectFlag.VOID
-    for kind in changed:
+    for kind in fates.changed:
         size = int(state.table.types[kind]["size"])
         fits = void_only & (objects["size"] >= size) & (objects["size"] <= size + 15)
-        for row in np.flatnonzero(fits)[:4]:
-            fates.problems.append((int(row), _untyped_problem(state, kind)))
+        fates.doubtful.extend((int(row), _untyped_problem(types, kind)) for row in np.flatnonzero(fits)[:4])
 
 
-def _untyped_problem(state: State, kind: int) -> Problem:
+def _untyped_problem(types: TypeFates, kind: int) -> Problem:
     return Problem(
         "untyped-block",
         "",
-        f"a block may hold {{type:{kind}}}, whose layout changes, but nothing proves its type",
+        f"a block may hold {types.name(kind)}, whose layout changes, but nothing proves its type",
         "give the pointer its type, or settle it with a handler",
     )
 

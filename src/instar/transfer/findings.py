@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from instar.metadata.version import Version
 from instar.pairing.problems import Problem
 from instar.state.columns import FaultKind, ObjectKind, Status, WordSource
 from instar.state.kernel import State
-from instar.state.paths import word_path
+from instar.state.paths import object_path, word_path
 from instar.transfer.fates import is_weak
 from instar.transfer.mappings import MappingPool
 
@@ -50,6 +50,7 @@ class Judge:
     Args:
         state: The past's.
         version: The past's.
+        bias: Its load bias.
         names: Object row -> name of a local.
         describe: What is at an address of the past, for messages.
         allow: Problem codes that the user lets pass.
@@ -60,12 +61,14 @@ class Judge:
         self,
         state: State,
         version: Version,
+        bias: int,
         names: dict[int, str],
         describe: Any,
         allow: frozenset[str],
         strict: bool,
     ) -> None:
         self._state, self._version, self._names = state, version, names
+        self._relocated, self._bias = set(version.elf.relocations["address"].tolist()), bias
         self._describe = describe
         self._allow, self._strict = allow, strict
         self.result = Judgement()
@@ -78,6 +81,10 @@ class Judge:
         """Judge all findings of a scan."""
         groups: dict[tuple[int, bool], list[Any]] = {}
         for word in findings:
+            if word["source"] == WordSource.UNION and self._is_evident(word):
+                continue
+            if word["status"] == Status.MOVED and self._is_relocated(word):
+                continue
             unexplained = word["source"] in (WordSource.UNEXPLAINED, WordSource.UNION)
             groups.setdefault((int(word["status"]), unexplained), []).append(word)
         for (status, unexplained), rows in groups.items():
@@ -85,6 +92,23 @@ class Judge:
                 self._unexplained(Status(status), rows)
             else:
                 self._pointers(Status(status), rows)
+
+    def _is_relocated(self, word: Any) -> bool:
+        """A word of an unnamed static where the program file has a pointer."""
+        entry = self._state.objects[int(word["object"])]
+        return (
+            entry["kind"] == ObjectKind.UNNAMED
+            and int(entry["address"]) + int(word["offset"]) - self._bias in self._relocated
+        )
+
+    def _is_evident(self, word: Any) -> bool:
+        """The base of a live block of exactly the type that this member of the union points at."""
+        target = self._state.find(int(word["value"]))
+        return (
+            target is not None
+            and word["status"] == Status.MOVED
+            and int(self._state.objects["type"][target]) == int(word["pointee"]) >= 0
+        )
 
     def _pointers(self, status: Status, rows: list[Any]) -> None:
         if status is Status.DANGLING:
@@ -142,12 +166,22 @@ class Judge:
     def fates(self, problems: Iterable[tuple[int, Problem]]) -> None:
         """Problems of whole objects; their path is the object's."""
         for row, problem in problems:
-            where = self.path(row) + problem.path
-            cause = f"{where}: {problem.cause}".replace("{type:", "{")
+            kind = int(self._state.objects["type"][row])
+            named = f"{self._version.type_name(kind)} " if kind >= 0 else ""
+            where = f"{named}{object_path(self._state, self._version, row, self._names)}{problem.path}"
+            cause = f"{where}: {problem.cause}"
             if problem.code in self._allow:
                 self.result.warnings.append(f"{problem.code}: {cause}")
             else:
                 self.result.problems.append(Problem(problem.code, where, cause, problem.remedy))
+
+    def doubtful(self, problems: Sequence[tuple[int, Problem]]) -> None:
+        """Untyped blocks that could hold a changed type: a warning, with --strict a refusal."""
+        if self._strict:
+            self.fates(problems)
+        elif problems:
+            places = ", ".join(self.path(row) for row, _ in problems[:4])
+            self.result.warnings.append(f"untyped-block: {places}: {problems[0][1].cause}")
 
 
 def _fault_text(kind: FaultKind, value: int, member: str) -> tuple[str, str]:

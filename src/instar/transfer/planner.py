@@ -19,6 +19,7 @@ from instar.state.capture import Shapes, known_ranges
 from instar.state.columns import Fate, FixedFlag, FixedKind, ObjectFlag, ObjectKind, Status
 from instar.state.image import Image
 from instar.state.kernel import Span, State
+from instar.state.paths import object_path
 from instar.state.slots import TypeTable
 from instar.state.typing import type_state
 from instar.transfer.engine import Engine, Scan
@@ -46,6 +47,7 @@ from instar.transfer.untouched import initial_image, untouched
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _RELAXED_ROUNDS = 8
+_INTERPOSED = ("free", "cfree", "realloc", "reallocarray", "malloc_usable_size")
 _KINDS = {
     ObjectKind.HEAP: "heap",
     ObjectKind.STATIC: "static",
@@ -127,20 +129,29 @@ class Planner:
         for span in [*self.past.statics, *([self.past.tls] if self.past.tls else [])]:
             table.extend(self._static_targets(span))
         table.extend(self._constants())
+        table.extend(self._interposed())
         table.extend(
             function_targets(self.past.subject, self.future.subject, self.prepared.symbols.functions)
         )
         table.extend(symbol_targets(self.past.subject, self.future.subject))
         programs = self.past.program, self.future.program
-        libraries, self.different_libraries = library_targets(
+        self.libraries, self.different_libraries = library_targets(
             self.past.subject, self.future.subject, programs
         )
-        table.extend(libraries)
         table.extend(argument_targets(self.past.arguments, self.future.arguments))
         table.extend(whole_targets(self.pairs))
         self.locals = LocalCarrier(self.state, self.pairs)
         table.extend(self.locals.place(self._decide))
         return table
+
+    def _interposed(self) -> list[Target]:
+        """The allocator functions that the runtime has in the place of libc's: `free` stays `free`."""
+        found = []
+        for name in _INTERPOSED:
+            old, new = self.past.resolve(name), self.future.resolve(name)
+            if old is not None and new is not None:
+                found.append(Target(old, old + 1, new, FixedKind.FUNCTION, FixedFlag.EXACT))
+        return found
 
     def _future_address(self, variable: int) -> int:
         row = self.new.variables[variable]
@@ -213,15 +224,15 @@ class Planner:
             self.future.subject.load_bias,
             self.arena_base + self.fates.arena_size,
         )
-        named = table.build([])
+        named = table.build()
         for target in rows:
             index = int(np.searchsorted(named["start"], target.start, side="right")) - 1
             if index < 0 or int(named["end"][index]) <= target.start:
                 table.add(target)
         fillers = image_fillers(self.past.subject, (self.past.program, self.future.program))
-        return table.build([*fillers, *self._other_fillers(table)])
+        return table.build(self.libraries, fillers, self._other_fillers())
 
-    def _other_fillers(self, table: TargetTable) -> list[Target]:
+    def _other_fillers(self) -> list[Target]:
         """The stack, dead below the frames and nobody's above; mappings that the future does not have."""
         found = []
         spans = [(s.start, s.end) for s in self.past.heap]
@@ -243,12 +254,13 @@ class Planner:
         """Run all steps."""
         self.arena_base = self.options.arena_base
         known = known_ranges(self.past.subject.maps)
+        self._mark_unnamed()
         type_state(self.state, self.old, known)
         self._refuse_hanging()
         table = self.targets()
+        self._place_unnamed(table)
         self._keep_untouched()
         decide_heap(self.state, self.types, self.fates, self.streams)
-        self._place_unnamed(table)
         self._pair_blocks()
         moved = (self.state.objects["kind"] == ObjectKind.HEAP) & (self.state.objects["fate"] == Fate.MOVE)
         moved[self.pinned] = False
@@ -256,9 +268,16 @@ class Planner:
         self._lay_out_statics()
         scan = self.scanned = self._scan(table)
         judge = Judge(
-            self.state, self.old, self.locals.names, self.describe, self.options.allow, self.options.strict
+            self.state,
+            self.old,
+            self.past.subject.load_bias,
+            self.locals.names,
+            self.describe,
+            self.options.allow,
+            self.options.strict,
         )
         judge.fates(self.fates.problems)
+        judge.doubtful(self.fates.doubtful)
         judge.words(scan.findings)
         judge.faults(scan.faults, self.prepared.pool)
         self._apply(scan)
@@ -298,27 +317,28 @@ class Planner:
         """RELRO: writable in the file, read-only by now."""
         return [(m.start, m.end) for m in image.subject.maps if m.path == image.program and not m.writable]
 
-    def _place_unnamed(self, table: TargetTable) -> None:
-        """Unnamed statics (compound literals) that something points at and that the initialisers pair."""
+    def _mark_unnamed(self) -> None:
+        """Data without debug information that both versions have (compound literals, units without -g): roots."""
         objects = self.state.objects
-        reached = (objects["kind"] == ObjectKind.UNNAMED) & ((objects["flags"] & ObjectFlag.REACHED) != 0)
-        for row in np.flatnonzero(reached):
-            start, size = int(objects["address"][row]), int(objects["size"][row])
-            pair = self.prepared.strings.unnamed(start - self.past.subject.load_bias)
-            if pair is None:
-                continue
-            objects["new_address"][row] = pair.new_address + self.future.subject.load_bias
+        bias = self.past.subject.load_bias
+        self.unnamed: dict[int, int] = {}
+        for row in np.flatnonzero(objects["kind"] == ObjectKind.UNNAMED).tolist():
+            link = self.prepared.strings.unnamed(int(objects["address"][row]) - bias)
+            if link is not None:
+                self.unnamed[row] = link + self.future.subject.load_bias
+                objects["flags"][row] |= np.uint32(ObjectFlag.ROOT)
+
+    def _place_unnamed(self, table: TargetTable) -> None:
+        """Where unnamed statics go; without a type their words are judged one by one."""
+        objects = self.state.objects
+        objects["fate"][objects["kind"] == ObjectKind.UNNAMED] = Fate.REPLACE
+        for row, address in self.unnamed.items():
+            start, size, kind = (int(objects[name][row]) for name in ("address", "size", "type"))
+            mapping = self.types.of(kind)[1] if kind >= 0 else -1
+            objects["new_address"][row], objects["mapping"][row] = address, mapping
             objects["fate"][row], objects["out_size"][row] = Fate.MOVE, size
-            mapping = self.types.of(int(objects["type"][row]))[1] if objects["type"][row] >= 0 else -1
-            objects["mapping"][row] = mapping
-            table.add(
-                Target(
-                    start, start + size, int(objects["new_address"][row]), FixedKind.STATIC, NOTHING,
-                    int(objects["type"][row]), int(objects["count"][row]), mapping,
-                )
-            )  # fmt: skip
-        rest = (objects["kind"] == ObjectKind.UNNAMED) & (objects["fate"] == Fate.STAY)
-        objects["fate"][rest] = Fate.REPLACE
+            count = int(objects["count"][row])
+            table.add(Target(start, start + size, address, FixedKind.STATIC, NOTHING, kind, count, mapping))
 
     def _decide(self, row: int, old_type: int, new_type: int) -> None:
         shapes = self.prepared.shapes
@@ -434,6 +454,12 @@ class Planner:
         variable = version.variable_at(link)
         if variable is not None:
             return f"variable {version.text(int(version.variables['name'][variable]))}"
+        row = self.state.find(address)
+        if row is not None:
+            entry = self.state.objects[row]
+            kind = self.old.type_name(int(entry["type"])) if entry["type"] >= 0 else "block"
+            path = object_path(self.state, self.old, row, self.locals.names)
+            return f"{address - int(entry['address'])} bytes into {kind} {path}"
         for mapping in self.past.subject.maps:
             if address in mapping:
                 return mapping.path or "anonymous memory"

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from instar.metadata.version import Version
-from instar.pairing.strings import ContentPairing, UnnamedPair
+from instar.pairing.literals import pair_nameless
+from instar.pairing.strings import ContentPairing
 from instar.state.columns import FixedFlag, FixedKind
 from instar.transfer.targets import Target
 
@@ -31,16 +32,16 @@ class StringResolver:
     """Remembers every constant that was resolved; grows during a scan.
 
     Args:
-        old: The past's version.
+        old, new: The two versions.
         content: Pairs constants of the two files.
     """
 
-    def __init__(self, old: Version, content: ContentPairing) -> None:
-        self._old = old
+    def __init__(self, old: Version, new: Version, content: ContentPairing) -> None:
+        self._old, self._new = old, new
         self._content = content
         self._known: dict[int, Resolved] = {}
         self._carried = bytearray()
-        self._unnamed: dict[int, UnnamedPair] | None = None
+        self._unnamed: dict[int, int] | None = None
 
     def resolve(self, addresses: Iterable[int]) -> bool:
         """Look at constants of the old file; whether any was found that was not known before."""
@@ -65,10 +66,11 @@ class StringResolver:
         self._carried += text
         return Resolved(address, len(text), None, at)
 
-    def unnamed(self, address: int) -> UnnamedPair | None:
-        """The pair of an unnamed static (compound literal) that starts at an old address."""
+    def unnamed(self, address: int) -> int | None:
+        """The new address of an unnamed static (compound literal) that starts at an old address."""
         if self._unnamed is None:
-            self._unnamed = {pair.old_address: pair for pair in self._content.unnamed}
+            self._unnamed = pair_nameless(self._old, self._new)
+            self._unnamed |= {pair.old_address: pair.new_address for pair in self._content.unnamed}
         return self._unnamed.get(address)
 
     def carried(self) -> bytes:

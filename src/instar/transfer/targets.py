@@ -53,15 +53,20 @@ class TargetTable:
         for target in targets:
             self.add(target)
 
-    def build(self, fillers: Sequence[Target]) -> Array:
-        """``FIXED`` rows sorted by start; what no target covers in a filler becomes part of the filler."""
+    def build(self, *groups: Sequence[Target]) -> Array:
+        """``FIXED`` rows sorted by start; what no target covers in a filler becomes part of the filler.
+
+        Args:
+            groups: Fillers; those of an earlier group go before those of a later one.
+        """
         ranked = sorted(enumerate(self.rows), key=lambda pair: (pair[1].start, pair[0]))
         placed: list[Target] = []
         for _, target in ranked:
             if not placed or target.start >= placed[-1].end:
                 placed.append(target)
-        placed += _gaps(placed, fillers)
-        placed.sort(key=lambda target: target.start)
+        for fillers in groups:
+            placed += _gaps(placed, fillers)
+            placed.sort(key=lambda target: target.start)
         rows = np.zeros(len(placed), dtype=FIXED)
         for name in ("start", "end", "new_start", "type", "count", "mapping", "kind", "flags"):
             rows[name] = [int(getattr(target, name)) for target in placed]

@@ -29,7 +29,7 @@ def prepare(old: Version, new: Version, pairing: PairingPlan) -> Prepared:
         tables=tables,
         shapes=(Shapes(old, tables[0]), Shapes(new, tables[1])),
         pool=MappingPool(pairing.types, tables[0]),
-        strings=StringResolver(old, pairing.content),
+        strings=StringResolver(old, new, pairing.content),
     )
 
 

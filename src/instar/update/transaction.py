@@ -98,7 +98,9 @@ class Transaction:
         self.new = validate_new(self.new_path)
         faults.reach("plan", "middle")
         self.pairing: PairingPlan = plan_pairing(self.old, self.new, allow=self.options.allow)
-        self._refuse(self.pairing.variable_problems)
+        if self.pairing.variable_problems:  # a rename explains the others: it comes first
+            renames = [p for p in self.pairing.problems if p.code == "likely-rename"]
+            self._refuse(list(dict.fromkeys([*renames, *self.pairing.variable_problems])))
         self.prepared = carry.prepare(self.old, self.new, self.pairing)
         self.frames = carry.FramePairing(self.old, self.new, self.pairing.code)
         self.guard = Guard(self.pid, self.old, self.prepared.tables[0])

@@ -29,6 +29,7 @@ enum encoding {
 };
 enum { TYPE_INCOMPLETE = 1, TYPE_VARARGS = 2 };
 enum { VARIABLE_GLOBAL, VARIABLE_FILE_STATIC, VARIABLE_FUNCTION_STATIC };
+enum { VARIABLE_PIECE = 1, VARIABLE_CHOICE = 2 };
 enum { LOCAL_PARAMETER = 1, LOCAL_INLINED = 2 };
 #define NO_LOCATION UINT32_MAX
 
@@ -326,9 +327,17 @@ struct raw_member {
     uint32_t storage; /* bytes of the unit of a DWARF 2 bit-field; 0: the type's size */
     bool is_legacy;   /* bit_offset counts from the most significant bit of the storage unit */
 };
+/* Where a static variable, or a piece of one, is. */
+struct static_part {
+    uint64_t address;
+    uint64_t offset, size; /* within the variable; size 0: all of it */
+    uint64_t low, step;    /* a choice: the byte there is b, the value low + b * step */
+    bool is_tls, is_choice;
+};
 struct raw_variable {
     struct variable_row row;
     uint64_t type, function; /* function: root key */
+    struct static_part part;
 };
 struct raw_function {
     struct function_row row;
@@ -368,6 +377,7 @@ struct walk {
     struct vector raw_types, raw_members, raw_enumerators;
     struct map raw_by_key;
     struct vector raw_variables, raw_functions, raw_locals;
+    struct vector parts;   /* struct static_part, of the variable at hand */
     struct vector imports; /* struct import */
     struct map variable_by_root, function_by_root, frame_bases;
     int32_t *row_of_raw;
@@ -434,8 +444,7 @@ void lines_collect(struct walk *walk, struct unit *unit);
 void lines_finish(struct walk *walk);
 
 /* walker_expressions.c */
-enum static_place { PLACE_NONE, PLACE_ADDRESS, PLACE_TLS };
-enum static_place expression_static(const struct unit *unit, struct value location, uint64_t *address);
+size_t expression_statics(struct walk *walk, const struct unit *unit, struct value location);
 uint32_t expression_pool(struct walk *walk, const struct unit *unit, const uint8_t *data, size_t size,
                          uint32_t *length);
 
@@ -447,6 +456,9 @@ void function_type_collect(struct walk *walk, struct unit *unit, const struct di
 /* walker_canonical.c */
 void types_finish(struct walk *walk);
 int32_t type_row_of(struct walk *walk, uint64_t reference);
+
+/* walker_variables.c */
+void variables_emit(struct walk *walk);
 
 /* walker_scopes.c */
 void unit_walk(struct walk *walk, struct unit *unit);

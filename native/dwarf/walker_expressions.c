@@ -28,20 +28,65 @@ static bool read_place(const struct unit *unit, struct cursor *c, bool *is_addre
     return true;
 }
 
-enum static_place expression_static(const struct unit *unit, struct value location, uint64_t *address)
+static bool is_operation(struct cursor *c, uint8_t op)
+{
+    if (c->at == c->end || *c->at != op)
+        return false;
+    c->at++;
+    return true;
+}
+
+/* clang keeps a static that only ever has two values in one byte: addr, deref_size 1, STEP, mul, LOW, plus,
+ * stack_value. */
+static bool read_choice(const struct unit *unit, struct cursor *c, struct static_part *part)
+{
+    bool is_address;
+    if (!is_operation(c, DW_OP_deref_size))
+        return true;
+    part->is_choice = true;
+    return cursor_fixed(c, 1) == 1 && read_place(unit, c, &is_address, &part->step) && !is_address &&
+           is_operation(c, DW_OP_mul) && read_place(unit, c, &is_address, &part->low) && !is_address &&
+           is_operation(c, DW_OP_plus) && is_operation(c, DW_OP_stack_value);
+}
+
+static bool read_part(const struct unit *unit, struct cursor *c, struct static_part *part)
+{
+    bool is_address;
+    *part = (struct static_part){0};
+    if (!read_place(unit, c, &is_address, &part->address))
+        return false;
+    if (is_operation(c, DW_OP_plus_uconst)) /* clang's merged globals */
+        part->address += cursor_uleb(c);
+    if (is_address)
+        return read_choice(unit, c, part) && !c->bad;
+    part->is_tls = true;
+    return !c->bad && (is_operation(c, DW_OP_GNU_push_tls_address) || is_operation(c, DW_OP_form_tls_address));
+}
+
+/* Collects the static places of a variable into walk->parts; returns how many there are. One of them is the whole
+ * variable (size 0), or each is a piece: clang splits statics, and drops the pieces that nobody needs. */
+size_t expression_statics(struct walk *walk, const struct unit *unit, struct value location)
 {
     struct cursor c = {location.data, location.data + location.number, false};
-    bool is_address;
-    if (location.class != VALUE_BLOCK || !location.number || !read_place(unit, &c, &is_address, address))
-        return PLACE_NONE;
-    if (c.at < c.end && *c.at == DW_OP_plus_uconst) { /* clang's merged globals */
-        c.at++;
-        *address += cursor_uleb(&c);
+    uint64_t offset = 0;
+    walk->parts.count = 0;
+    if (location.class != VALUE_BLOCK || !location.number)
+        return 0;
+    while (c.at < c.end && !c.bad) {
+        struct static_part part;
+        if (is_operation(&c, DW_OP_piece)) {
+            offset += cursor_uleb(&c);
+            continue;
+        }
+        bool is_place = read_part(unit, &c, &part), is_whole = c.at == c.end && !offset;
+        if (!is_place || (!is_whole && !is_operation(&c, DW_OP_piece)))
+            return 0;
+        part.offset = offset;
+        part.size = is_whole ? 0 : cursor_uleb(&c);
+        offset += part.size;
+        *(struct static_part *)vector_push(walk, &walk->parts, 1) = part;
     }
-    if (c.at == c.end && is_address)
-        return PLACE_ADDRESS;
-    bool is_tls = c.end - c.at == 1 && (*c.at == DW_OP_GNU_push_tls_address || *c.at == DW_OP_form_tls_address);
-    return is_tls && !c.bad ? PLACE_TLS : PLACE_NONE;
+    return c.bad ? 0 : walk->parts.count;
 }
 
 /* Skips the operands of an operation; false when the operation is not known (nothing after it is understood). */

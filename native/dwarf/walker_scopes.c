@@ -63,23 +63,25 @@ static uint32_t root_unit_row(struct walk *walk, struct unit *unit, const struct
 
 /* ---- variables ---- */
 
-static void variable_take(struct walk *walk, const struct scope *scope, struct unit *unit, struct root *root,
-                          enum static_place place, uint64_t address)
+static void part_take(struct walk *walk, const struct scope *scope, struct unit *unit, const struct root *root,
+                      const struct static_part *part)
 {
     bool is_new;
-    if (place == PLACE_ADDRESS && !walk_is_loaded(walk, address))
+    if (!part->is_tls && !walk_is_loaded(walk, part->address))
         return; /* its section was dropped by the linker */
-    map_slot(walk, &walk->variable_by_root, hash_mix(root->die.key, address) | 1, &is_new);
+    map_slot(walk, &walk->variable_by_root, hash_mix(root->die.key, part->address) | 1, &is_new);
     if (!is_new)
         return; /* named by the abstract function and by each inlined copy */
     struct raw_variable *raw = vector_push(walk, &walk->raw_variables, 1);
     raw->type = root->type;
     raw->function = scope->root;
+    raw->part = *part;
     raw->row = (struct variable_row){
-        .address = address,
+        .address = part->address,
         .name = pool_string(walk, root->die.name),
         .kind = scope->root ? VARIABLE_FUNCTION_STATIC : root->external ? VARIABLE_GLOBAL : VARIABLE_FILE_STATIC,
-        .tls = place == PLACE_TLS,
+        .tls = part->is_tls,
+        .flags = (part->size ? VARIABLE_PIECE : 0) | (part->is_choice ? VARIABLE_CHOICE : 0),
         .unit = root_unit_row(walk, unit, root),
         .scope = scope->root ? scope->source_name : 0,
         .file = root->file,
@@ -132,16 +134,15 @@ static void local_take(struct walk *walk, const struct scope *scope, struct unit
 
 static void variable_die(struct walk *walk, const struct scope *scope, struct unit *unit, const struct die *die)
 {
-    uint64_t address;
     struct root root;
-    enum static_place place = expression_static(unit, die->location, &address);
+    size_t parts = expression_statics(walk, unit, die->location);
     bool is_local = scope->function != NO_FUNCTION && !die->declaration;
-    if (place == PLACE_NONE && !is_local)
+    if (!parts && !is_local)
         return;
     find_root(walk, unit, die, &root);
-    if (place != PLACE_NONE)
-        variable_take(walk, scope, unit, &root, place, address);
-    else if (!root.external && !root.die.declaration)
+    for (size_t i = 0; i < parts; i++)
+        part_take(walk, scope, unit, &root, (const struct static_part *)walk->parts.data + i);
+    if (!parts && !root.external && !root.die.declaration)
         local_take(walk, scope, unit, die, &root);
 }
 
@@ -338,26 +339,6 @@ static void locals_emit(struct walk *walk)
         struct local_row *row = &rows[function->first_local + function->local_count++];
         *row = raw[i].row;
         row->type = type_row_of(walk, raw[i].type);
-    }
-}
-
-/* A common symbol has a DIE in every unit that declares it. */
-static void variables_emit(struct walk *walk)
-{
-    const struct raw_variable *raw = (const struct raw_variable *)walk->raw_variables.data;
-    struct map *seen = walk_allocate(walk, sizeof *seen);
-    map_own(walk, seen);
-    for (size_t i = 0; i < walk->raw_variables.count; i++) {
-        struct variable_row row = raw[i].row;
-        bool is_new = true;
-        if (row.kind == VARIABLE_GLOBAL)
-            map_slot(walk, seen, hash_mix(row.address, (uint64_t)row.name << 1 | row.tls) | 1, &is_new);
-        if (!is_new)
-            continue;
-        const uint32_t *function = raw[i].function ? map_find(&walk->function_by_root, raw[i].function) : NULL;
-        row.function = function ? (int32_t)*function : -1;
-        row.type = type_row_of(walk, raw[i].type);
-        *(struct variable_row *)vector_push(walk, &walk->variables, 1) = row;
     }
 }
 

@@ -56,6 +56,13 @@ class VariableKind(IntEnum):
     FUNCTION_STATIC = 2
 
 
+class VariableFlag(IntFlag):
+    """How the compiler (clang -O2) has taken a static variable apart."""
+
+    PIECE = 1  # one of several places of one variable; the name goes on with the member's path ("state.port")
+    CHOICE = 2  # it only ever has two values and is one byte; the type says which two (_Bool: 0 and 1)
+
+
 class LocalFlag(IntFlag):
     """Facts about a local variable."""
 
@@ -102,7 +109,7 @@ VARIABLE = np.dtype(
         ("type", "i4"),
         ("kind", "u1"),
         ("tls", "u1"),
-        ("flags", "u2"),
+        ("flags", "u2"),  # VariableFlag
         ("unit", "u4"),
         ("function", "i4"),  # the function of a function static, else -1
         ("scope", "u4"),  # name of the outermost source function even if it has no row, else 0

@@ -347,6 +347,36 @@ def test_suppressing_at_both_stops(idle: tuple[Running, Tracee]) -> None:
     assert counters(running)[4] == 0
 
 
+def test_restartable_sequences_are_aborted(start: Start) -> None:
+    """Work injected into a restartable sequence is an interruption: the sequence must not be completed."""
+    running = start("process_programs/critical.c", flags=["-O2"])
+    poke = int(running.ready[0], 16)
+    tracee = Tracee.seize(running.pid)
+    for _ in range(200):
+        stop = tracee.interrupt(soon())
+        tracee.call(poke)
+        tracee.resume("cont", stop.signal if stop.kind == "signal" else 0)
+    tracee.detach()
+    committed, aborted, broken = counters(running)
+    assert broken == 0
+    assert committed > 0 and aborted > 50
+
+
+def test_injection_where_a_stop_signal_is_about_to_be_taken(idle: tuple[Running, Tracee]) -> None:
+    running, tracee = idle
+    os.kill(running.pid, signal.SIGSTOP)
+    stop = tracee.wait(soon())
+    assert (stop.kind, stop.signal) == ("signal", signal.SIGSTOP)
+    assert tracee.inject_syscall(GETPID) == running.pid
+    assert tracee.stop == stop
+    tracee.resume("cont", signal.SIGSTOP)
+    assert tracee.wait(soon()).kind == "group"
+    tracee.detach()
+    running.wait_for_state("T")
+    os.kill(running.pid, signal.SIGCONT)
+    assert counters(running)[4] == 0
+
+
 def test_core_limit_guard() -> None:
     """These tests crash processes on purpose: no core files."""
     assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0

@@ -10,6 +10,7 @@ import time
 import pytest
 from running import Running, Start
 
+from instar.process import parking
 from instar.process.blocking import CALLS, Restart
 from instar.process.deadline import Deadline
 from instar.process.parking import park, unpark
@@ -169,6 +170,34 @@ def test_signal_with_restarting_handler_restarts(start: Start, name: str) -> Non
     tracee.detach(stop.signal)
     running.wait_until_blocked(ENDLESS[name])
     assert running.silent(0.02)
+
+
+def test_sleep_that_began_after_the_look_is_not_older_than_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the scheduler and the stop the thread woke and fell asleep again."""
+    length = 5000
+    running = start(WAITER, "epoll_wait", str(length), flags=["-O2"])
+    running.wait_until_blocked("epoll_wait")
+    time.sleep(0.5)
+    tracee = Tracee.seize(running.pid)
+    look = parking._look
+
+    def look_and_disturb(pid: int) -> object:
+        sighting = look(pid)
+        os.kill(pid, signal.SIGUSR1)
+        tracee.wait(soon())
+        tracee.resume("cont", signal.SIGUSR1)
+        assert outcome(running)[1] == EINTR
+        running.wait_until_blocked("epoll_wait")
+        return sighting
+
+    monkeypatch.setattr(parking, "_look", look_and_disturb)
+    parked = park(tracee, soon())
+    assert parked.ends_at_ns is not None
+    left_ms = (parked.ends_at_ns - time.monotonic_ns()) / 1e6
+    assert length - 300 < left_ms <= length
+    tracee.detach()
 
 
 def test_entry_stop_is_a_park_too(start: Start) -> None:

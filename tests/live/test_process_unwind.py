@@ -55,7 +55,7 @@ def gdb_stack(pid: int) -> list[dict[str, Any]]:
     return frames
 
 
-@pytest.mark.parametrize("mode", ["deep", "callback", "signal", "alloca", "noreturn"])
+@pytest.mark.parametrize("mode", ["deep", "callback", "signal", "alloca", "noreturn", "first"])
 @pytest.mark.parametrize("build", FLAGS)
 def test_frames_are_those_of_gdb(compile_c: Compile, start: Start, build: str, mode: str) -> None:
     compiler, flags = FLAGS[build]

@@ -1,5 +1,6 @@
 /* Stops in read() below many kinds of frames: argv[1] is "deep", "callback", "signal" (on an alternate stack), "spin"
- * (in the vDSO), "alloca" or "noreturn". */
+ * (in the vDSO), "alloca", "noreturn" or
+ * "first" (a fault in the first instruction of a function). */
 #include <alloca.h>
 #include <signal.h>
 #include <stdio.h>
@@ -79,6 +80,20 @@ NOINLINE void raise_here(void)
     *(volatile int *)16 = 1;
 }
 
+/* The rules before the first instruction belong to another function and are quite different. */
+__asm__(".text; .type before, @function; before: .cfi_startproc; .cfi_def_cfa_offset 4096; nop; ud2; .cfi_endproc;"
+        ".type faulting, @function; faulting: .cfi_startproc; movl $1, 16; ret; .cfi_endproc;");
+void faulting(void);
+
+NOINLINE void fault_first(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    sigaction(SIGSEGV, &action, NULL);
+    faulting();
+    sink++;
+}
+
 NOINLINE void spin(void)
 {
     struct timespec now;
@@ -108,6 +123,8 @@ int main(int argc, char **argv)
         raise_here();
     if (!strcmp(mode, "spin"))
         spin();
+    if (!strcmp(mode, "first"))
+        fault_first();
     if (!strcmp(mode, "alloca"))
         sized(strlen(mode) * 100);
     if (!strcmp(mode, "noreturn"))

@@ -75,9 +75,10 @@ static void work(void)
     for (int k = 0; k < 8; k++)
         mistakes += x[k] != k + 1;
     /* The red zone and registers across a stretch without memory. */
-    __asm__ volatile("movq $0x1234567, -120(%%rsp); movq $99, %%rax; cvtsi2sd %%rax, %%xmm9; mov $20000, %%ecx;"
-                     "1: dec %%ecx; jnz 1b; cvtsd2si %%xmm9, %%rax; cmp $99, %%rax; je 2f; incq %0;"
-                     "2: cmpq $0x1234567, -120(%%rsp); je 3f; incq %0; 3:"
+    __asm__ volatile("movq $0x1234567, -120(%%rsp); movq $0x1234567, -8(%%rsp); movq $99, %%rax;"
+                     "cvtsi2sd %%rax, %%xmm9; mov $400000, %%ecx; 1: dec %%ecx; jnz 1b; cvtsd2si %%xmm9, %%rax;"
+                     "cmp $99, %%rax; je 2f; incq %0; 2: cmpq $0x1234567, -120(%%rsp); je 3f; incq %0;"
+                     "3: cmpq $0x1234567, -8(%%rsp); je 4f; incq %0; 4:"
                      : "+m"(mistakes)::"rax", "rcx", "xmm9", "memory", "cc");
     mistakes += a != 1 || b != 2 || c != 3 || d != 5;
     rounds++;

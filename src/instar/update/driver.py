@@ -15,6 +15,7 @@ import numpy as np
 
 from instar.control.chains import function_names
 from instar.control.channel import open_channel
+from instar.control.dispositions import apply_dispositions, plan_dispositions
 from instar.control.epoll import Cookies, fill_epolls, plan_epolls
 from instar.control.gate import Gate
 from instar.control.handover import Fetched, hand_over
@@ -22,18 +23,21 @@ from instar.control.quiescence import QuiescentPoint
 from instar.control.runtime import Rows, Runtime
 from instar.control.startup import Future, StartSpec, start_future
 from instar.control.startup_past import PastFacts
+from instar.control.timers import apply_timers
 from instar.errors import InternalError, RefusedError
 from instar.metadata.version import Version
 from instar.process.deadline import Deadline
 from instar.process.descriptors import list_numbers
 from instar.process.maps import Mapping, read_maps
 from instar.process.ptrace import SignalInfo
+from instar.process.status import read_status
 from instar.state.capturer import Capturer
 from instar.state.columns import Status
 from instar.state.image import Image
 from instar.state.slots import TypeTable
 from instar.transfer.plan import TransferPlan
 from instar.update.apply import all_ranges, choose_arena, map_plan, write_plan
+from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
 
 _ARENA_ROOM = 1 << 40
@@ -153,6 +157,16 @@ class Driver:
         hand_over(fetched, self.runtime, self.channel)
         fill_epolls(self.runtime, plan_epolls(fetched, lambda cookies: _translate(plan, cookies)))
 
+    def take_signals(self, guard: Guard, plan: TransferPlan) -> None:
+        """Give the future the past's timers, and the dispositions that its own start-up left alone."""
+        timers = guard.timers()
+        apply_timers(self.future.tracee, timers, lambda values: _translate(plan, values))
+        dispositions = plan_dispositions(read_status(guard.pid), read_status(self.pid))
+        handlers = guard.handlers(dispositions.caught)
+        apply_dispositions(
+            self.runtime, dispositions, handlers, lambda values: _translate_functions(plan, values)
+        )
+
     # Commit -------------------------------------------------------------------------------------------------
 
     def enter_gate(self, past: int, signal_mask: int, locks: Rows, deadline: Deadline) -> None:
@@ -180,6 +194,12 @@ class Driver:
         for outcome in self.future.commit_held():
             self.warnings.append(f"held-action-failed: {outcome}")
         self.warnings.extend(self.future.warnings)
+
+
+def _translate_functions(plan: TransferPlan, addresses: Cookies) -> Cookies:
+    statuses, values = plan.translate(addresses)
+    result: Cookies = np.where(np.isin(statuses, (Status.MOVED, Status.LIBRARY)), values, 0).astype(np.uint64)
+    return result
 
 
 def _translate(plan: TransferPlan, cookies: Cookies) -> Cookies:

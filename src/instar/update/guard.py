@@ -10,13 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from instar.control.chains import FunctionNames, function_names
+from instar.control.dispositions import read_handlers
 from instar.control.gate import Ending
 from instar.control.quiescence import QuiescentPoint, bring_to_point, observe_past
 from instar.control.startup_past import PastFacts, read_past
+from instar.control.timers import Timers, plan_timers, read_timers
 from instar.metadata.version import Version
 from instar.process.deadline import Deadline
 from instar.process.maps import Mapping, read_maps
 from instar.process.ptrace import SignalInfo
+from instar.process.signals import Disposition
 from instar.process.tracee import Tracee
 from instar.state.capturer import Capturer
 from instar.state.image import Image
@@ -91,6 +94,14 @@ class Guard:
     def pending_signals(self) -> list[SignalInfo]:
         """Signals that reached it while it was held."""
         return self.tracee.pending_signals()
+
+    def timers(self) -> Timers:
+        """Its interval and POSIX timers with the time that is left."""
+        return read_timers(self.tracee, plan_timers(self.pid))
+
+    def handlers(self, numbers: tuple[int, ...]) -> dict[int, Disposition]:
+        """Its dispositions of some signals."""
+        return read_handlers(self.tracee, numbers)
 
     def ending(self) -> Ending:
         """What makes the held past end itself."""

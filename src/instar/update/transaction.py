@@ -16,6 +16,7 @@ from pathlib import Path
 from instar.control.descriptors import look_again, plan_descriptors
 from instar.control.handover import Fetched, fetch_descriptors, plan_locks
 from instar.control.runtime import AddressTakenError
+from instar.control.timers import plan_timers
 from instar.errors import DamagedError, InstarError, InternalError, RefusedError, RolledBackError
 from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
@@ -106,6 +107,7 @@ class Transaction:
         self.guard = Guard(self.pid, self.old, self.prepared.tables[0])
         self.descriptors = plan_descriptors(self.pid)
         self.descriptors.require()
+        plan_timers(self.pid)
         self.guard.observe(self.deadline)
 
     def _until_commit(self) -> None:
@@ -177,6 +179,7 @@ class Transaction:
         self.undo.callback(fetched.close)
         self.fetched = fetched
         self.driver.take_descriptors(fetched, plan)
+        self.driver.take_signals(self.guard, plan)
         self._check_pause()
 
     def _validate(self) -> None:

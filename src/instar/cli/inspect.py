@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING, Any
 
 from instar.cli.arguments import parse_pid
@@ -80,8 +81,10 @@ def pretty(value: Any, indent: int) -> list[str]:
 def _scalar(value: Any) -> str:
     if value is None:
         return "NULL"
-    if isinstance(value, str) and not value.startswith(("0x", "<", "...", "{", "[")):
-        return value if value.isidentifier() else '"' + value.replace('"', '\\"') + '"'
+    from instar.state.values import Symbol
+
+    if isinstance(value, str) and not isinstance(value, Symbol):
+        return json.dumps(value, ensure_ascii=False)
     return str(value)
 
 

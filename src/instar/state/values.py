@@ -22,6 +22,10 @@ class Reader(Protocol):
         """``size`` bytes at ``address``; raises FaultError."""
 
 
+class Symbol(str):
+    """Rendered text that is no text of the program: an enumerator, an address, a note."""
+
+
 @dataclass(frozen=True)
 class Value:
     """An object of the program: a type at an address.
@@ -190,21 +194,22 @@ class Value:
         try:
             return self._render(depth)
         except FaultError as error:
-            return f"<not accessible: {error.address:#x}>"
+            return Symbol(f"<not accessible: {error.address:#x}>")
 
     def _render(self, depth: int) -> Any:
         kind = self.kind
         if kind in (TypeKind.INTEGER, TypeKind.FLOAT):
             return self.scalar()
         if kind is TypeKind.ENUM:
-            return self.enumerator() or self.scalar()
+            name = self.enumerator()
+            return self.scalar() if name is None else Symbol(name)
         if kind is TypeKind.POINTER:
             return self._render_pointer()
         if kind in (TypeKind.STRUCT, TypeKind.UNION):
             return self._render_record(depth)
         if kind is TypeKind.ARRAY:
             return self._render_array(depth)
-        return f"<{self.type_name}>"
+        return Symbol(f"<{self.type_name}>")
 
     def _render_pointer(self) -> Any:
         address = self.pointer()
@@ -212,14 +217,14 @@ class Value:
             return None
         if self.is_text():
             try:
-                return f"{address:#x} {self.string()!r}"
+                return Symbol(f"{address:#x} {self.string()!r}")
             except FaultError:
-                return f"{address:#x}"
-        return f"{address:#x}"
+                return Symbol(f"{address:#x}")
+        return Symbol(f"{address:#x}")
 
     def _render_record(self, depth: int) -> Any:
         if depth <= 0:
-            return "{...}"
+            return Symbol("{...}")
         result: dict[str, Any] = {}
         for index, member in enumerate(self._members()):
             name = self.version.text(int(member["name"]))
@@ -244,10 +249,10 @@ class Value:
         if self.is_text():
             return self.string()
         if depth <= 0:
-            return "[...]"
+            return Symbol("{...}")
         count = max(int(self.version.types[self.stripped]["elements"]), 0)
         shown = [self.element(i).render(depth - 1) for i in range(min(count, _ELEMENTS))]
-        return [*shown, f"... {count - _ELEMENTS} more"] if count > _ELEMENTS else shown
+        return [*shown, Symbol(f"... {count - _ELEMENTS} more")] if count > _ELEMENTS else shown
 
 
 def _read_text(memory: Reader, address: int, limit: int) -> bytes:

@@ -441,9 +441,19 @@ class Planner:
             scan = self.engine.run(self.output)
             unresolved = scan.findings[scan.findings["status"] == Status.UNRESOLVED]
             values = {int(v) - self.past.subject.load_bias for v in unresolved["value"]}
+            values |= self._constants_in_frames()
             if not self.prepared.strings.resolve(values):
                 break
         return scan
+
+    def _constants_in_frames(self) -> set[int]:
+        """Strings that only words and registers of whole frames point at."""
+        spans = [span for span in self.state.spans if (span.objects["kind"] == ObjectKind.FRAME).any()]
+        if not spans:
+            return set()
+        words = np.concatenate([span.data[: len(span.data) // 8 * 8].view(np.uint64) for span in spans])
+        statuses, _ = self.engine.translate(words, exact=False)
+        return {int(v) - self.past.subject.load_bias for v in words[statuses == Status.UNRESOLVED]}
 
     def describe(self, address: int) -> str:
         """What is at an address of the past."""

@@ -37,6 +37,7 @@ static const struct {
     COLUMN("", raw_functions, struct raw_function),
     COLUMN("", raw_locals, struct raw_local),
     COLUMN("", parts, struct static_part),
+    COLUMN("", sources, struct source),
     COLUMN("", imports, struct import),
     COLUMN("", raw_lines, struct line_row),
     COLUMN("", sequences, struct line_sequence),

@@ -349,6 +349,12 @@ struct raw_local {
     uint32_t function;
 };
 
+/* A function of the source, whether it has code of its own or not. */
+struct source {
+    uint64_t root;
+    uint32_t unit, file, line, name;
+};
+
 /* A unit takes what a partial unit has (dwz). */
 struct import {
     struct unit *by, *of;
@@ -378,6 +384,7 @@ struct walk {
     struct map raw_by_key;
     struct vector raw_variables, raw_functions, raw_locals;
     struct vector parts;   /* struct static_part, of the variable at hand */
+    struct vector sources; /* struct source */
     struct vector imports; /* struct import */
     struct map variable_by_root, function_by_root, frame_bases;
     int32_t *row_of_raw;

@@ -224,6 +224,9 @@ static struct cursor subprogram_die(struct walk *walk, const struct scope *outer
         .source_name = outer->root ? outer->source_name : pool_string(walk, root.die.name),
         .depth = outer->depth + 1,
     };
+    if (root.die.name && root.line && !root.die.declaration)
+        *(struct source *)vector_push(walk, &walk->sources, 1) = (struct source){
+            root.die.key, root_unit_row(walk, unit, &root), root.file, root.line, pool_string(walk, root.die.name)};
     if (!die->origin)
         function_type_collect(walk, unit, die, root.type);
     return die->has_children ? scope_walk(walk, &scope, unit, die->after) : die->after;

@@ -96,10 +96,29 @@ static int32_t choice_type(struct walk *walk, const struct static_part *part, in
     return own_type(walk, KIND_OPAQUE, ENCODING_NONE, 1, name);
 }
 
+/* clang 14 puts the statics of an inlined function into a nameless one. It is the function of the same file that starts
+ * last before the variable: functions of C are not nested, and one whose static exists was not dropped itself. */
+static void find_source(const struct walk *walk, struct variable_row *row, uint64_t *root)
+{
+    const struct source *sources = (const struct source *)walk->sources.data;
+    uint32_t best = 0;
+    for (size_t i = 0; i < walk->sources.count; i++) {
+        const struct source *one = &sources[i];
+        if (one->unit != row->unit || one->file != row->file || one->line > row->line || one->line <= best)
+            continue;
+        best = one->line;
+        row->scope = one->name;
+        *root = one->root;
+    }
+}
+
 static struct variable_row variable_row(struct walk *walk, const struct raw_variable *raw)
 {
     struct variable_row row = raw->row;
-    const uint32_t *function = raw->function ? map_find(&walk->function_by_root, raw->function) : NULL;
+    uint64_t root = raw->function;
+    if (row.kind == VARIABLE_FUNCTION_STATIC && !row.scope)
+        find_source(walk, &row, &root);
+    const uint32_t *function = root ? map_find(&walk->function_by_root, root) : NULL;
     row.function = function ? (int32_t)*function : -1;
     row.type = type_row_of(walk, raw->type);
     if (raw->part.size)

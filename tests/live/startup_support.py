@@ -6,8 +6,8 @@ import bisect
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from instar.control.chains import FunctionNames, clean_name
@@ -33,6 +33,12 @@ def symbol_names(program: Path) -> FunctionNames:
         return clean_name(code[index][1]) if index >= 0 else None
 
     return name
+
+
+def build(compile_c: Callable[..., Path], name: str, *flags: str) -> tuple[Path, Path]:
+    """A scenario program as version 1 and version 2."""
+    source = f"startup_programs/{name}.c"
+    return compile_c(source, "-DVERSION=1", *flags), compile_c(source, "-DVERSION=2", *flags)
 
 
 def free_port() -> int:
@@ -81,13 +87,24 @@ def future_of(pid: int, old: Path, new: Path, **options: object) -> Iterator[Fut
         yield future
     finally:
         assert future.abort() == []
-        assert not Path(f"/proc/{future.pid}").exists()
+        assert has_ended(future.pid)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone (a daemon's zombie is the business of PID 1)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def descriptors(pid: int) -> dict[int, str]:
     """Number -> what it is, as /proc shows it."""
-    directory = Path(f"/proc/{pid}/fd")
-    return {int(entry.name): str(entry.readlink()) for entry in directory.iterdir()}
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that reads our own directory
+            found[int(entry.name)] = str(entry.readlink())
+    return found
 
 
 def wait_until(condition: object, what: str) -> None:

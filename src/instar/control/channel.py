@@ -8,9 +8,11 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 from instar.control.runtime import Runtime
 from instar.errors import HostError
+from instar.process.surroundings import parse_limits
 
 _PIDFD_GETFD = 438
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,18 +34,20 @@ def raised_limit(pid: int, highest: int) -> Iterator[None]:
     Raises:
         HostError: "descriptor-limit": its hard limit is lower and may not be raised.
     """
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft <= highest:
-        wanted = highest + 1
-        limit = hard if hard == resource.RLIM_INFINITY else max(hard, wanted)
-        try:
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (wanted, limit))
-        except (PermissionError, ValueError) as error:
-            raise HostError(
-                "descriptor-limit",
-                f"process {pid} may have {hard} open files, {wanted} are needed for the moment",
-                f"run instar as root, or raise the hard limit: prlimit --pid {pid} --nofile={soft}:{wanted}",
-            ) from error
+    soft, hard = parse_limits(Path(f"/proc/{pid}/limits").read_text())[resource.RLIMIT_NOFILE]
+    if soft == resource.RLIM_INFINITY or soft > highest:
+        yield
+        return
+    wanted = highest + 1
+    limit = hard if hard == resource.RLIM_INFINITY else max(hard, wanted)
+    try:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (wanted, limit))
+    except (PermissionError, ValueError) as error:
+        raise HostError(
+            "descriptor-limit",
+            f"process {pid} may have {hard} open files, {wanted} are needed for the moment",
+            f"run instar as root, or raise the hard limit: prlimit --pid {pid} --nofile={soft}:{wanted}",
+        ) from error
     try:
         yield
     finally:

@@ -133,6 +133,10 @@ class HeldActions:
                 found.add((status.st_dev, status.st_ino))
         return frozenset(found)
 
+    def last_writes(self) -> bytes:
+        """The last data that is held for files (logs, mostly)."""
+        return b"".join(kept.held.data for kept in self._kept[-_SHOWN:] if kept.held.verb == "write")
+
     def size(self) -> int:
         """Bytes of data held."""
         return sum(len(kept.held.data) for kept in self._kept)

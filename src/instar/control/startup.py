@@ -17,7 +17,7 @@ from instar.control.quiescence import QuiescentPoint
 from instar.control.startup_launch import Start, launch_future, recover_arguments, recover_environment
 from instar.control.startup_numbers import likeness, pair_numbers
 from instar.control.startup_past import PastFacts
-from instar.control.startup_trace import StartupTrace
+from instar.control.startup_trace import StartupTrace, kill_all
 from instar.control.startup_world import Registration, World
 from instar.process.deadline import Deadline
 from instar.process.descriptors import list_descriptors
@@ -98,6 +98,7 @@ class Future:
         try:
             return self._world.held.commit(journal)
         finally:
+            self._world.names.clear()
             self._world.close()
 
     def abort(self) -> list[str]:
@@ -138,10 +139,7 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
         return Future(trace.parked.tracee, trace.chain, reached, world, trace.warnings)
     except BaseException:
         tracees = [member.tracee for member in trace.members.values()] if trace is not None else [root]
-        for tracee in tracees:
-            if tracee is not None:
-                with contextlib.suppress(Exception):
-                    tracee.kill()
+        kill_all(tracee for tracee in tracees if tracee is not None)
         world.undo()
         world.close()
         raise

@@ -204,9 +204,10 @@ NOTHING = Note()
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The call is made as it is."""
+    """The call is made as it is; ``output`` is a copy of what it writes to a standard descriptor."""
 
     note: Note = NOTHING
+    output: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

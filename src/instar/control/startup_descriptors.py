@@ -48,7 +48,7 @@ def rule_write(call: Call, situation: Situation) -> Answer:
     if handle.kind == "socket":
         return judge_data(call, situation, handle, lambda: _data(call, situation))
     if not _keeps_back(handle):
-        return Run()
+        return Run(output=_data(call, situation) if handle.number in (1, 2) else b"")
     data = _data(call, situation)
     if situation.bytes_held() + len(data) > MAX_HELD_BYTES:
         return forbidden(

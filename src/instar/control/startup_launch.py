@@ -9,9 +9,10 @@ import pwd
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from instar.control.startup_past import PastFacts
+from instar.control.startup_place import place_program
 from instar.errors import FaultError, InstarError, RefusedError, UsageError
 from instar.native import library_path
 from instar.process.deadline import Deadline
@@ -100,23 +101,33 @@ def _lost(pid: int) -> RefusedError:
 def recover_environment(pid: int) -> tuple[bytes, ...]:
     """The environment a process was started with, or what it has now where a title has overwritten that."""
     words = tuple(read_environment(pid))
-    if all(_is_assignment(word) for word in words):
+    size = len(Path(f"/proc/{pid}/environ").read_bytes())
+    if size == sum(len(word) + 1 for word in words) and all(_is_assignment(word) for word in words):
         return words
-    memory = Memory(pid)
-    exports = find_exports(memory, read_maps(pid), "libc.so.6")
-    address = (
-        exports.symbols.get("environ", exports.symbols.get("__environ")) if exports is not None else None
-    )
-    if address is not None:
-        with contextlib.suppress(FaultError):
-            present = tuple(_read_vector(memory, memory.u64(address)))
-            if all(_is_assignment(word) for word in present):
-                return present
+    present = _present_environment(pid)
+    if present is not None:
+        return present
     raise RefusedError(
         "environment-lost",
         f"process {pid} has overwritten its environment (it sets its title)",
         "start the program again without that",
     )
+
+
+def _present_environment(pid: int) -> tuple[bytes, ...] | None:
+    """What ``environ`` points at; a program that names the variable has it itself, by a copy relocation."""
+    memory, maps = Memory(pid), read_maps(pid)
+    program = PurePath(executable_name(pid).removesuffix(" (deleted)")).name
+    for image in (program, "libc.so.6"):
+        exports = find_exports(memory, maps, image)
+        address = exports.symbols.get("environ") if exports is not None else None
+        if address is None:
+            continue
+        with contextlib.suppress(FaultError):
+            words = tuple(_read_vector(memory, memory.u64(address)))
+            if words and all(_is_assignment(word) for word in words):
+                return words
+    return None
 
 
 def _is_assignment(word: bytes) -> bool:
@@ -170,6 +181,7 @@ def launch_future(start: Start, past: PastFacts, standard: dict[int, int], deadl
             deadline=deadline,
         )
     _tell_own_pid(tracee)
+    place_program(tracee, past.pid)
     return tracee
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal as signals
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from instar.process.deadline import Deadline, DeadlineError
 from instar.process.descriptors import duplicate, read_descriptor
 from instar.process.failures import signal_name
 from instar.process.registers import SYSCALL_ARGUMENTS
+from instar.process.surroundings import parse_limits
 from instar.process.syscalls import syscall_name
 from instar.process.tracee import Stop, Tracee, wait_any
 
@@ -51,6 +54,7 @@ _FATAL = (
     signals.SIGTRAP,
 )
 _EAGAIN, _EPERM = 11, 1
+_MANY = 1 << 20
 _SCRATCH = 4096 - 512
 
 
@@ -218,6 +222,7 @@ class StartupTrace:
         match answer:
             case Run():
                 member.note = answer.note
+                self.world.remember(answer.output)
                 member.tracee.resume("syscall")
             case Fake():
                 self._fake(member, answer)
@@ -357,7 +362,8 @@ class StartupTrace:
     # ------------------------------------------------------------------------------------ what goes wrong
 
     def _tail(self) -> tuple[str, ...]:
-        lines = self.world.output.decode(errors="replace").splitlines()[-_TAIL_LINES:]
+        text = self.world.output or self.world.held.last_writes()
+        lines = text.decode(errors="replace").splitlines()[-_TAIL_LINES:]
         return tuple(f"it said: {line}" for line in lines if line.strip())
 
     def _stack(self, member: Member) -> tuple[str, ...]:
@@ -411,8 +417,7 @@ class StartupTrace:
     def _several(self) -> RefusedError:
         assert self.parked is not None
         others = [pid for pid, member in self.members.items() if member is not self.parked]
-        tids = {int(entry.name) for entry in Path(f"/proc/{self.parked.tracee.pid}/task").iterdir()}
-        code = "multi-threaded" if tids & set(others) else "has-children"
+        code = "has-children" if all(is_leader(pid) for pid in others) else "multi-threaded"
         return RefusedError(
             code,
             f"the new version starts {'threads' if code == 'multi-threaded' else 'processes'} that stay: "
@@ -449,7 +454,20 @@ class StartupTrace:
 
 
 def _soft_limit(pid: int) -> int:
-    import resource
+    soft, _ = parse_limits(Path(f"/proc/{pid}/limits").read_text())[resource.RLIMIT_NOFILE]
+    return min(soft, _MANY) if soft != resource.RLIM_INFINITY else _MANY
 
-    soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    return min(soft, 1 << 20) if soft != resource.RLIM_INFINITY else 1 << 20
+
+def kill_all(tracees: Iterable[Tracee]) -> None:
+    """End processes and threads; a leader is gone only after its threads."""
+    for tracee in sorted(tracees, key=lambda tracee: is_leader(tracee.pid)):
+        with contextlib.suppress(Exception):
+            tracee.kill()
+
+
+def is_leader(tid: int) -> bool:
+    """Whether a thread is the first of its process."""
+    try:
+        return f"\nTgid:\t{tid}\n" in Path(f"/proc/{tid}/status").read_text(errors="replace")
+    except OSError:
+        return True

@@ -94,7 +94,11 @@ class World:
         elif held.verb == "listen":
             self.silent.add(os.fstat(descriptor).st_ino)
         elif held.verb == "output":
-            self.output = (self.output + held.data)[-_TAIL:]
+            self.remember(held.data)
+
+    def remember(self, data: bytes) -> None:
+        """Keep the last of its output for messages."""
+        self.output = (self.output + data)[-_TAIL:]
 
     def hide(self, places: Iterable[Place]) -> None:
         """Show the past's own names as removed."""

@@ -1,0 +1,147 @@
+"""The quiescent point is found and reached, and the process does not notice."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+from startup_support import ask, build, free_port, observe, symbol_names, wait_until
+
+from instar.control.quiescence import bring_to_point, observe_past
+from instar.errors import RefusedError
+from instar.process.deadline import Deadline
+from instar.process.tracee import Tracee
+
+
+def facts(past) -> dict[str, int]:
+    """What the patient program has seen."""
+    past.send("tell")
+    words = past.line().split()
+    return {name: int(value) for name, value in zip(words[::2], words[1::2], strict=True)}
+
+
+@pytest.mark.parametrize("mode", ["epoll", "poll", "select"])
+@pytest.mark.parametrize("wait_ms", [-1, 200])
+def test_observed_and_stopped_without_notice(compile_c, start, mode, wait_ms):
+    program = compile_c("startup_programs/patient.c")
+    past = start(program, mode, str(wait_ms))
+    names = symbol_names(program)
+    for _ in range(4):
+        past.wait_until_blocked()
+        time.sleep(0.03)  # some of the timeout has passed
+        point = observe_past(past.pid, names, Deadline(5.0))
+        assert point.chain == ("wait_once", "main")
+        assert point.waits
+        tracee = Tracee.seize(past.pid)
+        bring_to_point(tracee, names, point, Deadline(5.0))
+        assert tracee.stop is not None and tracee.stop.entry
+        tracee.detach()
+    seen = facts(past)
+    assert seen["interrupted"] == 0
+    assert seen["late"] < 60
+    assert seen["rounds"] >= 1
+
+
+def test_timeout_that_has_begun_is_kept(compile_c, start):
+    """Looked at again and again, a wait of 400 ms ends in time."""
+    program = compile_c("startup_programs/patient.c")
+    past = start(program, "epoll", "400")
+    names = symbol_names(program)
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        observe_past(past.pid, names, Deadline(5.0))
+        time.sleep(0.05)
+    seen = facts(past)
+    assert seen["interrupted"] == 0
+    assert seen["rounds"] >= 5
+    assert seen["late"] < 100
+
+
+def test_busy_process_is_brought_to_its_point(compile_c, start):
+    old, _ = build(compile_c, "epoll_server")
+    port, names = free_port(), symbol_names(old)
+    past = start(old, str(port))
+    answers: list[str] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            answers.append(ask(port))
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: answers, "no answer")
+        for _ in range(10):
+            point = observe(past.pid, old)
+            assert point.chain == ("wait_for_events", "main")
+            tracee = Tracee.seize(past.pid)
+            bring_to_point(tracee, names, point, Deadline(5.0))
+            assert tracee.stop is not None and tracee.stop.entry
+            tracee.detach()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(answers) == {"hello v1"}
+
+
+def test_more_threads_are_refused(compile_c, start):
+    program = compile_c("startup_programs/behaviour.c", "-DVERSION=2")
+    past = start(program, "thread")
+    with pytest.raises(RefusedError) as caught:
+        observe(past.pid, program)
+    assert caught.value.code == "multi-threaded"
+    assert len(caught.value.details) == 2
+
+
+def test_children_are_refused_by_name(compile_c, start):
+    program = compile_c("startup_programs/behaviour.c", "-DVERSION=2")
+    past = start(program, "child")
+    with pytest.raises(RefusedError) as caught:
+        observe(past.pid, program)
+    assert caught.value.code == "has-children"
+    assert "(behaviour)" in caught.value.cause
+    assert "pipe:" in caught.value.details[0]
+    (child,) = [int(word) for word in open_children(past.pid)]
+    os.kill(child, 9)
+
+
+def open_children(pid: int) -> list[str]:
+    """The PIDs of the children."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return file.read().split()
+
+
+def test_a_process_that_never_waits_is_refused_with_its_place(compile_c, start):
+    program = compile_c("startup_programs/endless.c")
+    past = start(program)
+    with pytest.raises(RefusedError) as caught:
+        observe_past(past.pid, symbol_names(program), Deadline(0.5))
+    assert caught.value.code == "no-quiescent-point"
+    assert "main > work" in caught.value.cause
+    assert past.state() == "R"
+
+
+def test_a_point_that_is_not_reached_is_refused_and_the_process_goes_on(compile_c, start):
+    program = compile_c("startup_programs/patient.c")
+    past = start(program, "poll", "20")
+    names = symbol_names(program)
+    point = observe_past(past.pid, names, Deadline(5.0))
+    elsewhere = point.at(("somewhere", "main"), point.syscall)
+    tracee = Tracee.seize(past.pid)
+    try:
+        with pytest.raises(RefusedError) as caught:
+            bring_to_point(tracee, names, elsewhere, Deadline(0.3))
+        assert caught.value.code == "quiescence-timeout"
+        assert "main > wait_once" in caught.value.cause
+        before = facts(past)["rounds"]
+        time.sleep(0.1)
+        seen = facts(past)
+        assert seen["rounds"] > before
+        assert seen["interrupted"] == 0
+    finally:
+        tracee.detach()

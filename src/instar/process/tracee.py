@@ -7,7 +7,6 @@ import ctypes
 import errno
 import os
 import signal as signals
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
@@ -19,6 +18,7 @@ from instar.process.failures import ProcessDiedError, explain_absence, explain_s
 from instar.process.memory import Memory
 from instar.process.ptrace import SignalInfo
 from instar.process.registers import Registers, signed
+from instar.process.waiting import Pause as Pause
 
 if TYPE_CHECKING:
     from instar.process.injection import Surgery
@@ -37,10 +37,6 @@ _SIGKILL = int(signals.SIGKILL)
 WATCH = ptrace.O_TRACESYSGOOD | ptrace.O_TRACEEXEC
 FOLLOW = WATCH | ptrace.O_TRACEFORK | ptrace.O_TRACEVFORK | ptrace.O_TRACECLONE | ptrace.O_TRACEEXIT
 
-# The latency of a wait: yields first, then sleeps of an eighth of the time waited so far.
-_YIELDS = 50
-_SHORTEST_SLEEP = 10e-6
-_LONGEST_SLEEP = 1e-3
 _TIMER_SLACK = 29
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -457,30 +453,6 @@ class Tracee:
         from instar.process.parking import rewind_syscall
 
         return rewind_syscall(self)
-
-
-class Pause:
-    """Waits that start short and grow with the time waited, until a deadline."""
-
-    __slots__ = ("begin", "deadline", "turns", "what")
-
-    def __init__(self, deadline: Deadline, what: str) -> None:
-        self.deadline = deadline
-        self.what = what
-        self.turns = 0
-        self.begin = time.monotonic()
-
-    def sleep(self) -> None:
-        """Wait a little; raises DeadlineError when the time is over."""
-        self.turns += 1
-        if self.turns <= _YIELDS:
-            os.sched_yield()
-            return
-        now = time.monotonic()
-        if now >= self.deadline.end:
-            raise DeadlineError(self.what, self.deadline.seconds)
-        length = min(max((now - self.begin) / 8, _SHORTEST_SLEEP), _LONGEST_SLEEP)
-        time.sleep(min(length, self.deadline.end - now))
 
 
 def wait_any(tracees: Iterable[Tracee], deadline: Deadline) -> tuple[Tracee, Stop]:

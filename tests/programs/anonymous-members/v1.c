@@ -13,7 +13,7 @@ struct event {
     struct event *next;
 };
 
-static struct event *events;
+STATE struct event *events;
 
 void fill(void)
 {

@@ -16,7 +16,7 @@ struct event {
     };
 };
 
-static struct event *events;
+STATE struct event *events;
 
 void fill(void)
 {

@@ -5,7 +5,7 @@ struct ring {
     int slots[4];
 };
 
-static struct ring *ring;
+STATE struct ring *ring;
 
 void fill(void)
 {

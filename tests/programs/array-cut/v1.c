@@ -5,8 +5,8 @@ struct host {
     int ports[5];
 };
 
-static struct host *host;
-static long totals[6];
+STATE struct host *host;
+STATE long totals[6];
 
 void fill(void)
 {

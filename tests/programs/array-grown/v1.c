@@ -5,8 +5,8 @@ struct host {
     unsigned short ports[2];
 };
 
-static struct host *host;
-static long totals[3];
+STATE struct host *host;
+STATE long totals[3];
 
 void fill(void)
 {

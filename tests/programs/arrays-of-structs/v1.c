@@ -10,9 +10,9 @@ struct bank {
     int count;
 };
 
-static struct slot table[10];
-static struct bank *bank;
-static struct slot *many;
+STATE struct slot table[10];
+STATE struct bank *bank;
+STATE struct slot *many;
 
 void fill(void)
 {

@@ -8,7 +8,7 @@ struct flags {
     unsigned color : 4;
 };
 
-static struct flags flags, *others;
+STATE struct flags flags, *others;
 
 void fill(void)
 {

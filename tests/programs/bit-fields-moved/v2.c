@@ -9,7 +9,7 @@ struct flags {
     unsigned char mode;
 };
 
-static struct flags flags, *others;
+STATE struct flags flags, *others;
 
 void fill(void)
 {

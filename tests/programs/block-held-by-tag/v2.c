@@ -11,9 +11,9 @@ struct table {
     uintptr_t tagged;
 };
 
-static struct table *table;
-static uint64_t hidden;
-static unsigned char bytes[16];
+STATE struct table *table;
+STATE uint64_t hidden;
+STATE unsigned char bytes[16];
 
 static NOINLINE uintptr_t make(int id)
 {

@@ -10,8 +10,8 @@ struct holder {
     void *page;
 };
 
-static struct holder *holder;
-static uintptr_t disguise;
+STATE struct holder *holder;
+STATE uintptr_t disguise;
 
 void fill(void)
 {

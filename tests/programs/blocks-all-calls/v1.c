@@ -5,8 +5,8 @@ struct record {
     char *name;
 };
 
-static struct record *plain, *zeroed, *grown, *array, *aligned, *rounded;
-static char *copy, *line;
+STATE struct record *plain, *zeroed, *grown, *array, *aligned, *rounded;
+STATE char *copy, *line;
 
 void fill(void)
 {

@@ -7,8 +7,8 @@ struct cell {
 
 enum { CELLS = 30000, WORDS = 50000, BYTES = 3000000 };
 
-static struct cell *cells, **order;
-static unsigned char *bytes;
+STATE struct cell *cells, **order;
+STATE unsigned char *bytes;
 
 void fill(void)
 {

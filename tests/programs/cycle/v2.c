@@ -7,7 +7,7 @@ struct ring {
     struct ring *self;
 };
 
-static struct ring *ring, *lonely;
+STATE struct ring *ring, *lonely;
 
 void fill(void)
 {

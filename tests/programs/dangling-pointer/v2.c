@@ -6,8 +6,8 @@ struct node {
     struct node *peer;
 };
 
-static struct node *kept, *gone;
-static uintptr_t disguise;
+STATE struct node *kept, *gone;
+STATE uintptr_t disguise;
 
 void fill(void)
 {

@@ -5,7 +5,7 @@ struct rate {
     double rate;
 };
 
-static struct rate rates[2];
+STATE struct rate rates[2];
 
 void fill(void)
 {

@@ -6,8 +6,8 @@ struct point {
     double count;
 };
 
-static struct point *point;
-static double scale;
+STATE struct point *point;
+STATE double scale;
 
 void fill(void)
 {

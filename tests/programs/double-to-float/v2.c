@@ -6,8 +6,8 @@ struct point {
     int count;
 };
 
-static struct point *point;
-static float scale;
+STATE struct point *point;
+STATE float scale;
 
 void fill(void)
 {

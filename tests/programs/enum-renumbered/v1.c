@@ -7,9 +7,9 @@ struct worker {
     enum state state;
 };
 
-static struct worker *workers[3];
-static enum state overall;
-static enum state history[4];
+STATE struct worker *workers[3];
+STATE enum state overall;
+STATE enum state history[4];
 
 void fill(void)
 {

@@ -6,7 +6,7 @@ struct door {
     enum position position;
 };
 
-static struct door *doors[3];
+STATE struct door *doors[3];
 
 void fill(void)
 {

@@ -10,7 +10,7 @@ struct row {
     struct message *cells[];
 };
 
-static struct row *row;
+STATE struct row *row;
 
 void fill(void)
 {

@@ -6,9 +6,9 @@ struct sample {
     float window[3];
 };
 
-static struct sample *sample;
-static float mean;
-static int64_t sum;
+STATE struct sample *sample;
+STATE float mean;
+STATE int64_t sum;
 
 void fill(void)
 {

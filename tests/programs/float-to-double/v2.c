@@ -6,9 +6,9 @@ struct sample {
     double window[3];
 };
 
-static struct sample *sample;
-static double mean;
-static double sum;
+STATE struct sample *sample;
+STATE double mean;
+STATE double sum;
 
 void fill(void)
 {

@@ -8,9 +8,9 @@ struct codec {
     void (*release)(void *);
 };
 
-static struct codec *codec;
-static int (*compare)(const char *, const char *) = strcmp;
-static char ***environment;
+STATE struct codec *codec;
+STATE int (*compare)(const char *, const char *) = strcmp;
+STATE char ***environment;
 
 void fill(void)
 {

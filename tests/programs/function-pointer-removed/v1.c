@@ -12,7 +12,7 @@ static int on_pause(void)
     return 2;
 }
 
-static handler *handlers[3];
+STATE handler *handlers[3];
 
 void fill(void)
 {

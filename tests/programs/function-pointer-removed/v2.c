@@ -7,7 +7,7 @@ static int on_start(void)
     return 1;
 }
 
-static handler *handlers[3];
+STATE handler *handlers[3];
 
 void fill(void)
 {

@@ -3,7 +3,7 @@
 typedef int method(int);
 extern method *other_method(void);
 
-static method *mine, *theirs;
+STATE method *mine, *theirs;
 
 static int step(int x)
 {

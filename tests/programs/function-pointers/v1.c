@@ -12,15 +12,15 @@ static int subtract(int a, int b)
     return a - b;
 }
 
-static operation *current;
-static operation *table[] = {add, NULL, subtract};
+STATE operation *current;
+STATE operation *table[] = {add, NULL, subtract};
 
 struct plug {
     const char *name;
     operation *call;
 };
 
-static struct plug *plug;
+STATE struct plug *plug;
 
 void fill(void)
 {

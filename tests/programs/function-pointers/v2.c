@@ -3,7 +3,7 @@
 
 typedef int operation(int, int);
 
-static operation *current;
+STATE operation *current;
 
 static int subtract(int a, int b)
 {
@@ -20,7 +20,7 @@ static int add(int a, int b)
     return b + a;
 }
 
-static operation *table[] = {add, NULL, subtract, multiply};
+STATE operation *table[] = {add, NULL, subtract, multiply};
 
 struct plug {
     operation *call;
@@ -28,7 +28,7 @@ struct plug {
     const char *name;
 };
 
-static struct plug *plug;
+STATE struct plug *plug;
 
 void fill(void)
 {

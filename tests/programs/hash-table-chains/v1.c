@@ -12,7 +12,7 @@ struct table {
     struct entry **buckets;
 };
 
-static struct table *table;
+STATE struct table *table;
 
 static unsigned hash(const char *key)
 {

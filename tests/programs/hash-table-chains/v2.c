@@ -14,7 +14,7 @@ struct table {
     unsigned mask;
 };
 
-static struct table *table;
+STATE struct table *table;
 
 static unsigned hash(const char *key)
 {

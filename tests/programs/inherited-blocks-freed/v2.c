@@ -11,10 +11,10 @@ struct thing {
 
 enum { THINGS = 200 };
 
-static struct thing *things;
-static unsigned char *buffers[THINGS];
-static size_t sizes[THINGS];
-static uint32_t seed = 3;
+STATE struct thing *things;
+STATE unsigned char *buffers[THINGS];
+STATE size_t sizes[THINGS];
+STATE uint32_t seed = 3;
 
 static struct thing *make(int id, struct thing *next)
 {

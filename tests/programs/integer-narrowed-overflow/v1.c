@@ -5,7 +5,7 @@ struct account {
     long credit;
 };
 
-static struct account *accounts[8];
+STATE struct account *accounts[8];
 
 void fill(void)
 {

@@ -6,7 +6,7 @@ struct account {
     short credit;
 };
 
-static struct account *accounts[8];
+STATE struct account *accounts[8];
 
 void fill(void)
 {

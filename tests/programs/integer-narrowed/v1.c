@@ -6,8 +6,8 @@ struct limits {
     int step;
 };
 
-static struct limits *limits;
-static long long level;
+STATE struct limits *limits;
+STATE long long level;
 
 void fill(void)
 {

@@ -7,8 +7,8 @@ struct limits {
     signed char step;
 };
 
-static struct limits *limits;
-static int level;
+STATE struct limits *limits;
+STATE int level;
 
 void fill(void)
 {

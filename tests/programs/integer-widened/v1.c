@@ -7,9 +7,9 @@ struct counters {
     int change;
 };
 
-static struct counters *counters;
-static unsigned total;
-static short offsets[4];
+STATE struct counters *counters;
+STATE unsigned total;
+STATE short offsets[4];
 
 void fill(void)
 {

@@ -8,9 +8,9 @@ struct counters {
     int64_t change;
 };
 
-static struct counters *counters;
-static uint64_t total;
-static long offsets[4];
+STATE struct counters *counters;
+STATE uint64_t total;
+STATE long offsets[4];
 
 void fill(void)
 {

@@ -9,8 +9,8 @@ struct node {
 
 #define TOMBSTONE ((struct node *)-1)
 
-static struct node *table[4];
-static void *cookies[4];
+STATE struct node *table[4];
+STATE void *cookies[4];
 
 void fill(void)
 {

@@ -5,8 +5,8 @@ struct node {
     struct node *next;
 };
 
-static struct node *kept;
-static void *volatile place;
+STATE struct node *kept;
+STATE void *volatile place;
 
 static NOINLINE void leak(size_t size)
 {

@@ -14,7 +14,7 @@ struct task {
 
 #define task_of(node) ((struct task *)(void *)((char *)(node) - offsetof(struct task, all)))
 
-static struct list tasks = {&tasks, &tasks};
+STATE struct list tasks = {&tasks, &tasks};
 
 void fill(void)
 {

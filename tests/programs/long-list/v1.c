@@ -7,7 +7,7 @@ struct node {
 
 enum { NODES = 1000000 };
 
-static struct node *first, *last;
+STATE struct node *first, *last;
 
 void fill(void)
 {

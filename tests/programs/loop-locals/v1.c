@@ -6,8 +6,8 @@ struct job {
     struct job *next;
 };
 
-static struct job *volatile offered;
-static volatile int turns, taken, sum;
+STATE struct job *volatile offered;
+STATE volatile int turns, taken, sum;
 
 void fill(void)
 {

@@ -6,9 +6,9 @@ struct job {
     struct job *next;
 };
 
-static struct job *volatile offered;
-static int fresh;
-static volatile int turns, taken, sum;
+STATE struct job *volatile offered;
+STATE int fresh;
+STATE volatile int turns, taken, sum;
 
 void fill(void)
 {

@@ -20,9 +20,9 @@ struct owner {
     int count;
 };
 
-static struct owner *owner;
-static struct entry *buckets[16];
-static unsigned fills;
+STATE struct owner *owner;
+STATE struct entry *buckets[16];
+STATE unsigned fills;
 
 static int twice(int x)
 {

@@ -7,7 +7,7 @@ struct client {
     char name[12];
 };
 
-static struct client *clients;
+STATE struct client *clients;
 
 void fill(void)
 {

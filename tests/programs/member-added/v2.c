@@ -9,7 +9,7 @@ struct client {
     double rate;
 };
 
-static struct client *clients;
+STATE struct client *clients;
 
 void fill(void)
 {

@@ -6,7 +6,7 @@ struct job {
     int state;
 };
 
-static struct job *jobs[20];
+STATE struct job *jobs[20];
 
 void fill(void)
 {

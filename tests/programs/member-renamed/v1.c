@@ -5,7 +5,7 @@ struct page {
     long hits;
 };
 
-static struct page *page;
+STATE struct page *page;
 
 void fill(void)
 {

@@ -5,7 +5,7 @@ struct page {
     long requests;
 };
 
-static struct page *page;
+STATE struct page *page;
 
 void fill(void)
 {

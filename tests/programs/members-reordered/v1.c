@@ -8,7 +8,7 @@ struct reading {
     int64_t taken;
 };
 
-static struct reading last, *history;
+STATE struct reading last, *history;
 
 void fill(void)
 {

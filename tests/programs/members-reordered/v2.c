@@ -8,7 +8,7 @@ struct reading {
     char unit;
 };
 
-static struct reading last, *history;
+STATE struct reading last, *history;
 
 void fill(void)
 {

@@ -8,8 +8,8 @@ struct item {
 
 enum { ITEMS = 100000, ROUNDS = 8 };
 
-static struct item **items;
-static bool filled;
+STATE struct item **items;
+STATE bool filled;
 
 static long resident_pages(void)
 {

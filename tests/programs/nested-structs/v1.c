@@ -19,7 +19,7 @@ struct shape {
     struct shape *below;
 };
 
-static struct shape top;
+STATE struct shape top;
 
 void fill(void)
 {

@@ -20,7 +20,7 @@ struct shape {
     struct shape *below;
 };
 
-static struct shape top;
+STATE struct shape top;
 
 void fill(void)
 {

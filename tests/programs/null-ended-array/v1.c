@@ -4,10 +4,10 @@ struct plugin {
     int id;
 };
 
-static char **words;
-static struct plugin **plugins;
-static const char *const names[] = {"alpha", "beta", "gamma", NULL};
-static const char *const *choice;
+STATE char **words;
+STATE struct plugin **plugins;
+STATE const char *const names[] = {"alpha", "beta", "gamma", NULL};
+STATE const char *const *choice;
 
 void fill(void)
 {

@@ -6,10 +6,10 @@ struct plugin {
     int id;
 };
 
-static char **words;
-static struct plugin **plugins;
-static const char *const names[] = {"alpha", "beta", "gamma", "delta", NULL};
-static const char *const *choice;
+STATE char **words;
+STATE struct plugin **plugins;
+STATE const char *const names[] = {"alpha", "beta", "gamma", "delta", NULL};
+STATE const char *const *choice;
 
 void fill(void)
 {

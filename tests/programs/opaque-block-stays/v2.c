@@ -5,9 +5,9 @@ struct node {
     struct node *next;
 };
 
-static struct node *nodes[3];
-static void *pool;
-static int fresh[10];
+STATE struct node *nodes[3];
+STATE void *pool;
+STATE int fresh[10];
 
 void fill(void)
 {

@@ -5,8 +5,8 @@ struct node {
     struct node *next;
 };
 
-static struct node *nodes[3];
-static void *pool;
+STATE struct node *nodes[3];
+STATE void *pool;
 
 void fill(void)
 {

@@ -12,8 +12,8 @@ struct __attribute__((packed)) option {
     long value;
 };
 
-static struct header *first;
-static struct option option;
+STATE struct header *first;
+STATE struct option option;
 
 void fill(void)
 {

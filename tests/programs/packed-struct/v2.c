@@ -13,8 +13,8 @@ struct option {
     long value;
 };
 
-static struct header *first;
-static struct option option;
+STATE struct header *first;
+STATE struct option option;
 
 void fill(void)
 {

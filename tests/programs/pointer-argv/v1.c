@@ -1,10 +1,10 @@
 #define SCENARIO_OWN_MAIN
 #include "scenario.h"
 
-static char **arguments;
-static const char *config, *value, *home, *last;
-static int count;
-static bool filled;
+STATE char **arguments;
+STATE const char *config, *value, *home, *last;
+STATE int count;
+STATE bool filled;
 
 void fill(void)
 {

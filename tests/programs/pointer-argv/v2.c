@@ -1,11 +1,11 @@
 #define SCENARIO_OWN_MAIN
 #include "scenario.h"
 
-static char **arguments;
-static const char *config, *value, *home, *last;
-static long started;
-static int count;
-static bool filled;
+STATE char **arguments;
+STATE const char *config, *value, *home, *last;
+STATE long started;
+STATE int count;
+STATE bool filled;
 
 void fill(void)
 {

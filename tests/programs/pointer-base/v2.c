@@ -6,7 +6,7 @@ struct user {
     struct user *friend;
 };
 
-static struct user *users[12], *oldest, **favourite;
+STATE struct user *users[12], *oldest, **favourite;
 
 void fill(void)
 {

@@ -6,8 +6,8 @@ struct line {
     long position;
 };
 
-static struct line *line, fixed;
-static char *word, *field, *raw, *fixed_word;
+STATE struct line *line, fixed;
+STATE char *word, *field, *raw, *fixed_word;
 
 void fill(void)
 {

@@ -7,8 +7,8 @@ struct line {
     char text[60];
 };
 
-static struct line *line, fixed;
-static char *word, *field, *raw, *fixed_word;
+STATE struct line *line, fixed;
+STATE char *word, *field, *raw, *fixed_word;
 
 void fill(void)
 {

@@ -8,8 +8,8 @@ struct rule {
 
 struct rule *rules = &(struct rule){1, "first", &(struct rule){2, "second", NULL}};
 int *primes = (int[]){2, 3, 5, 7, 11};
-static int *third;
-static struct rule *second;
+STATE int *third;
+STATE struct rule *second;
 
 void fill(void)
 {

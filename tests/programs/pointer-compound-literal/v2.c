@@ -9,9 +9,9 @@ struct rule {
 
 struct rule *rules = &(struct rule){1, "first", &(struct rule){2, "second", NULL}};
 int *primes = (int[]){2, 3, 5, 7, 11};
-static int spare[7];
-static int *third;
-static struct rule *second;
+STATE int spare[7];
+STATE int *third;
+STATE struct rule *second;
 
 void fill(void)
 {

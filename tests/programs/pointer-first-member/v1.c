@@ -10,10 +10,10 @@ struct packet {
     long payload;
 };
 
-static struct packet *packet, fixed;
-static struct header *head, *fixed_head;
-static struct packet *whole;
-static int *kind;
+STATE struct packet *packet, fixed;
+STATE struct header *head, *fixed_head;
+STATE struct packet *whole;
+STATE int *kind;
 
 void fill(void)
 {

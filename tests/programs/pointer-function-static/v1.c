@@ -5,8 +5,8 @@ struct cache {
     int slots[4];
 };
 
-static struct cache *names, *numbers;
-static int *first_slot;
+STATE struct cache *names, *numbers;
+STATE int *first_slot;
 
 static NOINLINE struct cache *name_cache(void)
 {

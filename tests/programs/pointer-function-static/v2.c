@@ -5,8 +5,8 @@ struct cache {
     long used;
 };
 
-static struct cache *names, *numbers;
-static int *first_slot;
+STATE struct cache *names, *numbers;
+STATE int *first_slot;
 
 static NOINLINE struct cache *name_cache(void)
 {

@@ -8,8 +8,8 @@ struct server {
     struct server *self;
 };
 
-static struct server *server;
-static int *rounds;
+STATE struct server *server;
+STATE int *rounds;
 
 void fill(void)
 {

@@ -7,9 +7,9 @@ struct server {
     struct server *self;
 };
 
-static struct server *server;
-static int *rounds;
-static long unrelated;
+STATE struct server *server;
+STATE int *rounds;
+STATE long unrelated;
 
 void fill(void)
 {

@@ -9,10 +9,10 @@ struct cell {
     int value;
 };
 
-static struct buffer *buffer;
-static struct cell cells[6], *cells_end;
-static struct cell *heap, *heap_end;
-static char text[16], *text_end;
+STATE struct buffer *buffer;
+STATE struct cell cells[6], *cells_end;
+STATE struct cell *heap, *heap_end;
+STATE char text[16], *text_end;
 
 void fill(void)
 {

@@ -6,10 +6,10 @@ struct option {
 };
 
 struct option verbose = {0, "verbose"};
-static struct option options[3];
-static struct option *current, **slot, *table[2];
-static int *value;
-static char buffer[100], *cursor;
+STATE struct option options[3];
+STATE struct option *current, **slot, *table[2];
+STATE int *value;
+STATE char buffer[100], *cursor;
 
 void fill(void)
 {

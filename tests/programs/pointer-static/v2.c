@@ -7,10 +7,10 @@ struct option {
 };
 
 struct option verbose = {"verbose", 0, 0};
-static struct option options[5];
-static struct option *current, **slot, *table[2];
-static int *value;
-static char buffer[100], *cursor;
+STATE struct option options[5];
+STATE struct option *current, **slot, *table[2];
+STATE int *value;
+STATE char buffer[100], *cursor;
 
 void fill(void)
 {

@@ -5,11 +5,11 @@ struct context {
     void *current;
 };
 
-static __thread struct context context;
+STATE __thread struct context context;
 __thread int errors = 5;
-static __thread int untouched = 9;
-static struct context *where;
-static int *counter;
+STATE __thread int untouched = 9;
+STATE struct context *where;
+STATE int *counter;
 
 void fill(void)
 {

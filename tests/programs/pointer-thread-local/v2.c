@@ -6,12 +6,12 @@ struct context {
     void *current;
 };
 
-static __thread char scratch[200];
-static __thread struct context context;
+STATE __thread char scratch[200];
+STATE __thread struct context context;
 __thread int errors = 5;
-static __thread int untouched = 9;
-static struct context *where;
-static int *counter;
+STATE __thread int untouched = 9;
+STATE struct context *where;
+STATE int *counter;
 
 void fill(void)
 {

@@ -10,10 +10,10 @@ struct road {
     struct lane lanes[4];
 };
 
-static struct lane lanes[8], *busy, *fast, *side;
-static struct lane *heap;
-static struct road *road;
-static short *limit, *third;
+STATE struct lane lanes[8], *busy, *fast, *side;
+STATE struct lane *heap;
+STATE struct road *road;
+STATE short *limit, *third;
 
 void fill(void)
 {

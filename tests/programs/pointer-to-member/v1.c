@@ -12,10 +12,10 @@ struct server {
     long started;
 };
 
-static struct server *server, spare;
-static int *hottest, *spare_hits;
-static struct stats *shown;
-static long *clock_of;
+STATE struct server *server, spare;
+STATE int *hottest, *spare_hits;
+STATE struct stats *shown;
+STATE long *clock_of;
 
 void fill(void)
 {

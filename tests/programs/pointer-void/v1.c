@@ -10,10 +10,10 @@ struct callback {
     void *context;
 };
 
-static struct account *accounts[3];
-static struct callback callbacks[5];
-static int plain = 42;
-static void *anything;
+STATE struct account *accounts[3];
+STATE struct callback callbacks[5];
+STATE int plain = 42;
+STATE void *anything;
 
 void fill(void)
 {

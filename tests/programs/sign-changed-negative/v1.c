@@ -5,7 +5,7 @@ struct meter {
     int drift;
 };
 
-static struct meter meter;
+STATE struct meter meter;
 
 void fill(void)
 {

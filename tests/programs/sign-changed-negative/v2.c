@@ -5,7 +5,7 @@ struct meter {
     unsigned drift;
 };
 
-static struct meter meter;
+STATE struct meter meter;
 
 void fill(void)
 {

@@ -6,9 +6,9 @@ struct gauge {
     uint64_t peak;
 };
 
-static struct gauge *gauge;
-static unsigned short port;
-static int samples[3];
+STATE struct gauge *gauge;
+STATE unsigned short port;
+STATE int samples[3];
 
 void fill(void)
 {

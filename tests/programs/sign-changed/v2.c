@@ -6,9 +6,9 @@ struct gauge {
     int64_t peak;
 };
 
-static struct gauge *gauge;
-static short port;
-static unsigned samples[3];
+STATE struct gauge *gauge;
+STATE short port;
+STATE unsigned samples[3];
 
 void fill(void)
 {

@@ -6,8 +6,8 @@ struct scratch {
     char text[60];
 };
 
-static struct scratch *scratch;
-static volatile int agreed;
+STATE struct scratch *scratch;
+STATE volatile int agreed;
 
 void fill(void)
 {

@@ -6,9 +6,9 @@ struct scratch {
     char text[60];
 };
 
-static struct scratch *scratch;
-static int fresh;
-static volatile int agreed;
+STATE struct scratch *scratch;
+STATE int fresh;
+STATE volatile int agreed;
 
 void fill(void)
 {

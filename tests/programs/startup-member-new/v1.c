@@ -6,7 +6,7 @@ struct config {
     char *name;
 };
 
-static struct config *config;
+STATE struct config *config;
 
 void fill(void)
 {

@@ -6,7 +6,7 @@ struct user {
     struct user *next;
 };
 
-static struct user *users;
+STATE struct user *users;
 
 void fill(void)
 {

@@ -11,9 +11,9 @@ struct audit {
     int lines;
 };
 
-static struct user *users;
-static struct audit *audit;
-static int started;
+STATE struct user *users;
+STATE struct audit *audit;
+STATE int started;
 
 void fill(void)
 {

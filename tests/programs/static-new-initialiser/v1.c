@@ -6,9 +6,9 @@ struct limits {
 
 int untouched = 10;
 int changed = 5;
-static struct limits whole = {1, 2};
-static struct limits half = {3, 4};
-static volatile int filled;
+STATE struct limits whole = {1, 2};
+STATE struct limits half = {3, 4};
+STATE volatile int filled;
 
 NOINLINE int *whole_low(void)
 {

@@ -6,9 +6,9 @@ struct limits {
 
 int untouched = 20;
 int changed = 50;
-static struct limits whole = {10, 20};
-static struct limits half = {30, 40};
-static volatile int filled;
+STATE struct limits whole = {10, 20};
+STATE struct limits half = {30, 40};
+STATE volatile int filled;
 
 NOINLINE int *whole_low(void)
 {

@@ -2,12 +2,12 @@
 #include "scenario.h"
 
 int level = 1;
-static char *volatile mode;
-static struct {
+STATE char *volatile mode;
+STATE struct {
     int sessions;
     int port;
 } server;
-static long version = 2, filled;
+STATE long version = 2, filled;
 
 void fill(void)
 {

@@ -5,9 +5,9 @@ struct topic {
     const char *help;
 };
 
-static struct topic *topic;
-static const char *mode = "automatic";
-static const char *messages[3];
+STATE struct topic *topic;
+STATE const char *mode = "automatic";
+STATE const char *messages[3];
 
 void fill(void)
 {

@@ -3,8 +3,8 @@
 const char *greeting = "hello from version 2";
 const char *farewell = "bye from version 2";
 const char *const banner = "banner of version 2";
-static const char *shown;
-static volatile int filled;
+STATE const char *shown;
+STATE volatile int filled;
 
 void fill(void)
 {

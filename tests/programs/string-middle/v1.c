@@ -1,7 +1,7 @@
 #include "scenario.h"
 
-static const char path[] = "/usr/share/instar/motd";
-static const char *base, *suffix, *end, *tail;
+STATE const char path[] = "/usr/share/instar/motd";
+STATE const char *base, *suffix, *end, *tail;
 
 void fill(void)
 {

@@ -5,7 +5,7 @@ struct client {
     struct client *next;
 };
 
-static struct client *first;
+STATE struct client *first;
 
 void fill(void)
 {

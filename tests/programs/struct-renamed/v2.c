@@ -5,7 +5,7 @@ struct customer {
     struct customer *next;
 };
 
-static struct customer *first;
+STATE struct customer *first;
 
 void fill(void)
 {

@@ -11,7 +11,7 @@ struct node {
 
 enum { THREADS = 4, NODES = 400 };
 
-static struct node *lists[THREADS];
+STATE struct node *lists[THREADS];
 
 static struct node *make(int id, struct node *next)
 {

@@ -5,7 +5,7 @@ struct node {
     struct node *parent, *left, *right;
 };
 
-static struct node *root;
+STATE struct node *root;
 
 static void insert(int key)
 {

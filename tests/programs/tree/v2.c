@@ -7,7 +7,7 @@ struct node {
     struct node *parent;
 };
 
-static struct node *root;
+STATE struct node *root;
 
 static void insert(int key)
 {

@@ -17,7 +17,7 @@ struct record {
 
 enum { SMALL = offsetof(struct record, name) + 20 };
 
-static struct record *records;
+STATE struct record *records;
 
 void fill(void)
 {

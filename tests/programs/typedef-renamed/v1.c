@@ -10,8 +10,8 @@ struct conn {
     handler_t *on_close;
 };
 
-static conn_t *conn;
-static counter_t total;
+STATE conn_t *conn;
+STATE counter_t total;
 
 static void count_close(conn_t *c)
 {

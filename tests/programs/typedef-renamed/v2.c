@@ -10,8 +10,8 @@ struct conn {
     close_function *on_close;
 };
 
-static connection *conn;
-static tally_t total;
+STATE connection *conn;
+STATE tally_t total;
 
 static void count_close(connection *c)
 {

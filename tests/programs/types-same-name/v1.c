@@ -5,7 +5,7 @@ struct item {
     struct item *next;
 };
 
-static struct item *items;
+STATE struct item *items;
 
 void fill_other(void);
 const char *check_other(void);

@@ -6,7 +6,7 @@ struct item {
     int id;
 };
 
-static struct item *items;
+STATE struct item *items;
 
 void fill_other(void);
 const char *check_other(void);

@@ -5,9 +5,9 @@ struct node {
     struct node *next;
 };
 
-static struct node *first;
-static uintptr_t cookie;
-static uint64_t words[3];
+STATE struct node *first;
+STATE uintptr_t cookie;
+STATE uint64_t words[3];
 
 void fill(void)
 {

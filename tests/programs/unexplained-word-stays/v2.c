@@ -13,8 +13,8 @@ struct holder {
     long count;
 };
 
-static struct holder *holder;
-static struct node *nodes;
+STATE struct holder *holder;
+STATE struct node *nodes;
 
 void fill(void)
 {

@@ -10,8 +10,8 @@ struct watch {
     uintptr_t place;
 };
 
-static struct node *node;
-static struct watch watches[4];
+STATE struct node *node;
+STATE struct watch watches[4];
 
 void fill(void)
 {

@@ -12,7 +12,7 @@ struct record {
     struct record *next;
 };
 
-static struct record *records;
+STATE struct record *records;
 
 void fill(void)
 {

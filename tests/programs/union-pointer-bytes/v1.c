@@ -8,7 +8,7 @@ struct node {
     } u;
 };
 
-static struct node *nodes[10];
+STATE struct node *nodes[10];
 
 void fill(void)
 {

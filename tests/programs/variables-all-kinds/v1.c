@@ -5,14 +5,14 @@ struct pair {
 };
 
 int global;
-static long file_static;
-static volatile short flag;
-static struct pair pairs[3];
-static char text[20];
-static bool switched;
-static __thread int thread_local;
+STATE long file_static;
+STATE volatile short flag;
+STATE struct pair pairs[3];
+STATE char text[20];
+STATE bool switched;
+STATE __thread int thread_local;
 extern int other_total;
-static int grid[3][4];
+STATE int grid[3][4];
 
 static NOINLINE int count_calls(int step)
 {

@@ -6,7 +6,7 @@ CLIENT *client_new(int id, CLIENT *next);
 int client_id(CLIENT *c);
 CLIENT *client_next(CLIENT *c);
 
-static CLIENT *clients;
+STATE CLIENT *clients;
 
 void fill(void)
 {

@@ -98,6 +98,41 @@ static void follow_imports(struct walk *walk)
             if (imports[i].by->is_program && !imports[i].of->is_program)
                 again = imports[i].of->is_program = true;
     }
+    for (size_t i = walk->imports.count; i-- > 0;) {
+        if (imports[i].by->is_program)
+            imports[i].of->importer = imports[i].by;
+    }
+}
+
+/* What dwz has put into a partial unit belongs to the unit that takes it. */
+static void leave_partial_units(struct walk *walk)
+{
+    uint32_t *rows = walk_allocate(walk, (walk->units_column.count + 1) * sizeof *rows);
+    for (size_t i = 0; i < walk->units_column.count; i++)
+        rows[i] = (uint32_t)i;
+    for (size_t i = 0; i < walk->units.count; i++) {
+        struct unit *unit = ((struct unit **)walk->units.data)[i], *owner = unit;
+        for (unsigned hops = 0; owner->tag == DW_TAG_partial_unit && owner->importer && hops < DEPTH_LIMIT; hops++)
+            owner = owner->importer;
+        if (unit->row >= 0)
+            rows[unit->row] = unit_row_index(walk, owner);
+    }
+    for (size_t i = 0; i < walk->raw_types.count; i++) {
+        struct type_row *row = &((struct raw_type *)walk->raw_types.data)[i].row;
+        row->unit = rows[row->unit];
+    }
+    for (size_t i = 0; i < walk->raw_variables.count; i++) {
+        struct variable_row *row = &((struct raw_variable *)walk->raw_variables.data)[i].row;
+        row->unit = rows[row->unit];
+    }
+    for (size_t i = 0; i < walk->raw_functions.count; i++) {
+        struct function_row *row = &((struct raw_function *)walk->raw_functions.data)[i].row;
+        row->unit = rows[row->unit];
+    }
+    for (size_t i = 0; i < walk->sources.count; i++) {
+        struct source *source = (struct source *)walk->sources.data + i;
+        source->unit = rows[source->unit];
+    }
 }
 
 static void walk_files(struct walk *walk, const char *program, const char *beside, const char *alternate, const char *package)
@@ -116,6 +151,7 @@ static void walk_files(struct walk *walk, const char *program, const char *besid
     split_link(walk, beside, package);
     walk_units(walk);
     follow_imports(walk);
+    leave_partial_units(walk);
     types_finish(walk);
     scopes_finish(walk);
     if (!walk->types.count && !walk->functions.count)

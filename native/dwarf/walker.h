@@ -259,6 +259,7 @@ struct unit {
     const struct sections *sections;
     struct unit *skeleton; /* of a split unit */
     struct unit *split;    /* of a skeleton */
+    struct unit *importer; /* of a partial unit: the first that takes it */
     uint64_t key;          /* of the unit's header */
     struct cursor dies;    /* from the first DIE to the end of the unit */
     const uint8_t *header;
@@ -378,6 +379,7 @@ struct walk {
     struct vector tables; /* what abbrev_tables and line_tables index: void * */
     uint64_t next_key;
     struct vector loads; /* struct range_row: PT_LOAD of the program */
+    struct range_row tls; /* PT_TLS */
     uint64_t die_count;
 
     struct vector raw_types, raw_members, raw_enumerators;

@@ -63,12 +63,22 @@ static uint32_t root_unit_row(struct walk *walk, struct unit *unit, const struct
 
 /* ---- variables ---- */
 
+/* Whether the part exists in the program; what its linker dropped is at 0 or outside. */
+static bool part_place(const struct walk *walk, struct static_part *part)
+{
+    if (!part->is_tls)
+        return walk_is_loaded(walk, part->address);
+    if (part->address >= walk->tls.low && part->address < walk->tls.high && walk->tls.low)
+        part->address -= walk->tls.low; /* gcc 12 with -gsplit-dwarf gives the template's address */
+    return part->address < walk->tls.high - walk->tls.low;
+}
+
 static void part_take(struct walk *walk, const struct scope *scope, struct unit *unit, const struct root *root,
-                      const struct static_part *part)
+                      struct static_part *part)
 {
     bool is_new;
-    if (!part->is_tls && !walk_is_loaded(walk, part->address))
-        return; /* its section was dropped by the linker */
+    if (!part_place(walk, part))
+        return;
     map_slot(walk, &walk->variable_by_root, hash_mix(root->die.key, part->address) | 1, &is_new);
     if (!is_new)
         return; /* named by the abstract function and by each inlined copy */
@@ -141,7 +151,7 @@ static void variable_die(struct walk *walk, const struct scope *scope, struct un
         return;
     find_root(walk, unit, die, &root);
     for (size_t i = 0; i < parts; i++)
-        part_take(walk, scope, unit, &root, (const struct static_part *)walk->parts.data + i);
+        part_take(walk, scope, unit, &root, (struct static_part *)walk->parts.data + i);
     if (!parts && !root.external && !root.die.declaration)
         local_take(walk, scope, unit, die, &root);
 }

@@ -100,9 +100,12 @@ static void loads_take(struct walk *walk, Elf *elf)
     if (elf_getphdrnum(elf, &count))
         return;
     for (size_t i = 0; i < count; i++)
-        if (gelf_getphdr(elf, (int)i, &header) && header.p_type == PT_LOAD) {
-            struct range_row *row = vector_push(walk, &walk->loads, 1);
-            *row = (struct range_row){header.p_vaddr, header.p_vaddr + header.p_memsz};
+        if (gelf_getphdr(elf, (int)i, &header)) {
+            struct range_row range = {header.p_vaddr, header.p_vaddr + header.p_memsz};
+            if (header.p_type == PT_LOAD)
+                *(struct range_row *)vector_push(walk, &walk->loads, 1) = range;
+            else if (header.p_type == PT_TLS)
+                walk->tls = range;
         }
 }
 

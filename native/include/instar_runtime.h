@@ -105,6 +105,28 @@ struct instar_epoll_item {
 
 enum instar_epoll_flags { INSTAR_EPOLL_FIRE = 1 };
 
+/* ---- streams (FILE) --------------------------------------------------------------------------------------- */
+
+enum instar_stream_state { INSTAR_STREAM_IDLE = 0, INSTAR_STREAM_READING = 1, INSTAR_STREAM_WRITING = 2 };
+
+/* A stream of the past. All addresses are in the future. */
+struct instar_stream {
+    uint64_t file;        /* its counterpart; 0: instar_runtime_streams_open makes one and tells here */
+    uint64_t data;        /* writing: bytes not yet written; reading: the read-ahead, what was taken of it included */
+    uint64_t data_size;
+    uint64_t position;    /* reading: how many bytes of data were taken */
+    uint64_t pushed;      /* bytes that ungetc pushed back, in the order they will be read */
+    uint64_t pushed_size;
+    uint64_t buffer_size; /* 0: none was made yet */
+    int64_t offset;       /* what the stream takes for the descriptor's offset, -1: unknown */
+    uint32_t flags;       /* _flags of struct _IO_FILE */
+    int32_t number;       /* descriptor */
+    int32_t orientation;  /* _mode: 0 none yet, -1 bytes */
+    uint32_t state;
+    uint32_t column;
+    int32_t result;
+};
+
 /* ---- the commit gate -------------------------------------------------------------------------------------- */
 
 enum instar_gate_intent {
@@ -193,6 +215,14 @@ int64_t instar_runtime_import(const int32_t *numbers, const uint32_t *flags, uin
 int64_t instar_runtime_close(const int32_t *numbers, uint64_t count);
 /* Runs every item, in order; returns how many failed. */
 int64_t instar_runtime_epoll(struct instar_epoll_item *items, uint64_t count);
+
+/* Makes a stream for each element without one. Its descriptor need not be there yet. Returns 0 or -errno. */
+int64_t instar_runtime_streams_open(struct instar_stream *streams, uint64_t count);
+/* Puts the past's mode, buffering, position and buffer contents into the counterparts; nothing is read or written.
+ * What the future's own start-up has not written yet stays, behind what the past has not. Returns how many failed. */
+int64_t instar_runtime_streams_restore(struct instar_stream *streams, uint64_t count);
+/* Frees streams that instar_runtime_streams_open made, leaving their descriptors alone. */
+int64_t instar_runtime_streams_discard(const uint64_t *files, uint64_t count);
 
 /* Not to be called: the future's rip is set here, rsp to parked rsp - 136, and parked rip is stored at rsp. */
 void instar_runtime_gate(void);

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from instar.control import runtime
+from instar.control import runtime, streams
 from instar.heap import inherited
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +46,7 @@ STRUCTS = {
     "instar_range_request": runtime.REQUEST,
     "instar_epoll_item": runtime.EPOLL_ITEM,
     "instar_lock": runtime.LOCK,
+    "instar_stream": streams.STREAM,
 }
 
 

@@ -153,7 +153,11 @@ class Runtime:
             address += size
         return addresses
 
-    def _fetch(self, address: int, like: npt.NDArray[np.generic]) -> None:
+    def stage(self, array: npt.NDArray[np.generic]) -> int:
+        """The same for one array; its address."""
+        return self._stage(array)[0]
+
+    def fetch(self, address: int, like: npt.NDArray[np.generic]) -> None:
         """Read an array that a call has changed back in place."""
         like[...] = np.frombuffer(self.memory.read(address, like.nbytes), like.dtype).reshape(like.shape)
 
@@ -187,7 +191,7 @@ class Runtime:
         try:
             self.call("map_ranges", address, len(requests), what="memory of the old version")
         except RuntimeCallError as error:
-            self._fetch(address, requests)
+            self.fetch(address, requests)
             failed = requests[requests["result"] != 0]
             if error.errno == errno.EEXIST and len(failed):
                 raise AddressTakenError(int(failed["start"][0]), int(failed["size"][0])) from error
@@ -227,7 +231,7 @@ class Runtime:
             tables.append(_encode_table(row, blocks[begin:end]))
         (address,) = self._stage(requests)
         self.call("reserve_blocks", address, len(requests), what="tables of inherited blocks")
-        self._fetch(address, requests)
+        self.fetch(address, requests)
         sizes = np.array([table.nbytes for table in tables], np.uint64)
         self.memory.write_spans(requests["blocks"], sizes, np.concatenate(tables))
         self.call("set_blocks", address, len(requests), what="blocks overlap or lie outside of their range")
@@ -245,7 +249,7 @@ class Runtime:
         done = self.call(
             "allocate", staged[0], staged[2] if alignments is not None else 0, staged[1], len(wanted)
         )
-        self._fetch(staged[1], addresses)
+        self.fetch(staged[1], addresses)
         if done < len(wanted):
             self.release(addresses[:done])
             raise HostError(
@@ -297,7 +301,7 @@ class Runtime:
         if len(items):
             (address,) = self._stage(items)
             self.call("epoll", address, len(items))
-            self._fetch(address, items)
+            self.fetch(address, items)
 
 
 def _requests(starts: npt.ArrayLike, sizes: npt.ArrayLike) -> Rows:

@@ -87,7 +87,7 @@ def future_of(pid: int, old: Path, new: Path, **options: object) -> Iterator[Fut
         yield future
     finally:
         assert future.abort() == []
-        assert has_ended(future.pid)
+        wait_until(lambda: has_ended(future.pid), "the new version is still there")
 
 
 def has_ended(pid: int) -> bool:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from startup_support import ask, build, free_port, observe, symbol_names, wait_until
 
-from instar.control.quiescence import bring_to_point, observe_past
+from instar.control.quiescence import bring_to_point, observe_past, release
 from instar.errors import RefusedError
 from instar.process.deadline import Deadline
 from instar.process.tracee import Tracee
+
+RESTART_SYSCALL = 219
 
 
 def facts(past) -> dict[str, int]:
@@ -36,8 +39,8 @@ def test_observed_and_stopped_without_notice(compile_c, start, mode, wait_ms):
         assert point.waits
         tracee = Tracee.seize(past.pid)
         bring_to_point(tracee, names, point, Deadline(5.0))
-        assert tracee.stop is not None and tracee.stop.entry
-        tracee.detach()
+        assert tracee.registers().rax in (point.syscall, RESTART_SYSCALL)
+        release(tracee)
     seen = facts(past)
     assert seen["interrupted"] == 0
     assert seen["late"] < 60
@@ -80,8 +83,8 @@ def test_busy_process_is_brought_to_its_point(compile_c, start):
             assert point.chain == ("wait_for_events", "main")
             tracee = Tracee.seize(past.pid)
             bring_to_point(tracee, names, point, Deadline(5.0))
-            assert tracee.stop is not None and tracee.stop.entry
-            tracee.detach()
+            assert tracee.registers().rax in (point.syscall, RESTART_SYSCALL)
+            release(tracee)
     finally:
         stop.set()
         for thread in threads:
@@ -112,8 +115,7 @@ def test_children_are_refused_by_name(compile_c, start):
 
 def open_children(pid: int) -> list[str]:
     """The PIDs of the children."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return file.read().split()
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def test_a_process_that_never_waits_is_refused_with_its_place(compile_c, start):
@@ -144,4 +146,4 @@ def test_a_point_that_is_not_reached_is_refused_and_the_process_goes_on(compile_
         assert seen["rounds"] > before
         assert seen["interrupted"] == 0
     finally:
-        tracee.detach()
+        release(tracee)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from startup_support import build, future_of
+
+
+def names(directory: Path) -> list[str]:
+    """What is in a directory."""
+    return sorted(path.name for path in directory.iterdir())
+
 
 MODES = ("append", "rewrite", "rotate", "replace", "create")
 
@@ -76,14 +81,14 @@ def test_commit_rotates(past_of, tmp_path):
     committed(past_of, "rotate")
     assert (tmp_path / "log.1").read_text() == "v1 starts\n"
     assert (tmp_path / "log").read_text() == "fresh\n"
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".instar")]
+    assert not [name for name in names(tmp_path) if name.startswith(".instar")]
 
 
 def test_commit_replaces(past_of, tmp_path):
     committed(past_of, "replace")
     assert (tmp_path / "data").read_text() == "replaced"
     assert (tmp_path / "stale").read_text() == "again"
-    assert sorted(os.listdir(tmp_path)) == ["data", "log", "old", "stale"]
+    assert names(tmp_path) == ["data", "log", "old", "stale"]
 
 
 def test_commit_keeps_what_was_made(past_of, tmp_path):
@@ -92,6 +97,6 @@ def test_commit_keeps_what_was_made(past_of, tmp_path):
         past.process.kill()
         past.process.wait()
         assert future.commit_held() == []
-    assert sorted(os.listdir(tmp_path / "made")) == ["fifo", "hard", "link", "renamed", "socket"]
+    assert names(tmp_path / "made") == ["fifo", "hard", "link", "renamed", "socket"]
     assert (tmp_path / "made" / "link").read_text() == "content more"
     assert (tmp_path / "data.link").read_text() == "0123456789"

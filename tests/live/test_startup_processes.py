@@ -1,4 +1,4 @@
-"""Daemons, helpers, surroundings: the new version is started as the old one was, and the old one is not reached."""
+"""Daemons, helpers, surroundings: the new version is started as the old one was."""
 
 from __future__ import annotations
 

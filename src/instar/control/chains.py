@@ -1,4 +1,4 @@
-"""The chain of a program's own functions in which a stopped thread stands: what a quiescent point is known by."""
+"""The chain of a program's own functions in which a thread stands: what a quiescent point is known by."""
 
 from __future__ import annotations
 

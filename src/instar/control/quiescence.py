@@ -7,6 +7,7 @@ that was left (``instar.process.parking``), so that it sees neither an EINTR nor
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -14,18 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instar.control.chains import Chain, FunctionNames, read_chain, show_chain
-from instar.errors import InstarError, RefusedError
+from instar.control.startup_answers import Call
+from instar.control.startup_waiting import Onlooker, inspect_wait
+from instar.errors import InstarError, InternalError, RefusedError
 from instar.process.blocking import CALLS, describe_call, may_rest
 from instar.process.deadline import Deadline, DeadlineError
+from instar.process.descriptors import SocketDetails, describe_socket, duplicate
 from instar.process.parking import park, unpark
 from instar.process.status import read_children, read_status, read_threads
 from instar.process.syscalls import NUMBERS
 from instar.process.tracee import Pause, Stop, Tracee
 
-_REST_S = 0.005  # asleep in one call for this long: it really blocks
-_BURST = 400  # system call stops in one look at a busy process
-_RETURNS = 3  # so often at the same call: it comes back to it
-_LOOKS = 8
+_IDLE_S = 0.03  # asleep in one call for this long: idle
+_BURST = 2000  # system call stops in one look at a busy process
+_RETURNS = 3  # seen so often about to wait in the same call: it comes back to it
+_ROUNDS = 200  # or so often asking there, with something to do every time
+_LOOKS = 16  # or so often waiting for the same peer, and nowhere else
+_STOP_S = 2.0
 _RESTART_SYSCALL = NUMBERS["restart_syscall"]
 
 
@@ -136,46 +142,111 @@ def _shared_channels(pid: int, other: int) -> list[str]:
 def observe_past(pid: int, names: FunctionNames, deadline: Deadline) -> QuiescentPoint:
     """Find where a running process waits for work; it runs on as if it had not been looked at.
 
+    An idle process is looked at once. A busy one is followed for a moment, and the call chosen that it
+    comes back to: one that waits for many things, for clients or for time before one that waits for a peer.
+
     Args:
         pid: A process of one thread.
         names: Of the functions of its program (``chains.function_names``).
         deadline: Until when it must have been seen at such a point.
 
     Raises:
-        RefusedError: multi-threaded, has-children; no-quiescent-point: it was never seen waiting, with its
-            stack; stack-unreadable.
+        RefusedError: multi-threaded, has-children; no-quiescent-point: it was never seen waiting;
+            stack-unreadable.
     """
     require_single(pid)
     tracee = Tracee.seize(pid)
     try:
         return _observe(tracee, names, deadline)
     finally:
-        tracee.detach()
+        release(tracee)
 
 
 def _observe(tracee: Tracee, names: FunctionNames, deadline: Deadline) -> QuiescentPoint:
-    seen: Counter[tuple[int, tuple[str, ...]]] = Counter()
+    seen = Sightings()
     last: Chain | None = None
-    for look in range(_LOOKS):
-        asleep = wait_until_asleep(tracee.pid, deadline.within(0.05 * (look + 1)))
-        parked = park(tracee, deadline)
+    while True:
+        idle = wait_until_asleep(tracee.pid, deadline.within(_IDLE_S * 2), _IDLE_S)
+        parked = park(tracee, Deadline(_STOP_S))
         if parked.stop.ended:
             raise tracee.died(parked.stop)
+        last = read_chain(tracee, names)
+        unpark(tracee, parked)
         if parked.resting and parked.call is not None:
-            last = read_chain(tracee, names)
-            unpark(tracee, parked)
-            if asleep and last.whole:
-                return QuiescentPoint(last.functions, parked.call.number, parked.call.name)
-            seen[parked.call.number, last.functions] += last.whole
-        found = _watch(tracee, names, seen, deadline)
-        if found is not None:
-            return found
+            rank = _rank(tracee.pid, parked.call.number, parked.arguments, asleep=True)
+            seen.add(parked.call.number, last, rank)
+            if idle and last.whole and rank == 0:
+                return seen.best(asleep=True)
+        if not idle:
+            _follow(tracee, names, seen, deadline)
+        else:
+            go_on(tracee)
+        if seen.settled or (deadline.expired and seen):
+            return seen.best(asleep=idle)
         if deadline.expired:
-            break
-    raise _never_rests(tracee, names, last)
+            raise _never_rests(tracee, names, last)
 
 
-def wait_until_asleep(pid: int, deadline: Deadline) -> bool:
+class Sightings:
+    """Where a process was seen in calls in which it can rest."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[int, int, tuple[str, ...]]] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def add(self, number: int, chain: Chain, rank: int) -> None:
+        """Note one; stacks that cannot be read do not count."""
+        if chain.whole:
+            self._counts[rank, number, chain.functions] += 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether some main loop was seen often enough."""
+        needed = {0: _RETURNS, 1: _ROUNDS, 2: _LOOKS}
+        return any(count >= needed.get(rank, 1 << 30) for (rank, _, _), count in self._counts.items())
+
+    def best(self, *, asleep: bool) -> QuiescentPoint:
+        """The most frequent of the best rank; the others as alternatives."""
+        order = sorted(self._counts.items(), key=lambda item: (item[0][0], -item[1]))
+        (_, number, chain), _ = order[0]
+        others = tuple(dict.fromkeys(c for (_, _, c), _ in order if c != chain))
+        return QuiescentPoint(chain, number, CALLS[number].name, asleep, others)
+
+
+def _rank(pid: int, number: int, arguments: tuple[int, ...], *, asleep: bool = False) -> int:
+    """How well a call does for a quiescent point.
+
+    0: it waits, for many things, for clients or for time; 1: it asks for many things and something has come;
+    2: it waits for one peer that is connected; 3: it takes what has come.
+    """
+    call = CALLS[number]
+    asked = Call(pid, number, call.name, arguments)
+    waits = asleep or inspect_wait(asked, Onlooker(pid)).outcome != "returns"
+    if call.name.startswith(("poll", "ppoll", "select", "pselect", "epoll")):
+        return 0 if waits else 1
+    if not waits:
+        return 3
+    if call.descriptor_index < 0 or not call.name.startswith(("read", "recv")):
+        return 0
+    details = describe_number(pid, arguments[call.descriptor_index] & 0xFFFFFFFF)
+    return 2 if details is not None and details.peer is not None else 0
+
+
+def describe_number(pid: int, number: int) -> SocketDetails | None:
+    """The details of a descriptor that is a socket."""
+    try:
+        descriptor = duplicate(pid, number)
+    except InstarError:
+        return None
+    try:
+        return describe_socket(descriptor) if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else None
+    finally:
+        os.close(descriptor)
+
+
+def wait_until_asleep(pid: int, deadline: Deadline, seconds: float) -> bool:
     """Whether a process was asleep in one resting call for some time; looks at /proc only."""
     pause = Pause(deadline, "")
     since, known = time.monotonic(), None
@@ -183,7 +254,7 @@ def wait_until_asleep(pid: int, deadline: Deadline) -> bool:
         now = _asleep_in(pid)
         if now is None or now != known:
             since, known = time.monotonic(), now
-        elif time.monotonic() - since >= _REST_S:
+        elif time.monotonic() - since >= seconds:
             return True
         try:
             pause.sleep()
@@ -207,35 +278,22 @@ def _asleep_in(pid: int) -> tuple[str, str] | None:
     return text, status[status.index("voluntary_ctxt_switches:") :]
 
 
-def _watch(
-    tracee: Tracee,
-    names: FunctionNames,
-    seen: Counter[tuple[int, tuple[str, ...]]],
-    deadline: Deadline,
-) -> QuiescentPoint | None:
-    """Follow a busy process for a while; the resting call that it comes back to, seen often enough."""
+def _follow(tracee: Tracee, names: FunctionNames, seen: Sightings, deadline: Deadline) -> None:
+    """Watch the calls of a busy process for a while; it runs freely afterwards."""
     for _ in range(_BURST):
-        if deadline.expired:
+        if deadline.expired or seen.settled:
             break
         try:
-            stop = next_syscall(tracee, deadline.within(0.02))
+            stop = next_syscall(tracee, deadline.within(_IDLE_S))
         except DeadlineError:
             break  # it sleeps now: the caller looks again
         if stop.ended:
             raise tracee.died(stop)
         call = stop.syscall
-        if not stop.entry or call is None or not may_rest(call.number, call.arguments):
-            continue
-        chain = read_chain(tracee, names)
-        if not chain.whole:
-            continue
-        seen[call.number, chain.functions] += 1
-        if seen[call.number, chain.functions] >= _RETURNS:
-            others = tuple(c for (_, c), _ in seen.most_common() if c != chain.functions)
-            _let_go(tracee, deadline)
-            return QuiescentPoint(chain.functions, call.number, CALLS[call.number].name, False, others)
-    _let_go(tracee, deadline)
-    return None
+        if stop.entry and call is not None and may_rest(call.number, call.arguments):
+            rank = _rank(tracee.pid, call.number, call.arguments)
+            seen.add(call.number, read_chain(tracee, names), rank)
+    go_on(tracee)
 
 
 def next_syscall(tracee: Tracee, deadline: Deadline) -> Stop:
@@ -253,14 +311,49 @@ def _due_signal(tracee: Tracee) -> int:
     return stop.signal if stop is not None and stop.kind == "signal" else 0
 
 
-def _let_go(tracee: Tracee, deadline: Deadline) -> None:
-    """Let a traced process run freely (no more system call stops), still seized."""
+def go_on(tracee: Tracee) -> None:
+    """Let a traced process run freely (no more system call stops), still traced; also from a parked one."""
+    _make_ready(tracee)
+    if tracee.end is None:
+        tracee.resume("cont", _due_signal(tracee))
+
+
+def release(tracee: Tracee) -> None:
+    """Stop tracing a process so that it does not notice: no EINTR, no lost signal, no lost time.
+
+    A plain detach wakes the thread as a signal does: a call that it is in, or about to make, returns EINTR.
+    """
+    _make_ready(tracee)
+    tracee.detach(_due_signal(tracee))
+
+
+def _make_ready(tracee: Tracee) -> None:
+    """To a stop from which the thread can be let go."""
+    if tracee.end is not None:
+        return
     if tracee.stop is None:
-        parked = park(tracee, deadline.within(1.0))
-        if parked.stop.ended:
-            raise tracee.died(parked.stop)
-        unpark(tracee, parked)
-    tracee.resume("cont", _due_signal(tracee))
+        parked = park(tracee, Deadline(_STOP_S))
+        if not parked.stop.ended:
+            unpark(tracee, parked)
+    if tracee.stop is not None and tracee.stop.entry:
+        hold_before_call(tracee)
+
+
+def hold_before_call(tracee: Tracee) -> None:
+    """From the entry stop of a call back to before it: the thread stands where it will make the call anew.
+
+    The registers are set at once (number -1 makes the kernel pass over the call and leave rax alone), so
+    that there is no moment at which our death would let the thread see anything but the call itself.
+    """
+    stop = tracee.stop
+    if stop is None or not stop.entry or stop.syscall is None:
+        raise InternalError(f"process {tracee.pid} is not about to make a call")
+    registers = tracee.registers()
+    tracee.set_registers(registers.copy(rip=registers.rip - 2, rax=stop.syscall.number, orig_rax=-1))
+    tracee.resume("syscall")
+    after = tracee.wait(Deadline(_STOP_S))
+    if not after.exit:
+        raise tracee.died(after) if after.ended else InternalError(f"{after.kind} instead of an exit stop")
 
 
 def _never_rests(tracee: Tracee, names: FunctionNames, chain: Chain | None) -> RefusedError:
@@ -297,8 +390,9 @@ def describe_place(tracee: Tracee, in_call: bool) -> str:
 def bring_to_point(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, deadline: Deadline) -> None:
     """Run a seized process on until it is about to make the blocking call of the point, and leave it there.
 
-    It stands at the entry of the call: nothing is cancelled, and whether it is resumed, detached, or let go
-    by our death, it makes the call. What is left of a timeout that had begun is kept.
+    It stands just before the call (at an exit stop, ``rip`` at the instruction, ``rax`` the number): whether
+    it is resumed, detached, or let go by our death, it makes the call. What is left of a timeout that
+    had begun is kept.
 
     Raises:
         RefusedError: quiescence-timeout, with where it is; it runs on, still seized.
@@ -316,6 +410,7 @@ def bring_to_point(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, 
             deadline.check("")
     except DeadlineError as error:
         raise _late(tracee, names, point, deadline) from error
+    hold_before_call(tracee)
 
 
 def _stands_at(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, broken_off: int) -> bool:
@@ -332,7 +427,7 @@ def _late(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, deadline:
     parked = park(tracee, Deadline(2.0))
     chain, where = read_chain(tracee, names), describe_place(tracee, parked.call is not None)
     unpark(tracee, parked)
-    tracee.resume("cont", _due_signal(tracee))
+    go_on(tracee)
     return RefusedError(
         "quiescence-timeout",
         f"process {tracee.pid} did not come to {point} within {deadline.seconds:g} s: it is in "

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from instar.control.chains import Chain, FunctionNames, describe_frames, read_chain, show_chain
 from instar.control.lending import move_descriptor, put_descriptor, scratch_address
-from instar.control.quiescence import QuiescentPoint
+from instar.control.quiescence import QuiescentPoint, hold_before_call
 from instar.control.startup_answers import (
     NOTHING,
     Alter,
@@ -211,11 +211,8 @@ class StartupTrace:
         return False
 
     def _park(self, member: Member, call: Call, chain: Chain) -> None:
-        """Cancel the call and set the registers so that it is made when the thread is let go."""
-        tracee = member.tracee
-        registers = tracee.registers()
-        tracee.suppress_syscall(0)
-        tracee.set_registers(registers.copy(rip=registers.rip - 2, rax=call.number, orig_rax=-1))
+        """Leave it just before the call, which it makes when it is let go."""
+        hold_before_call(member.tracee)
         self.parked, self.chain, self.syscall = member, chain, call.number
 
     def _perform(self, member: Member, call: Call, answer: Answer) -> None:

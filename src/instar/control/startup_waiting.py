@@ -7,12 +7,14 @@ import os
 import select
 import struct
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from instar.control.startup_answers import Alter, Call, Note, Situation
+from instar.control.startup_answers import Alter, Call, Handle, Note
 from instar.process.blocking import Blocking, blocking_call
-from instar.process.descriptors import duplicate
+from instar.process.descriptors import duplicate, read_descriptor
 from instar.process.failures import ProcessDiedError
+from instar.process.memory import Memory
+from instar.process.status import Status, read_status
 
 _POLLFD = struct.Struct("<ihh")
 _FAMILY_READERS = ("read", "readv", "recvfrom", "recvmsg", "recvmmsg", "accept", "accept4", "mq_timedreceive")
@@ -20,6 +22,57 @@ _SLEEPS = ("nanosleep", "clock_nanosleep", "pause", "rt_sigsuspend", "rt_sigtime
 _ALWAYS_READY = ("file", "directory", "device", "memfd")
 _FD_BITS = 64
 _MSG_PEEK = 2
+
+
+class Waiter(Protocol):
+    """What is asked about the process (``startup_answers.Situation`` has it)."""
+
+    @property
+    def status(self) -> Status:
+        """Of the process."""
+        ...
+
+    def handle(self, number: int) -> Handle | None:
+        """A descriptor; None when it is not open."""
+        ...
+
+    def open_flags(self, number: int) -> int:
+        """F_GETFL of a descriptor."""
+        ...
+
+    def read(self, address: int, size: int) -> bytes:
+        """Its memory."""
+        ...
+
+
+class Onlooker:
+    """A ``Waiter`` for a process of which nothing is hidden."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.memory = Memory(pid)
+
+    @property
+    def status(self) -> Status:
+        """See ``Waiter``; likewise below."""
+        return read_status(self.pid)
+
+    def handle(self, number: int) -> Handle | None:
+        """."""
+        found = read_descriptor(self.pid, number) if number >= 0 else None
+        if found is None:
+            return None
+        return Handle(number, found.kind, found.target, found.device, found.inode)
+
+    def open_flags(self, number: int) -> int:
+        """."""
+        found = read_descriptor(self.pid, number)
+        return found.flags if found is not None else 0
+
+    def read(self, address: int, size: int) -> bytes:
+        """."""
+        return self.memory.read(address, size)
+
 
 Outcome = Literal["returns", "waits", "silent"]
 
@@ -43,7 +96,7 @@ class Wait:
 RETURNS = Wait("returns")
 
 
-def inspect_wait(call: Call, situation: Situation) -> Wait:
+def inspect_wait(call: Call, situation: Waiter) -> Wait:
     """Look at a call at its entry; nothing is consumed."""
     blocking = blocking_call(call.number, call.arguments)
     if blocking is None or not (blocking.waits_for_work or blocking.name in _SLEEPS):
@@ -65,7 +118,7 @@ def inspect_wait(call: Call, situation: Situation) -> Wait:
     return RETURNS
 
 
-def _hide_only(call: Call, situation: Situation) -> Wait:
+def _hide_only(call: Call, situation: Waiter) -> Wait:
     """A look with no timeout (poll with 0) must not see the past's clients either."""
     if call.name in ("poll", "ppoll"):
         hidden = _hidden_in_poll(call, situation)[1]
@@ -75,7 +128,7 @@ def _hide_only(call: Call, situation: Situation) -> Wait:
     return RETURNS
 
 
-def _read(call: Call, situation: Situation) -> Wait:
+def _read(call: Call, situation: Waiter) -> Wait:
     number = call.signed(0)
     handle = situation.handle(number)
     if handle is None or handle.kind in _ALWAYS_READY:
@@ -90,7 +143,7 @@ def _read(call: Call, situation: Situation) -> Wait:
 # ---------------------------------------------------------------------------------------- poll
 
 
-def _poll(call: Call, situation: Situation, blocking: Blocking) -> Wait:
+def _poll(call: Call, situation: Waiter, blocking: Blocking) -> Wait:
     entries, hidden = _hidden_in_poll(call, situation)
     shown = [(number, events) for index, (number, events) in enumerate(entries) if index not in hidden]
     alter = _alter_poll(call, hidden)
@@ -100,7 +153,7 @@ def _poll(call: Call, situation: Situation, blocking: Blocking) -> Wait:
     return Wait("waits", alter, endless)
 
 
-def _hidden_in_poll(call: Call, situation: Situation) -> tuple[list[tuple[int, int]], dict[int, int]]:
+def _hidden_in_poll(call: Call, situation: Waiter) -> tuple[list[tuple[int, int]], dict[int, int]]:
     """The entries, and index -> descriptor of those that must look silent."""
     count = min(call.arguments[1] & 0xFFFFFFFF, 1 << 16)
     data = situation.read(call.arguments[0], _POLLFD.size * count) if count else b""
@@ -126,7 +179,7 @@ def _alter_poll(call: Call, hidden: dict[int, int]) -> Alter | None:
 # ---------------------------------------------------------------------------------------- select
 
 
-def _sets(call: Call, situation: Situation) -> list[tuple[int, int, bytes]]:
+def _sets(call: Call, situation: Waiter) -> list[tuple[int, int, bytes]]:
     """(address, poll events, bits) of the three sets."""
     size = (call.signed(0) + _FD_BITS - 1) // _FD_BITS * 8
     events = (select.POLLIN, select.POLLOUT, select.POLLPRI)
@@ -141,7 +194,7 @@ def _numbers(bits: bytes) -> list[int]:
     return [number for number in range(value.bit_length()) if value >> number & 1]
 
 
-def _select(call: Call, situation: Situation, blocking: Blocking) -> Wait:
+def _select(call: Call, situation: Waiter, blocking: Blocking) -> Wait:
     sets = _sets(call, situation)
     alter = _alter_select(call, sets, situation)
     mute = _mute_numbers(sets, situation)
@@ -151,7 +204,7 @@ def _select(call: Call, situation: Situation, blocking: Blocking) -> Wait:
     return Wait("waits", alter, endless=not call.arguments[4])
 
 
-def _mute_numbers(sets: list[tuple[int, int, bytes]], situation: Situation) -> set[int]:
+def _mute_numbers(sets: list[tuple[int, int, bytes]], situation: Waiter) -> set[int]:
     found = set()
     for number in {number for _, _, bits in sets for number in _numbers(bits)}:
         handle = situation.handle(number)
@@ -160,7 +213,7 @@ def _mute_numbers(sets: list[tuple[int, int, bytes]], situation: Situation) -> s
     return found
 
 
-def _alter_select(call: Call, sets: list[tuple[int, int, bytes]], situation: Situation) -> Alter | None:
+def _alter_select(call: Call, sets: list[tuple[int, int, bytes]], situation: Waiter) -> Alter | None:
     """The bits are cleared; the kernel writes the sets anyway, so there is nothing to put back."""
     mute = _mute_numbers(sets, situation)
     if not mute:

@@ -215,7 +215,9 @@ static void claim(instar_state *state, uint64_t value, int32_t type, int32_t str
     } else if (offset == 0) {
         claim_base(state, row, type, strength, parent, parent_offset);
     } else if (block->type < 0 && !(block->flags & FLAG_TENTATIVE)) {
-        if ((block->flags & FLAG_INTERIOR) && (block->claim_type != type || block->claim_offset != offset))
+        uint64_t size = state->types[type].size; /* elements of one array lie a multiple of it apart */
+        uint64_t apart = offset > block->claim_offset ? offset - block->claim_offset : block->claim_offset - offset;
+        if ((block->flags & FLAG_INTERIOR) && (block->claim_type != type || (size ? apart % size : apart)))
             block->flags |= FLAG_POOL;
         block->flags |= FLAG_INTERIOR;
         block->claim_type = type;

@@ -76,6 +76,25 @@ def test_array_of_structs_is_counted() -> None:
     assert typed(state, inside)[:2] == (wide, 1)
 
 
+def test_array_that_only_its_elements_are_pointed_at() -> None:
+    """A free list through a table of elements: nothing needs to point at the first one."""
+    b, node = node_version()
+    other = b.struct("other", 24)
+    declare_pointers(b)
+    version = b.build()
+    s = StateBuilder(version)
+    table, mixed = s.block(16 * 50), s.block(16 * 50)
+    for this, following in ((3, 40), (40, 7), (7, 22)):
+        s.poke(table + 16 * this, table + 16 * following)
+    s.root(b.pointer(node), word(table + 16 * 3))
+    s.root(b.pointer(node), word(mixed + 16 * 3))
+    s.root(b.pointer(other), word(mixed + 16 * 9))
+    state = s.build()
+    type_state(state, version, NOTHING)
+    assert typed(state, table) == (node, 50, Strength.INFERRED)
+    assert typed(state, mixed)[0] == -1
+
+
 def test_embedded_node_is_resolved_to_its_container() -> None:
     b = VersionBuilder()
     link = b.struct("link", 16)

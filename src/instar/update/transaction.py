@@ -33,6 +33,7 @@ from instar.update.options import UpdateOptions
 from instar.update.outcome import Failure, Leaked, Outcome, PhaseTime, UpdateReport, VersionId
 from instar.update.preflight import validate_new, validate_target
 from instar.update.progress import Progress
+from instar.update.watchdog import bounded_pause
 
 _START_TRIES = 8
 _SPARE_NUMBERS = 1024  # descriptors that the past may open before it is paused
@@ -75,7 +76,9 @@ class Transaction:
         try:
             with self.undo:
                 self.undo.callback(self.guard.release)  # last: the future is gone by then
-                self._until_commit()
+                self._beside()
+                with bounded_pause(self.options.max_pause_ms):
+                    self._paused()
                 with self.clock.phase("commit"):
                     self._commit()
                 self.undo.pop_all()
@@ -110,7 +113,8 @@ class Transaction:
         plan_timers(self.pid)
         self.guard.observe(self.deadline)
 
-    def _until_commit(self) -> None:
+    def _beside(self) -> None:
+        """What is done while the past serves."""
         for attempt in range(_START_TRIES):
             try:
                 self._start()
@@ -121,6 +125,9 @@ class Transaction:
                 self.driver.abort()
                 if attempt == _START_TRIES - 1:
                     raise
+
+    def _paused(self) -> None:
+        """What is done while neither version serves."""
         with self.clock.phase("quiesce"):
             self._quiesce()
         with self.clock.phase("pre-check"):
@@ -168,7 +175,6 @@ class Transaction:
         faults.reach("pre-check", "middle")
         self.plan = self._make_plan(self.guard.image())
         self._refuse(self.plan.problems)
-        self._check_pause()
 
     def _transfer(self) -> None:
         plan = self._planned()
@@ -180,12 +186,11 @@ class Transaction:
         self.fetched = fetched
         self.driver.take_descriptors(fetched, plan)
         self.driver.take_signals(self.guard, plan)
-        self._check_pause()
 
     def _validate(self) -> None:
         faults.reach("validate", "middle")
         self.driver.check(self._planned())
-        self._check_pause()
+        self.deadline.check("the update")
 
     def _commit(self) -> None:
         """Exactly one version serves, whoever dies when: see native/runtime/gate.c for the protocol."""
@@ -229,15 +234,6 @@ class Transaction:
         if left:
             details = tuple(f"{problem.path}: {problem.cause} [{problem.code}]" for problem in left[1:9])
             raise RefusedError(left[0].code, left[0].cause, left[0].remedy, details=details)
-
-    def _check_pause(self) -> None:
-        if self.clock.pause_so_far_ms() > self.options.max_pause_ms:
-            raise RolledBackError(
-                "pause-too-long",
-                f"the pause would exceed {self.options.max_pause_ms:g} ms",
-                "allow a longer one with --max-pause",
-            )
-        self.deadline.check("the update")
 
     # Report -------------------------------------------------------------------------------------------------
 

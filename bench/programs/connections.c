@@ -1,5 +1,6 @@
 /* An epoll server with one heap block for each connection, whose pointer is the epoll cookie. A client sends a
  * byte and gets back one byte, the number of its requests so far (modulo 256). Argument: the port. */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

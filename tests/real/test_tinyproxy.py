@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from builds import Pair
-from servers import Server, alive, free_port
+from servers import Server, alive, free_port, until
 
 
 class EchoServer:
@@ -92,11 +92,9 @@ def proxy(
     )
 
     def ready() -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        """Not by connecting: that makes a thread whose identity the server keeps."""
+        log = tmp_path / "log"
+        return log.exists() and "Accepting connections" in log.read_text()
 
     daemon = request.param == "daemon"
     command = [str(tinyproxy.old), "-c", str(settings), *([] if daemon else ["-d"])]
@@ -112,9 +110,19 @@ def test_driver(proxy: tuple[Server, int], echo: EchoServer) -> None:
 
 def test_without_clients(proxy: tuple[Server, int], tinyproxy: Pair, echo: EchoServer) -> None:
     server, port = proxy
+    server.update(tinyproxy.new)
+    with Tunnel(port, echo.port) as tunnel:
+        assert tunnel.say(b"after\n") == b"after\n"
+
+
+def test_after_a_client(proxy: tuple[Server, int], tinyproxy: Pair, echo: EchoServer) -> None:
+    """The server keeps the ended thread's identity, to join it: no such word can be carried; it is named."""
+    server, port = proxy
     with Tunnel(port, echo.port) as tunnel:
         assert tunnel.say(b"before\n") == b"before\n"
-    server.update(tinyproxy.new)
+    until(lambda: len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1, "the tunnel's thread ended")
+    report = server.update(tinyproxy.new, expect="refused")
+    assert "childs" in report["error"]["cause"]
     with Tunnel(port, echo.port) as tunnel:
         assert tunnel.say(b"after\n") == b"after\n"
 

@@ -34,11 +34,11 @@ def _cases() -> list[object]:
 
 
 def _judge(update: Update, expected: Expectation) -> None:
-    assert update.outcome == expected.outcome, update.told()
-    if expected.outcome != "updated":
+    assert update.outcome in expected.outcome.split("-or-"), update.told()
+    if update.outcome != "updated":
         assert update.report is not None
         error = update.report["error"]
-        assert error["code"] == expected.code, update.told()
+        assert not expected.code or error["code"] == expected.code, update.told()
         missing = [text for text in expected.names if text not in update.told()]
         assert not missing, f"{missing} not in: {update.told()}"
         assert error["remedy"], "a refusal without a remedy"
@@ -52,7 +52,7 @@ def _judge_report(update: Update, expected: Expectation) -> None:
     state = [warning for warning in warnings if warning.startswith(STATE_WARNINGS)]
     surplus = [w for w in state if not any(text in w for text in expected.warnings)]
     assert not surplus, f"not announced by the scenario: {surplus}"
-    if expected.outcome == "updated":
+    if update.outcome == "updated":
         assert update.report["leaked"]["blocks"] == expected.leaked_blocks
 
 
@@ -70,7 +70,7 @@ def test_update(
     assert service.ask("check") == "ok v1"
     update = service.update(new, *expected.options)
     _judge(update, expected)
-    serving = "v2" if expected.outcome == "updated" else "v1"
+    serving = "v2" if update.outcome == "updated" else "v1"
     for command in ("check", "churn", "check"):
         assert service.ask(command) == f"ok {serving}", update.told()
     assert service.processes() == [service.pid]

@@ -20,8 +20,8 @@ class Expectation:
     Attributes:
         name: Part of the test's id; "" for the plain one.
         options: Further arguments of ``instar update``.
-        outcome: Of the report.
-        code: Of the refusal.
+        outcome: Of the report; "updated-or-refused" where it depends on what the compiler left of a variable.
+        code: Of the refusal; "": any.
         names: Texts that cause or details of the refusal must contain: variables, members, paths.
         warnings: Texts, each in some warning of the report.
         leaked_blocks: Blocks that are left behind.

@@ -46,9 +46,7 @@ class StateBuilder:
 
     def poke(self, address: int, value: int) -> None:
         """Store a word in a block or root."""
-        buffer, base = (
-            (self._heap, self.heap) if address >= self.heap else (self._static, self.statics)
-        )
+        buffer, base = (self._heap, self.heap) if address >= self.heap else (self._static, self.statics)
         struct.pack_into("<Q", buffer, address - base, value)
 
     def build(self) -> State:

@@ -58,6 +58,7 @@ class ProgramFrame:
         frame: As unwound.
         function: Row in ``Version.functions``.
         name: Of the function.
+        entry: Run-time address of the function.
         low, high: Its part of the stack: from the stack pointer at its call to its own return address.
         locals: In the order of debug information.
     """
@@ -65,6 +66,7 @@ class ProgramFrame:
     frame: Frame
     function: int
     name: str
+    entry: int
     low: int
     high: int
     locals: tuple[PlacedLocal, ...]
@@ -92,7 +94,13 @@ def program_frames(subject: Subject, frames: Sequence[Frame], program: str) -> t
             continue
         found.append(
             ProgramFrame(
-                frame, function, name, inner, frame.cfa - 8, _locals(subject, function, frame, caller)
+                frame,
+                function,
+                name,
+                int(subject.version.functions["low"][function]) + subject.load_bias,
+                inner,
+                frame.cfa - 8,
+                _locals(subject, function, frame, caller),
             )
         )
     return tuple(found)

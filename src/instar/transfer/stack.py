@@ -49,6 +49,12 @@ class FramePair:
         """Whether the frame is carried word by word."""
         return self.same_code and self.old.high - self.old.low == self.new.high - self.new.low
 
+    def moved_pc(self) -> int | None:
+        """Where the future must return into this frame, when its start-up came here by another copy of the
+        call: the code is the same, so the past's place has its counterpart. None when it is right already."""
+        wanted = self.old.frame.pc - self.old.entry + self.new.entry
+        return None if wanted == self.new.frame.pc else wanted
+
     def shared_locals(self) -> Iterable[tuple[PlacedLocal, PlacedLocal]]:
         """Locals that both frames have, by identity."""
         others = {local.key: local for local in self.new.locals}
@@ -199,6 +205,9 @@ def plan_stack(
     for index, pair in enumerate(pairs):
         if not pair.whole:
             continue
+        place = pair.moved_pc()
+        if place is not None:  # the inner frame's return address
+            plan.writes.append((pair.new.low - 8, place.to_bytes(8, "little")))
         skip = {address for saved in outer_saved[index][:1] for address in saved.values()}
         _plan_words(plan, pair, skip, read_old, read_new, translate, canaries)
         for register in owned_registers(frames, index, outer_saved[index][0]):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from instar.errors import RefusedError
 from instar.metadata.version import Version
+from instar.pairing.callsites import find_call_site
 from instar.pairing.code import CodeComparison
 from instar.pairing.plan import PairingPlan
 from instar.state.capture import Shapes

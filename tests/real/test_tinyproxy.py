@@ -122,7 +122,7 @@ def test_after_a_client(proxy: tuple[Server, int], tinyproxy: Pair, echo: EchoSe
         assert tunnel.say(b"before\n") == b"before\n"
     until(lambda: len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1, "the tunnel's thread ended")
     report = server.update(tinyproxy.new, expect="refused")
-    assert "childs" in report["error"]["cause"]
+    assert "child" in report["error"]["cause"]
     with Tunnel(port, echo.port) as tunnel:
         assert tunnel.say(b"after\n") == b"after\n"
 

@@ -140,7 +140,9 @@ class Judge:
         where = self.path(row, offset)
         target = self._describe(int(word["value"]))
         cause = f"{where} = {int(word['value']):#x} {text} ({target})"
-        weak = is_weak(self._state, row) or self._state.objects[row]["kind"] == ObjectKind.LOCAL
+        local = self._state.objects[row]["kind"] in (ObjectKind.LOCAL, ObjectKind.FRAME)
+        # A heap block is live whatever is believed of its type: a word that no type explains stays a problem.
+        weak = local or (code != "unexplained-word" and is_weak(self._state, row))
         if weak or code in self._allow:
             if len(self.result.warnings) < _SHOWN:
                 self.result.warnings.append(f"{code}: {cause}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import capstone
-from capstone import x86
+import capstone  # type: ignore[import-untyped]
+from capstone import x86  # type: ignore[import-untyped]
 
 from instar.metadata.version import Version
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import capstone  # type: ignore[import-untyped]
-from capstone import x86  # type: ignore[import-untyped]
+from capstone import x86
 
 from instar.metadata.version import Version
 

@@ -58,6 +58,11 @@ class StreamPlan:
     pairs: Mapping[int, int]
     problems: Mapping[int, str] = field(default_factory=dict)
 
+    @property
+    def carried(self) -> frozenset[int]:
+        """Addresses of the past's streams that are carried."""
+        return frozenset(stream.address for stream in self.streams)
+
     def require(self, reachable: Collection[int] | None = None) -> None:
         """Raise RefusedError "stream-not-carried" for a problem.
 

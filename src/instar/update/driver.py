@@ -23,6 +23,7 @@ from instar.control.quiescence import QuiescentPoint
 from instar.control.runtime import Rows, Runtime
 from instar.control.startup import Future, StartSpec, start_future
 from instar.control.startup_past import PastFacts
+from instar.control.streams import StreamPlan, open_streams, plan_streams, restore_streams
 from instar.control.timers import apply_timers
 from instar.errors import InternalError, RefusedError
 from instar.metadata.version import Version
@@ -62,6 +63,8 @@ class Driver:
         self._mapped: dict[int, int] = {}
         self._arena = 0
         self._floor = 0
+        self._streams: dict[int, int] = {}
+        self._stream_plan: StreamPlan | None = None
         self.warnings: list[str] = []
 
     # Start --------------------------------------------------------------------------------------------------
@@ -156,6 +159,20 @@ class Driver:
         """Give the future the past's descriptors, its epoll sets with translated cookies."""
         hand_over(fetched, self.runtime, self.channel)
         fill_epolls(self.runtime, plan_epolls(fetched, lambda cookies: _translate(plan, cookies)))
+
+    def pair_streams(self, guard: Guard) -> dict[int, int]:
+        """The future's own stream for every ``FILE`` of the held past (old address -> new)."""
+        plan = plan_streams(
+            guard.tracee.memory, guard.maps(), self.future.tracee.memory, read_maps(self.pid), self._streams
+        )
+        self._stream_plan = plan
+        self._streams = open_streams(self.runtime, plan)
+        return {old: new for old, new in self._streams.items() if old in plan.carried}
+
+    def take_streams(self, guard: Guard) -> None:
+        """Put position, buffering and unflushed bytes of the past's streams into the future's."""
+        if self._stream_plan is not None:
+            restore_streams(self.runtime, guard.tracee.memory, self._stream_plan, self._streams)
 
     def take_signals(self, guard: Guard, plan: TransferPlan) -> None:
         """Give the future the past's timers, and the dispositions that its own start-up left alone."""

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from instar.metadata.version import load_version
-from instar.metadata.version import Version
+from instar.metadata.version import Version, load_version
 from instar.pairing.plan import plan_pairing
 from instar.process.deadline import Deadline
 from instar.process.tracee import Tracee

@@ -101,10 +101,11 @@ def _file(pid: int, name: str) -> Finding:
 
 
 def _debug_information(version: Version) -> Finding:
-    text = (
-        f"{len(version.units):,} units, {len(version.variables):,} variables, "
-        f"{len(version.functions):,} functions, build-id {version.build_id[:12] or 'none'}"
+    counts = {"unit": version.units, "variable": version.variables, "function": version.functions}
+    listed = ", ".join(
+        f"{len(rows):,} {noun}{'' if len(rows) == 1 else 's'}" for noun, rows in counts.items()
     )
+    text = f"{listed}; build-id {version.build_id[:12] or 'none'}"
     return Finding("debug information", "ok", text)
 
 

@@ -9,7 +9,7 @@ had happened.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -156,10 +156,10 @@ class Transaction:
         faults.reach("pre-copy", "middle")
         self.guard.hold(self.deadline)
         try:
-            past = self.guard.image()
+            past, streams = self.guard.image(), self.driver.pair_streams(self.guard)
         finally:
             self.guard.release()
-        plan = self._make_plan(past)
+        plan = self._make_plan(past, streams)
         self._refuse(plan.problems)
         self.driver.map(plan)
         self.driver.write(plan)
@@ -173,7 +173,7 @@ class Transaction:
 
     def _check_past(self) -> None:
         faults.reach("pre-check", "middle")
-        self.plan = self._make_plan(self.guard.image())
+        self.plan = self._make_plan(self.guard.image(), self.driver.pair_streams(self.guard))
         self._refuse(self.plan.problems)
 
     def _transfer(self) -> None:
@@ -185,6 +185,7 @@ class Transaction:
         self.undo.callback(fetched.close)
         self.fetched = fetched
         self.driver.take_descriptors(fetched, plan)
+        self.driver.take_streams(self.guard)
         self.driver.take_signals(self.guard, plan)
 
     def _validate(self) -> None:
@@ -216,10 +217,10 @@ class Transaction:
 
     # Steps --------------------------------------------------------------------------------------------------
 
-    def _make_plan(self, past: Image) -> TransferPlan:
+    def _make_plan(self, past: Image, streams: Mapping[int, int]) -> TransferPlan:
         base = self.driver.arena_base(past.subject.maps)
         options = Options(self.options.strict, self.options.allow, base)
-        plan = carry.plan(self.prepared, self.frames, (past, self.driver.image()), {}, options)
+        plan = carry.plan(self.prepared, self.frames, (past, self.driver.image()), streams, options)
         self.progress.step(objects=sum(plan.figures.objects.values()), bytes=plan.figures.bytes)
         return plan
 

@@ -39,7 +39,7 @@ EXPORT int64_t instar_runtime_channel(uint64_t floor)
 }
 
 /* One message; the descriptors land on whatever numbers are free. Returns how many, or -errno. */
-static int receive_message(int *received)
+static int receive_message(int *received, bool cloexec)
 {
     union {
         struct cmsghdr head;
@@ -51,7 +51,7 @@ static int receive_message(int *received)
         .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t got;
     do
-        got = recvmsg(instar_runtime_state.channel, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        got = recvmsg(instar_runtime_state.channel, &message, MSG_DONTWAIT | (cloexec ? MSG_CMSG_CLOEXEC : 0));
     while (got < 0 && errno == EINTR);
     if (got < 0)
         return -errno;
@@ -79,7 +79,7 @@ static bool is_wanted(const uint64_t *wanted, int64_t limit, int descriptor)
 }
 
 /* Puts one received descriptor under its number. It never lies on another's wanted number here. */
-static int settle(int received, int number, uint32_t flags)
+static int settle(int received, int number, uint32_t flags, bool cloexec)
 {
     if (received != number) {
         if (!(flags & INSTAR_IMPORT_REPLACE) && is_open(number)) {
@@ -91,7 +91,8 @@ static int settle(int received, int number, uint32_t flags)
         close(received);
         return moved < 0 ? -error : 0;
     }
-    if (!(flags & INSTAR_IMPORT_CLOEXEC) && fcntl(number, F_SETFD, 0) < 0)
+    bool wanted = flags & INSTAR_IMPORT_CLOEXEC;
+    if (wanted != cloexec && fcntl(number, F_SETFD, wanted ? FD_CLOEXEC : 0) < 0)
         return -errno;
     return 0;
 }
@@ -100,7 +101,7 @@ static int settle(int received, int number, uint32_t flags)
  * place, so no dup3 can hit a descriptor that is still to be placed. In the usual case (numbers sorted, the future has
  * none of them) the kernel hands out exactly the wanted numbers and nothing moves. */
 static int place_batch(int *received, int count, const int32_t *numbers, const uint32_t *flags,
-                       const uint64_t *wanted, int64_t limit)
+                       const uint64_t *wanted, int64_t limit, bool cloexec)
 {
     int error = 0;
     for (int i = 0; i < count; i++) {
@@ -112,7 +113,7 @@ static int place_batch(int *received, int count, const int32_t *numbers, const u
     for (int i = 0; i < count; i++) {
         if (received[i] < 0)
             continue;
-        int result = error ? close(received[i]) : settle(received[i], numbers[i], flags[i]);
+        int result = error ? close(received[i]) : settle(received[i], numbers[i], flags[i], cloexec);
         if (result < 0 && !error)
             error = result;
     }
@@ -125,7 +126,8 @@ static int64_t import_all(const int32_t *numbers, const uint32_t *flags, uint64_
     uint64_t done = 0;
     while (done < count) {
         int received[INSTAR_IMPORT_BATCH];
-        int got = receive_message(received);
+        bool cloexec = flags[done] & INSTAR_IMPORT_CLOEXEC; /* most have the same: nobody can exec meanwhile */
+        int got = receive_message(received, cloexec);
         if (got < 0)
             return got;
         if ((uint64_t)got > count - done) {
@@ -133,7 +135,7 @@ static int64_t import_all(const int32_t *numbers, const uint32_t *flags, uint64_
                 close(received[i]);
             return -EPROTO;
         }
-        int error = place_batch(received, got, numbers + done, flags + done, wanted, limit);
+        int error = place_batch(received, got, numbers + done, flags + done, wanted, limit, cloexec);
         if (error)
             return error;
         done += (uint64_t)got;

@@ -16,7 +16,15 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from instar.control.observation import NOT_READ, O_CLOEXEC, OBSERVED, Rows, is_anonymous, observe
+from instar.control.observation import (
+    NOT_READ,
+    O_CLOEXEC,
+    OBSERVED,
+    Rows,
+    is_anonymous,
+    observe,
+    reserve_table,
+)
 from instar.errors import RefusedError
 from instar.process.descriptors import Descriptor, list_descriptors, list_numbers, read_descriptor
 
@@ -127,6 +135,7 @@ def look_again(plan: DescriptorPlan) -> DescriptorPlan:
     then not read again in the pause. (Programs set it right after they open a file.)
     """
     seen = observe(plan.pid, list_numbers(plan.pid))
+    reserve_table(len(seen))
     return update_plan(plan, seen)
 
 
@@ -152,17 +161,18 @@ def update_plan(plan: DescriptorPlan, seen: Rows) -> DescriptorPlan:
         seen: Rows of ``OBSERVED`` by number. Rows without flags get those of the plan.
     """
     position, same = match_rows(plan, seen)
-    settled = np.zeros(len(seen), np.bool_)
+    settled = changed = np.zeros(len(seen), np.bool_)
     if len(plan.observed):
         flags = plan.observed["flags"][position]
         seen["flags"] = np.where(same & (seen["flags"] == NOT_READ), flags, seen["flags"])
         settled = same & (flags == seen["flags"])
+        changed = same & ~settled
+    entries: list[Planned | None] = [plan.entries[at] for at in position.tolist()] if plan.entries else []
+    entries += [None] * (len(seen) - len(entries))
     anonymous = is_anonymous(seen)
     files = (seen["mode"] & 0o170000) == stat.S_IFREG
-    entries: list[Planned] = []
-    keep = np.ones(len(seen), np.bool_)
-    for index, at in enumerate(position.tolist()):
-        entry = plan.entries[at] if same[index] and not files[index] else None
+    for index in np.flatnonzero(~same | files | anonymous | changed).tolist():
+        entry = entries[index] if same[index] and not files[index] else None
         number = int(seen["number"][index])
         if (
             entry is not None
@@ -171,11 +181,12 @@ def update_plan(plan: DescriptorPlan, seen: Rows) -> DescriptorPlan:
         ):
             entry = None
         entry = entry or _read_entry(plan.pid, number)
-        if entry is None:
-            keep[index] = False
-        else:
-            entries.append(_with_flags(entry, int(seen["flags"][index])))
-    return DescriptorPlan(plan.pid, tuple(entries), seen[keep], settled[keep])
+        entries[index] = None if entry is None else _with_flags(entry, int(seen["flags"][index]))
+    found = tuple(entry for entry in entries if entry is not None)
+    if len(found) < len(seen):  # closed in this moment
+        keep = np.array([entry is not None for entry in entries], np.bool_)
+        seen, settled = seen[keep], settled[keep]
+    return DescriptorPlan(plan.pid, found, seen, settled)
 
 
 def _is_still(pid: int, number: int, target: str) -> bool:

@@ -7,7 +7,8 @@ import os
 import re
 import select
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from instar.control.observation import (
     close_all,
     compare_files,
     duplicate_all,
+    is_among,
     read_epoll,
     read_flags,
 )
@@ -42,19 +44,21 @@ class Fetched:
 
     Attributes:
         plan: As of the pause; ``plan.observed`` has our duplicates.
+        duplicates: All of them.
         epoll_groups: Numbers of the epoll sets; those that are one set are together.
         epoll_entries: First number of each group -> rows of ``EPOLL_ENTRY``.
         kept_entries: The same for registrations of the future that the past knows nothing of.
     """
 
     plan: DescriptorPlan
+    duplicates: Rows
     epoll_groups: list[list[int]]
     epoll_entries: dict[int, Rows]
     kept_entries: dict[int, Rows] = field(default_factory=dict)
 
     def close(self) -> None:
         """Give up the duplicates. Before a past that is rolled back runs on, they must be gone."""
-        close_all(self.plan.observed)
+        close_all(self.duplicates)
 
 
 def fetch_descriptors(plan: DescriptorPlan) -> Fetched:
@@ -65,8 +69,10 @@ def fetch_descriptors(plan: DescriptorPlan) -> Fetched:
         HostError: "descriptor-limit".
     """
     pid = plan.pid
-    with open_pidfd(pid) as pidfd:
-        rows = duplicate_all(pidfd, pid, _table_size(pid))
+    with ThreadPoolExecutor(1) as reader:
+        sets = reader.submit(_read_epolls, pid, plan.epolls)
+        with open_pidfd(pid) as pidfd:
+            rows = duplicate_all(pidfd, pid, _table_size(pid))
     try:
         position, same = match_rows(plan, rows)
         young = ~same
@@ -76,11 +82,18 @@ def fetch_descriptors(plan: DescriptorPlan) -> Fetched:
         rows["flags"][young] = part["flags"]
         current = update_plan(plan, rows)
         current.require()
-        groups = group_same_files(pid, current.epolls)
-        return Fetched(current, groups, {group[0]: read_epoll(pid, group[0]) for group in groups})
+        groups, entries = (
+            sets.result() if current.epolls == plan.epolls else _read_epolls(pid, current.epolls)
+        )
+        return Fetched(current, rows, groups, entries)
     except BaseException:
         close_all(rows)
         raise
+
+
+def _read_epolls(pid: int, numbers: Sequence[int]) -> tuple[list[list[int]], dict[int, Rows]]:
+    groups = group_same_files(pid, numbers)
+    return groups, {group[0]: read_epoll(pid, group[0]) for group in groups}
 
 
 def _table_size(pid: int) -> int:
@@ -111,28 +124,28 @@ def hand_over(
     """
     future, plan = runtime.tracee.pid, fetched.plan
     rows = plan.observed
-    present = np.isin(rows["number"], np.array(list_numbers(future), np.int32))
-    _refuse_collisions(plan, present & ~np.isin(rows["number"], list(given)), future)
+    present = is_among(rows["number"], list_numbers(future))
+    _refuse_collisions(plan, present & ~is_among(rows["number"], given), future)
     rebuilt = np.array([entry.action is Action.REBUILD for entry in plan.entries], np.bool_)
     send = ~rebuilt & ~_is_there(rows, present, plan.pid, future)
     with raised_limit(future, plan.highest):
-        _empty_epolls(fetched, runtime, rows["number"][present])
+        _empty_epolls(fetched, runtime, set(rows["number"][present].tolist()))
         _import(runtime, channel, rows[send], present[send])
         for group in fetched.epoll_groups:
-            _make_epoll(runtime, channel, rows[np.isin(rows["number"], group)])
+            _make_epoll(runtime, channel, rows[is_among(rows["number"], group)])
 
 
-def _empty_epolls(fetched: Fetched, runtime: Runtime, present: npt.NDArray[np.int32]) -> None:
+def _empty_epolls(fetched: Fetched, runtime: Runtime, present: Collection[int]) -> None:
     """Empty the sets that the future's start-up made, before its descriptors are replaced."""
     future = runtime.tracee.pid
     for group in fetched.epoll_groups:
-        for number in np.intersect1d(group, present).tolist()[:1]:
+        for number in [number for number in group if number in present][:1]:
             entries = read_epoll(future, number)
             items = np.zeros(len(entries), EPOLL_ITEM)
             items["epoll"], items["operation"] = number, _DELETE
             items["descriptor"], items["source"] = entries["descriptor"], -1
             runtime.control_epoll(items)
-            own = ~np.isin(entries["descriptor"], fetched.plan.observed["number"])
+            own = ~is_among(entries["descriptor"], fetched.plan.observed["number"].tolist())
             fetched.kept_entries[group[0]] = entries[own]
 
 
@@ -189,7 +202,7 @@ def _make_epoll(runtime: Runtime, channel: socket.socket, rows: Rows) -> None:
             runtime,
             channel,
             np.array([(*row.tolist()[:3], source, *row.tolist()[4:]) for row in rows], rows.dtype),
-            np.isin(rows["number"], owned),
+            is_among(rows["number"], owned),
         )
     finally:
         os.close(source)

@@ -36,6 +36,7 @@ static const struct {
     COLUMN("", raw_variables, struct raw_variable),
     COLUMN("", raw_functions, struct raw_function),
     COLUMN("", raw_locals, struct raw_local),
+    COLUMN("", scratch, uint8_t),
     COLUMN("", parts, struct static_part),
     COLUMN("", sources, struct source),
     COLUMN("", imports, struct import),

@@ -106,6 +106,7 @@ struct map {
 };
 
 void *vector_push(struct walk *walk, struct vector *vector, size_t rows); /* zeroed */
+void vector_append(struct walk *walk, struct vector *vector, const void *data, size_t rows);
 uint32_t *map_slot(struct walk *walk, struct map *map, uint64_t key, bool *is_new);
 const uint32_t *map_find(const struct map *map, uint64_t key);
 void map_clear(struct map *map);
@@ -385,6 +386,7 @@ struct walk {
     struct vector raw_types, raw_members, raw_enumerators;
     struct map raw_by_key;
     struct vector raw_variables, raw_functions, raw_locals;
+    struct vector scratch; /* bytes */
     struct vector parts;   /* struct static_part, of the variable at hand */
     struct vector sources; /* struct source */
     struct vector imports; /* struct import */

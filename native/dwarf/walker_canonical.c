@@ -292,7 +292,7 @@ static void emit_type(struct canon *c, size_t index, const int32_t *row_of_class
     row.target = c->target[index] == NO_TYPE ? NO_TYPE : row_of_class[meant_class(c, c->target[index])];
     if (row.kind == KIND_ENUM) {
         row.first = (uint32_t)walk->enumerators.count;
-        memcpy(vector_push(walk, &walk->enumerators, row.count), c->enumerators + first, row.count * sizeof *c->enumerators);
+        vector_append(walk, &walk->enumerators, c->enumerators + first, row.count);
     } else {
         row.count = has_members(&row) ? row.count : 0;
         row.first = (uint32_t)walk->members.count;

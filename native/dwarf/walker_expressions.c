@@ -132,19 +132,14 @@ static bool is_indexed(uint8_t op)
     return op == DW_OP_addrx || op == DW_OP_constx || op == DW_OP_GNU_addr_index || op == DW_OP_GNU_const_index;
 }
 
-static void append(struct walk *walk, struct vector *target, const uint8_t *from, const uint8_t *to)
-{
-    size_t size = (size_t)(to - from);
-    memcpy(vector_push(walk, target, size), from, size);
-}
-
 /* Whoever evaluates has no .debug_addr, so addrx and constx become addr and const8u. Branches across a rewritten
  * operation would be off; compilers emit none. */
 uint32_t expression_pool(struct walk *walk, const struct unit *unit, const uint8_t *data, size_t size, uint32_t *length)
 {
     struct cursor c = {data, data + size, false};
-    struct vector plain = {.width = 1};
+    struct vector *plain = &walk->scratch;
     const uint8_t *copied = data;
+    plain->count = 0;
     while (c.at < c.end && !c.bad) {
         const uint8_t *start = c.at;
         uint8_t op = *c.at++;
@@ -158,19 +153,17 @@ uint32_t expression_pool(struct walk *walk, const struct unit *unit, const uint8
         if (!unit_address(unit, cursor_uleb(&c), &number))
             break;
         memcpy(fixed + 1, &number, 8);
-        append(walk, &plain, copied, start);
-        append(walk, &plain, fixed, fixed + sizeof fixed);
+        vector_append(walk, plain, copied, (size_t)(start - copied));
+        vector_append(walk, plain, fixed, sizeof fixed);
         copied = c.at;
     }
     if (copied != data) {
-        append(walk, &plain, copied, data + size);
-        data = (const uint8_t *)plain.data;
-        size = plain.count;
+        vector_append(walk, plain, copied, (size_t)(data + size - copied));
+        data = (const uint8_t *)plain->data;
+        size = plain->count;
     }
     if (size > UINT32_MAX)
         walk_fail(walk, WALK_DAMAGED, "an expression of %zu bytes", size);
     *length = (uint32_t)size;
-    uint32_t place = pool_expression(walk, data, size);
-    vector_free(&plain);
-    return place;
+    return pool_expression(walk, data, size);
 }

@@ -167,17 +167,18 @@ static void emit_row(struct walk *walk, struct unit *unit, struct machine *m)
         m->path_of = m->file;
     }
     struct line_row row = {m->address, m->path, (uint32_t)m->line};
-    struct line_row *last = (struct line_row *)walk->raw_lines.data + walk->raw_lines.count - 1;
-    if (walk->raw_lines.count > m->first && last->address == row.address)
+    size_t count = walk->raw_lines.count;
+    struct line_row *last = count > m->first ? (struct line_row *)walk->raw_lines.data + count - 1 : NULL;
+    if (last && last->address == row.address)
         *last = row; /* of several rows of one address the last one counts */
-    else if (walk->raw_lines.count == m->first || last->file != row.file || last->line != row.line)
+    else if (!last || last->file != row.file || last->line != row.line)
         *(struct line_row *)vector_push(walk, &walk->raw_lines, 1) = row;
 }
 
 static void end_sequence(struct walk *walk, struct machine *m)
 {
     size_t count = walk->raw_lines.count - m->first;
-    struct line_row *rows = (struct line_row *)walk->raw_lines.data + m->first;
+    struct line_row *rows = count ? (struct line_row *)walk->raw_lines.data + m->first : NULL;
     bool in_order = count > 0 && walk_is_loaded(walk, rows[0].address);
     for (size_t i = 1; i < count && in_order; i++)
         in_order = rows[i - 1].address < rows[i].address;
@@ -268,7 +269,7 @@ void lines_finish(struct walk *walk)
             continue; /* a second table for the same code */
         if (one->low > reached && walk->lines.count)
             ((struct line_row *)vector_push(walk, &walk->lines, 1))->address = reached;
-        memcpy(vector_push(walk, &walk->lines, one->count), raw + one->first, one->count * sizeof *raw);
+        vector_append(walk, &walk->lines, raw + one->first, one->count);
         reached = one->high;
     }
     if (walk->lines.count)

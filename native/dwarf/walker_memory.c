@@ -35,6 +35,13 @@ void *vector_push(struct walk *walk, struct vector *vector, size_t rows)
     return start;
 }
 
+void vector_append(struct walk *walk, struct vector *vector, const void *data, size_t rows)
+{
+    void *place = vector_push(walk, vector, rows);
+    if (rows)
+        memcpy(place, data, rows * vector->width);
+}
+
 void vector_free(struct vector *vector)
 {
     free(vector->data);
@@ -144,7 +151,7 @@ static uint32_t pool_bytes(struct walk *walk, struct vector *pool, struct map *k
             if (pool->count + size > UINT32_MAX)
                 walk_fail(walk, WALK_NO_MEMORY, "more than 4 GiB of names");
             *slot = (uint32_t)pool->count;
-            memcpy(vector_push(walk, pool, size), data, size);
+            vector_append(walk, pool, data, size);
             return *slot;
         }
         if (pool->count - *slot >= size && !memcmp(pool->data + *slot, data, size))

@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("ext", "native"),
     ("errors",),
 )
-LEVEL = {layer: level for level, row in enumerate(ORDER) for layer in row}
+LEVEL = {layer: level for level, row in enumerate((("__main__",), *ORDER)) for layer in row}
 # Public fakes: made of the layers below, used by tests only.
 TESTING = "testing"
 

@@ -17,7 +17,7 @@ from instar.process.descriptors import list_descriptors
 EPOLL, INNER, TWIN = 10, 23, 26
 EXPECTED = (
     "accepted=3 again=1 pipe=4 file=1 memfd=5 event=7 timer=1 cloexec=1 shared=5 inner=0 silent=0 edge=1 "
-    "edge2=0 armed=1 spent=0 lock=1"
+    "edge2=0 armed=1 spent=0 lock=1 owner=1"
 )
 SHIFT = 0x10_0000_0000
 Make = Callable[[], Handing]

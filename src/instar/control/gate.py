@@ -13,12 +13,13 @@ from collections.abc import Callable
 import numpy as np
 
 from instar.control.runtime import CLOEXEC, LOCK, Rows, Runtime
-from instar.errors import InstarError, InternalError
+from instar.errors import InstarError, InternalError, RefusedError
 from instar.heap.inherited import GATE, GATE_OFFSET, INTENT_OFFSET
 from instar.process import ptrace
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.injection import RESTARTS, find_syscall_instruction
 from instar.process.registers import MASK, Registers
+from instar.process.status import read_status
 from instar.process.tracee import Tracee
 
 PARKED_DISTANCE = 136  # the red zone and the word that holds the parked rip
@@ -55,7 +56,17 @@ class Gate:
             floor: Descriptor numbers from here on are free in the future.
             signal_mask: What the program blocks when it goes on.
             locks: Rows of ``LOCK``: record locks of the past, to be taken when it is gone.
+
+        Raises:
+            RefusedError: "seccomp-filter": the future's own filter could kill it for waiting in the gate.
         """
+        pid = self.runtime.tracee.pid
+        if read_status(pid).seccomp:
+            raise RefusedError(
+                "seccomp-filter",
+                f"the new version (process {pid}) has put itself under a seccomp filter at its start",
+                "let it do so after its first wait for work, or start it without the filter",
+            )
         pidfd, stat = os.pidfd_open(past), os.open(f"/proc/{past}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             self.runtime.import_descriptors(self.channel, [floor, floor + 1], [pidfd, stat], CLOEXEC)

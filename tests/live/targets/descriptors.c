@@ -94,6 +94,7 @@ static void open_all(const char *path)
     check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
     put_pair(pair, PAIR_A, PAIR_B);
     put(dup(EVENT), HIGH, 1);
+    check(fcntl(UDP, F_SETOWN, getpid()) == 0 && fcntl(UDP, F_SETFL, O_ASYNC) == 0, "owner");
     check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
     put_pair(pair, ONE_SHOT_A, ONE_SHOT_B);
 }
@@ -162,6 +163,7 @@ static void use_all(void)
     int status = -1;
     waitpid(child, &status, 0);
     show("lock", status == 0);
+    show("owner", fcntl(UDP, F_GETOWN) == getpid() && fcntl(UDP, F_GETFL) & O_ASYNC);
     dprintf(1, "\n");
     check(write(PAIR_A, "y", 1) == 1, "pair"); /* event 9 */
 }
@@ -170,6 +172,7 @@ int main(int argc, char **argv)
 {
     char line[64];
     sigset_t set;
+    signal(SIGIO, SIG_IGN);
     sigemptyset(&set);
     sigaddset(&set, SIGUSR2);
     sigprocmask(SIG_BLOCK, &set, NULL);

@@ -64,7 +64,7 @@ def _look_inside(pid: int) -> list[Finding]:
         lambda: [
             _one("environment", _refusal(lambda: recover_environment(pid)), "as at the start, in memory")
         ],
-        lambda: _parent(surroundings),
+        lambda: parent_notes(surroundings),
         lambda: _sandbox(surroundings),
         lambda: _locked_memory(pid),
     )
@@ -127,7 +127,7 @@ def _descriptors(pid: int) -> list[Finding]:
     return refused or [Finding("descriptors", "ok", f"{len(planned)}: {listed}" if listed else "none")]
 
 
-def _parent(surroundings: Surroundings) -> list[Finding]:
+def parent_notes(surroundings: Surroundings) -> list[Finding]:
     """Who will see the process end, with status 0, when its successor takes over."""
     pid, parent = surroundings.pid, surroundings.status.parent
     first = explain_first(surroundings.status)

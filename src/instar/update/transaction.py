@@ -22,6 +22,7 @@ from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
 from instar.pairing.problems import Problem
 from instar.process.deadline import Deadline
+from instar.process.surroundings import read_surroundings
 from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Options
@@ -33,6 +34,7 @@ from instar.update.options import UpdateOptions
 from instar.update.outcome import Failure, Leaked, Outcome, PhaseTime, UpdateReport, VersionId
 from instar.update.preflight import validate_new, validate_target
 from instar.update.progress import Progress
+from instar.update.target import parent_notes
 from instar.update.watchdog import bounded_pause
 
 _START_TRIES = 8
@@ -111,6 +113,9 @@ class Transaction:
         self.descriptors = plan_descriptors(self.pid)
         self.descriptors.require()
         plan_timers(self.pid)
+        for finding in parent_notes(read_surroundings(self.pid)):
+            if finding.verdict == "note":
+                self.warnings.append(f"parent: {finding.text}")
         self.guard.observe(self.deadline)
 
     def _beside(self) -> None:

@@ -70,6 +70,7 @@ class Capturer:
             canary=self.memory.u64(pointer + _CANARY_OFFSET),
             arguments=argument_area(self.tracee.pid, self.memory.read),
             resolve=lambda name: self._resolve(subject.maps, name),
+            registers=self.tracee.registers(),
         )
 
     def _heap_spans(self, subject: Subject) -> list[Span]:

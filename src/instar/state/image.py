@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from instar.process.registers import Registers
 from instar.process.unwind import Frame
 from instar.state.arguments import ArgumentArea
 from instar.state.capture import Subject
@@ -30,6 +31,7 @@ class Image:
         canary: Stack protector value.
         arguments: Where its argv and environment are.
         resolve: Address of a dynamic symbol.
+        registers: Of its thread as it stands in its blocking call.
     """
 
     subject: Subject
@@ -42,3 +44,4 @@ class Image:
     canary: int
     arguments: ArgumentArea
     resolve: Resolver
+    registers: Registers | None = None

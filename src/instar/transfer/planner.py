@@ -22,6 +22,7 @@ from instar.state.kernel import Span, State
 from instar.state.paths import object_path
 from instar.state.slots import TypeTable
 from instar.state.typing import type_state
+from instar.transfer.call import plan_call
 from instar.transfer.engine import Engine, Scan
 from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
 from instar.transfer.findings import Judge
@@ -531,6 +532,8 @@ class Planner:
             (self.past.canary, self.future.canary),
         )
         writes += [Write(address, data) for address, data in stack.writes]
+        call = plan_call(self.past, self.future, self.translate)
+        writes += [Write(address, data) for address, data in call.writes]
         arena = arena_range(
             self.state,
             self.arena_base,
@@ -554,8 +557,8 @@ class Planner:
             kept_ranges(self.state, self.past.heap),
             arena,
             tuple(writes),
-            {**stack.registers, **registers},
-            tuple(judge.result.problems),
+            {**stack.registers, **registers, **call.registers},
+            (*judge.result.problems, *call.problems),
             (*judge.result.warnings, *self._stack_warnings(stack.unsettled)),
             figures,
             self.translate,

@@ -149,25 +149,41 @@ def _resolve_containers(state: State, containers: Containers, known: Array) -> N
     """Blocks claimed only through an embedded node, or by an element of an array."""
     flags = state.objects["flags"]
     wanted = (flags & (ObjectFlag.TENTATIVE | ObjectFlag.INTERIOR)) != 0
-    wanted &= (flags & (ObjectFlag.POOL | ObjectFlag.CONFLICT)) == 0
+    wanted &= (flags & ObjectFlag.CONFLICT) == 0
     rows = np.flatnonzero(wanted & (state.objects["type"] < 0) & (state.objects["kind"] == ObjectKind.HEAP))
     if not len(rows):
         return
     chosen = state.objects[rows]
     keys = np.stack(
-        [chosen["claim_type"], chosen["claim_offset"].astype(np.int64), chosen["size"].astype(np.int64)]
+        [
+            chosen["claim_type"],
+            chosen["claim_offset"].astype(np.int64),
+            chosen["size"].astype(np.int64),
+            (chosen["flags"] & ObjectFlag.POOL).astype(np.int64),
+        ]
     )
     groups, inverse = np.unique(keys, axis=1, return_inverse=True)
     inverse = inverse.reshape(-1)
     for index in range(groups.shape[1]):
-        inner, offset, size = (int(value) for value in groups[:, index])
-        _resolve_group(state, containers, known, rows[inverse == index], inner, offset, size)
+        inner, offset, size, pool = (int(value) for value in groups[:, index])
+        _resolve_group(state, containers, known, rows[inverse == index], inner, offset, size, bool(pool))
 
 
 def _resolve_group(
-    state: State, containers: Containers, known: Array, rows: Array, inner: int, offset: int, size: int
+    state: State,
+    containers: Containers,
+    known: Array,
+    rows: Array,
+    inner: int,
+    offset: int,
+    size: int,
+    pool: bool,
 ) -> None:
-    """Blocks of one usable size with one claim: the struct that has it there, else an array of it."""
+    """Blocks of one usable size with one claim: the struct that has it there, else an array of it.
+
+    What looks like a ``pool``, because different types are claimed inside, may be one struct with several
+    embedded nodes (a session in a list and in a heap of timers), but no array.
+    """
     outers = {outer for outer, at in containers.of(inner) if at == offset and _fits_once(state, outer, size)}
     candidates = [outer for outer in sorted(outers) if not _is_covered(state, containers, outer, outers)]
     if len(candidates) > 1:
@@ -179,7 +195,7 @@ def _resolve_group(
     elif candidates:
         return  # several structs explain it: stays opaque, reported by `check`
     element = int(state.table.types[inner]["size"]) if inner >= 0 else 0
-    if len(rows) and element and offset % element == 0:
+    if len(rows) and element and offset % element == 0 and not pool:
         valid = state.plausible(rows, inner, known)
         state.infer(rows[valid], inner)
 

@@ -21,8 +21,8 @@ from bench.measure import BUILD, Row
 
 COLD_LIMIT_MS, CACHED_LIMIT_MS = 600.0, 50.0
 MODULES = """
-http_v2 http_realip http_dav http_flv http_mp4 http_gunzip http_gzip_static http_auth_request http_random_index
-http_secure_link http_slice http_stub_status http_addition http_sub stream_realip
+http_v2 http_realip http_dav http_flv http_mp4 http_gunzip http_gzip_static http_auth_request
+http_random_index http_secure_link http_slice http_stub_status http_addition http_sub stream_realip
 """
 # Runs in a process of its own, so that nothing is warm but the file system's cache.
 PROBE = """

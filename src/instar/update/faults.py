@@ -1,7 +1,8 @@
 """Fault points for tests: ``INSTAR_FAULT=phase:where:what`` makes this very process misbehave there.
 
-``where`` is before, middle or after; ``what`` is kill (SIGKILL to itself), raise (an unexpected exception),
-hang, oom (MemoryError) or enospc (OSError). Without the variable every point is free.
+``where`` is before, middle or after; ``what`` is kill (SIGKILL to itself), stop (SIGSTOP; goes on when it is
+continued), raise (an unexpected exception), hang, oom (MemoryError) or enospc (OSError). Without the variable
+every point is free.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ def reach(phase: str, where: str) -> None:
 def _misbehave(what: str) -> None:
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return
     if what == "hang":
         time.sleep(_FOREVER_S)
     if what == "oom":

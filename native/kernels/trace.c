@@ -345,10 +345,8 @@ static void reach_object(instar_state *state, int64_t row) {
  * what is left over afterwards is a leak or belongs to a library. */
 void instar_state_reach(instar_state *state) {
     for (uint64_t row = 0; row < state->object_count; row++)
-        if (state->objects[row].flags & (FLAG_REACHED | FLAG_ROOT)) {
-            state->objects[row].flags &= ~(uint32_t)FLAG_SCANNED;
-            enqueue(state, (int64_t)row);
-        }
+        if ((state->objects[row].flags & (FLAG_REACHED | FLAG_ROOT)) && !(state->objects[row].flags & FLAG_SCANNED))
+            enqueue(state, (int64_t)row); /* called again after more roots: the rest was scanned already */
     for (int64_t row = dequeue(state); row >= 0; row = dequeue(state)) {
         instar_object *object = &state->objects[row];
         if (object->flags & (FLAG_SCANNED | FLAG_LIBRARY))

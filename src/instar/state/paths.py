@@ -104,3 +104,37 @@ def word_path(state: State, version: Version, row: int, offset: int, local_names
     if is_root:
         return base + tail
     return f"{base}->{tail.removeprefix('.')}" if tail.startswith(".") else f"(*{base}){tail}"
+
+
+def text_member(version: Version, row: int, count: int, offset: int) -> int | None:
+    """Offset at which the character array begins that covers a byte of an object; None when none does.
+
+    Args:
+        version: Whose types.
+        row: Type of one element.
+        count: Elements of the object.
+        offset: Byte in the object.
+    """
+    size = int(version.size_of(row)) or 1
+    base = offset // size * size if count > 1 or version.types[row]["kind"] != TypeKind.ARRAY else 0
+    inner = offset - base
+    if row >= 0 and version.types[row]["size"] == 1:
+        return 0  # an array of characters, kept as elements
+    for _ in range(_DEPTH):
+        row = version.strip(row) if row >= 0 else -1
+        kind = TypeKind(int(version.types[row]["kind"])) if row >= 0 else TypeKind.VOID
+        if kind is TypeKind.ARRAY:
+            element = version.strip(int(version.types[row]["target"]))
+            if element >= 0 and version.types[element]["size"] == 1:
+                return base
+            width = int(version.size_of(element)) or 1
+            base, inner, row = base + inner // width * width, inner % width, element
+        elif kind in (TypeKind.STRUCT, TypeKind.UNION):
+            found = _member_at(version, row, inner)
+            if found is None:
+                return None
+            _, row, start = found
+            base, inner = base + start, inner - start
+        else:
+            return None
+    return None

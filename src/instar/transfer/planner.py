@@ -26,7 +26,8 @@ from instar.transfer.call import plan_call
 from instar.transfer.engine import Engine, Scan
 from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
 from instar.transfer.findings import Judge
-from instar.transfer.kept import arena_range, kept_ranges
+from instar.transfer.kept import arena_range, kept_ranges, sort_patches
+from instar.transfer.library_blocks import library_words, mark_library_blocks
 from instar.transfer.locals import LocalCarrier
 from instar.transfer.mappings import MappingPool
 from instar.transfer.plan import Figures, TransferPlan, Write
@@ -348,6 +349,8 @@ class Planner:
     def _refuse_hanging(self) -> None:
         """State that only the words of a changed function's frame hold cannot be carried."""
         objects = self.state.objects
+        words = library_words(self.past.subject, self.past.program, self.past.heap)
+        self.library_owned = mark_library_blocks(self.state, words)
         before = (objects["flags"] & ObjectFlag.REACHED) != 0
         frame = (objects["kind"] == ObjectKind.FRAME) & ((objects["flags"] & ObjectFlag.ROOT) == 0)
         objects["flags"][frame] |= np.uint32(ObjectFlag.ROOT)
@@ -359,6 +362,7 @@ class Planner:
             cause = f"a block of {int(objects['size'][row])} bytes hangs on a local without a proven place"
             remedy = "keep the function as it is, or keep the pointer in a static variable"
             self.fates.problems.append((int(row), Problem("state-in-local", "", cause, remedy)))
+        objects["flags"][self.library_owned] &= ~np.uint32(ObjectFlag.REACHED)
 
     def _pair_blocks(self) -> None:
         """Find the future's counterparts of start-up blocks; pin those that its frame words hold."""
@@ -481,8 +485,12 @@ class Planner:
         words, objects = scan.words, self.state.objects
         fates = objects["fate"][words["object"]]
         stay = words[fates == Fate.STAY]
-        self._patch_spans(stay)
-        moved = words[(fates == Fate.MOVE)]
+        self.patches = sort_patches(objects["address"][stay["object"]] + stay["offset"], stay["new_value"])
+        self._apply_moved(words[fates == Fate.MOVE])
+
+    def _apply_moved(self, moved: Array) -> None:
+        """Rewrite words in the output: of objects copied as they are, and assumed pointers in converted ones."""
+        objects = self.state.objects
         linear = moved[objects["mapping"][moved["object"]] < 0]
         targets = objects["out"][linear["object"]] + linear["offset"]
         within = linear["offset"] + 8 <= objects["out_size"][linear["object"]]
@@ -490,15 +498,6 @@ class Planner:
         mapped = moved[(objects["mapping"][moved["object"]] >= 0) & (moved["source"] == 1)]
         for word in mapped:
             self._patch_mapped(word)
-
-    def _patch_spans(self, words: Array) -> None:
-        addresses = self.state.objects["address"][words["object"]] + words["offset"]
-        order = np.argsort(addresses, kind="stable")
-        addresses, values = addresses[order], words["new_value"][order]
-        for span in self.state.spans:
-            first, last = np.searchsorted(addresses, [span.start, span.end])
-            if last > first:
-                _put_words(span.data, addresses[first:last] - np.uint64(span.start), values[first:last])
 
     def _patch_mapped(self, word: Any) -> None:
         """An assumed pointer in a member that is no pointer, of an object that is converted."""
@@ -544,7 +543,7 @@ class Planner:
         )
         live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
         heap = objects["kind"] == ObjectKind.HEAP
-        leaked = heap & ~live
+        leaked = heap & ~live & ~self.library_owned
         figures = Figures(
             objects={name: int((live & (objects["kind"] == kind)).sum()) for kind, name in _KINDS.items()},
             retyped=int((heap & live & (objects["fate"] == Fate.MOVE)).sum()),
@@ -554,7 +553,7 @@ class Planner:
             leaked_bytes=int(objects["size"][leaked].sum()),
         )
         return TransferPlan(
-            kept_ranges(self.state, self.past.heap),
+            kept_ranges(self.state, self.past.heap, self.patches),
             arena,
             tuple(writes),
             {**stack.registers, **registers, **call.registers},

@@ -1,0 +1,76 @@
+"""Heap blocks that only a library's own data lead to: stdio buffers, locale, time zone, resolver.
+
+The future's library has its own; such blocks are neither state nor leaks. A process's libraries are looked at
+conservatively: every aligned word of their writable data and of the thread control block may be a pointer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from instar.errors import FaultError
+from instar.process.maps import Mapping
+from instar.state.capture import Subject
+from instar.state.columns import ObjectFlag
+from instar.state.kernel import Span, State
+from instar.transfer.targets import loaded_files
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_LARGEST = 64 << 20
+_THREAD_AREA = 0x2000
+
+
+def library_words(subject: Subject, program: str, heap: Sequence[Span]) -> Array:
+    """Words of library data that lie in a heap range (u8, sorted, each once)."""
+    found = [np.zeros(0, dtype=np.uint64)]
+    for start, end in _library_data(subject.maps, program, subject.thread_pointer):
+        try:
+            words = np.frombuffer(subject.memory.read(start, (end - start) & ~7), dtype=np.uint64)
+        except FaultError:
+            continue  # guard pages and the like hold no pointers
+        for span in heap:
+            found.append(words[(words >= span.start) & (words < span.end)])
+    return np.unique(np.concatenate(found))
+
+
+def _library_data(maps: Sequence[Mapping], program: str, thread_pointer: int | None) -> list[tuple[int, int]]:
+    files = [f for f in loaded_files(maps, program).values() if not f.path.startswith("[")]
+    found = []
+    for mapping in maps:
+        if not mapping.writable or mapping.shared or mapping.size > _LARGEST:
+            continue
+        if any(f.start <= mapping.start < f.end for f in files):
+            found.append((mapping.start, mapping.end))
+        elif thread_pointer is not None and thread_pointer in mapping:
+            low = max(mapping.start, thread_pointer - _THREAD_AREA)
+            found.append((low & ~7, min(mapping.end, thread_pointer + _THREAD_AREA)))
+    return found
+
+
+def mark_library_blocks(state: State, words: Array) -> Array:
+    """Reach what only libraries reach; returns a mask of these objects (flagged REACHED until given back)."""
+    flags = state.objects["flags"]
+    before = (flags & ObjectFlag.REACHED) != 0
+    words = np.concatenate([words, _words_of_streams(state)])
+    rows = {row for word in words.tolist() if (row := state.find(word)) is not None}
+    new = [row for row in rows if not before[row]]
+    if new:
+        flags[new] |= np.uint32(ObjectFlag.REACHED)
+        state.reach()
+    mask: Array = ((state.objects["flags"] & ObjectFlag.REACHED) != 0) & ~before
+    return mask
+
+
+def _words_of_streams(state: State) -> Array:
+    """What the ``FILE`` objects in the heap hold: their buffers and locks are libc's too."""
+    found = [np.zeros(0, dtype=np.uint64)]
+    for row in np.flatnonzero(state.objects["flags"] & ObjectFlag.LIBRARY):
+        address, size = int(state.objects["address"][row]), int(state.objects["size"][row])
+        data = state.bytes_at(address, size & ~7)
+        if data is not None:
+            found.append(np.frombuffer(data, dtype=np.uint64))
+    return np.concatenate(found)

@@ -221,13 +221,15 @@ class Crowd:
         return sum(client.heard != client.expected for client in self.clients)
 
     async def kept(self, examine: Callable[[Client], Iterable[tuple[str, str]]]) -> int:
-        """How many clients get the right answers to all commands of ``examine``, one after the other."""
+        """How many clients get the right answers (patterns) to all commands of ``examine``, one by one."""
         results = await asyncio.gather(*(self._examine(client, examine) for client in self.clients))
         return sum(results)
 
     async def _examine(self, client: Client, examine: Callable[[Client], Iterable[tuple[str, str]]]) -> bool:
         for command, right in examine(client):
-            if await client.ask(command, lambda line, right=right: line == right) != right:  # type: ignore[misc]
+            pattern = re.compile(right)
+            answer = await client.ask(command, lambda line, pattern=pattern: bool(pattern.fullmatch(line)))  # type: ignore[misc]
+            if not pattern.fullmatch(answer):
                 return False
         return True
 

@@ -36,6 +36,7 @@ static const struct {
     COLUMN("", raw_variables, struct raw_variable),
     COLUMN("", raw_functions, struct raw_function),
     COLUMN("", raw_locals, struct raw_local),
+    COLUMN("", raw_keys, struct raw_key),
     COLUMN("", scratch, uint8_t),
     COLUMN("", parts, struct static_part),
     COLUMN("", sources, struct source),
@@ -191,7 +192,7 @@ void instar_walk_free(struct walk *walk)
     if (!walk)
         return;
     struct map *maps[] = {
-        &walk->abbrev_tables, &walk->line_tables, &walk->signatures, &walk->raw_by_key, &walk->variable_by_root,
+        &walk->abbrev_tables, &walk->line_tables, &walk->signatures, &walk->variable_by_root,
         &walk->function_by_root, &walk->frame_bases, &walk->string_by_pointer, &walk->string_by_hash,
         &walk->expression_by_hash,
     };

@@ -99,9 +99,12 @@ struct vector {
     size_t count, capacity, width;
 };
 /* Open addressing; key 0 is reserved. */
+struct map_entry {
+    uint64_t key;
+    uint32_t value;
+};
 struct map {
-    uint64_t *keys;
-    uint32_t *values;
+    struct map_entry *entries;
     size_t count, capacity;
 };
 
@@ -323,6 +326,11 @@ struct raw_type {
     uint64_t target;     /* key or RAW_REFERENCE, 0: void */
     const struct unit *owner;
 };
+/* Which DIE a raw type is from. */
+struct raw_key {
+    uint64_t key;
+    uint32_t raw;
+};
 struct raw_member {
     struct member_row row;
     uint64_t type;
@@ -384,7 +392,7 @@ struct walk {
     uint64_t die_count;
 
     struct vector raw_types, raw_members, raw_enumerators;
-    struct map raw_by_key;
+    struct vector raw_keys; /* struct raw_key, by growing key */
     struct vector raw_variables, raw_functions, raw_locals;
     struct vector scratch; /* bytes */
     struct vector parts;   /* struct static_part, of the variable at hand */

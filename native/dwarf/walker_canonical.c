@@ -11,6 +11,7 @@
 
 #define NO_TYPE (-1)
 #define AMBIGUOUS UINT32_MAX
+#define BUCKET 128
 
 struct canon {
     struct walk *walk;
@@ -23,23 +24,55 @@ struct canon {
     uint8_t *state;    /* while hashing */
     uint32_t *class;   /* by raw type */
     uint32_t class_count;
+    uint32_t *buckets;  /* see index_keys */
+    size_t bucket_count;
     struct map numbers; /* hash -> class */
     struct map by_name; /* (kind, name) -> the one class of its definitions, or AMBIGUOUS */
 };
 
 /* ---- references: keys to raw indices, qualifiers away ---- */
 
+static int compare_keys(const void *left, const void *right)
+{
+    const struct raw_key *a = left, *b = right;
+    return (a->key > b->key) - (a->key < b->key);
+}
+
+/* A table of where each BUCKET bytes of debug information begin among the keys, which are in order nearly always. */
+static void index_keys(struct canon *c)
+{
+    struct vector *all = &c->walk->raw_keys;
+    struct raw_key *keys = (struct raw_key *)all->data;
+    bool in_order = true;
+    for (size_t i = 1; i < all->count && in_order; i++)
+        in_order = keys[i - 1].key < keys[i].key;
+    if (!in_order)
+        qsort(keys, all->count, sizeof *keys, compare_keys);
+    c->bucket_count = c->walk->next_key / BUCKET + 2;
+    c->buckets = walk_allocate(c->walk, c->bucket_count * sizeof *c->buckets);
+    size_t next = 0;
+    for (size_t i = 0; i < c->bucket_count; i++) {
+        while (next < all->count && keys[next].key < i * BUCKET)
+            next++;
+        c->buckets[i] = (uint32_t)next;
+    }
+}
+
+static uint32_t raw_at_key(const struct canon *c, uint64_t key)
+{
+    const struct raw_key *keys = (const struct raw_key *)c->walk->raw_keys.data;
+    uint64_t bucket = key / BUCKET;
+    if (bucket + 1 < c->bucket_count)
+        for (uint32_t i = c->buckets[bucket]; i < c->buckets[bucket + 1]; i++)
+            if (keys[i].key == key)
+                return keys[i].raw;
+    walk_fail(c->walk, WALK_DAMAGED, "a type reference leads to no type (%#llx)", (unsigned long long)key);
+}
+
 static int32_t raw_of(const struct canon *c, uint64_t reference)
 {
     for (unsigned hops = 0; reference; hops++) {
-        const uint32_t *found = NULL;
-        uint32_t index = (uint32_t)reference;
-        if (!(reference & RAW_REFERENCE)) {
-            found = map_find(&c->walk->raw_by_key, reference);
-            if (!found)
-                walk_fail(c->walk, WALK_DAMAGED, "a type reference leads to no type (%#llx)", (unsigned long long)reference);
-            index = *found;
-        }
+        uint32_t index = reference & RAW_REFERENCE ? (uint32_t)reference : raw_at_key(c, reference);
         if (c->types[index].row.kind != KIND_ALIAS)
             return (int32_t)index;
         if (hops > DEPTH_LIMIT)
@@ -357,6 +390,7 @@ void types_finish(struct walk *walk)
     c->hash = walk_allocate(walk, count * sizeof *c->hash);
     c->state = walk_allocate(walk, count);
     c->class = walk_allocate(walk, count * sizeof *c->class);
+    index_keys(c);
     resolve_references(c);
     compute_sizes(c);
     refine_classes(c);

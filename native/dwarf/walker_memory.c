@@ -69,25 +69,24 @@ void *walk_allocate(struct walk *walk, size_t size)
     return block;
 }
 
+/* The entry of a key, or the empty one where it belongs. */
+static struct map_entry *map_place(const struct map *map, uint64_t key)
+{
+    size_t place = hash_mix(key, 1) & (map->capacity - 1);
+    while (map->entries[place].key && map->entries[place].key != key)
+        place = (place + 1) & (map->capacity - 1);
+    return &map->entries[place];
+}
+
 static void map_grow(struct walk *walk, struct map *map)
 {
-    struct map bigger = {.capacity = map->capacity ? map->capacity * 2 : 256};
-    bigger.keys = calloc(bigger.capacity, sizeof *bigger.keys);
-    bigger.values = malloc(bigger.capacity * sizeof *bigger.values);
-    if (!bigger.keys || !bigger.values) {
-        map_clear(&bigger);
+    struct map bigger = {.capacity = map->capacity ? map->capacity * 2 : 256, .count = map->count};
+    bigger.entries = calloc(bigger.capacity, sizeof *bigger.entries);
+    if (!bigger.entries)
         walk_fail(walk, WALK_NO_MEMORY, "a table of %zu", bigger.capacity);
-    }
-    for (size_t i = 0; i < map->capacity; i++) {
-        if (!map->keys[i])
-            continue;
-        size_t place = hash_mix(map->keys[i], 1) & (bigger.capacity - 1);
-        while (bigger.keys[place])
-            place = (place + 1) & (bigger.capacity - 1);
-        bigger.keys[place] = map->keys[i];
-        bigger.values[place] = map->values[i];
-    }
-    bigger.count = map->count;
+    for (size_t i = 0; i < map->capacity; i++)
+        if (map->entries[i].key)
+            *map_place(&bigger, map->entries[i].key) = map->entries[i];
     map_clear(map);
     *map = bigger;
 }
@@ -96,35 +95,24 @@ uint32_t *map_slot(struct walk *walk, struct map *map, uint64_t key, bool *is_ne
 {
     if (map->count * 2 >= map->capacity)
         map_grow(walk, map);
-    size_t place = hash_mix(key, 1) & (map->capacity - 1);
-    while (map->keys[place] && map->keys[place] != key)
-        place = (place + 1) & (map->capacity - 1);
-    *is_new = !map->keys[place];
-    if (*is_new) {
-        map->keys[place] = key;
-        map->values[place] = 0;
-        map->count++;
-    }
-    return &map->values[place];
+    struct map_entry *entry = map_place(map, key);
+    *is_new = !entry->key;
+    entry->key = key;
+    map->count += *is_new;
+    return &entry->value;
 }
 
 const uint32_t *map_find(const struct map *map, uint64_t key)
 {
     if (!map->count || !key)
         return NULL;
-    size_t place = hash_mix(key, 1) & (map->capacity - 1);
-    while (map->keys[place]) {
-        if (map->keys[place] == key)
-            return &map->values[place];
-        place = (place + 1) & (map->capacity - 1);
-    }
-    return NULL;
+    const struct map_entry *entry = map_place(map, key);
+    return entry->key ? &entry->value : NULL;
 }
 
 void map_clear(struct map *map)
 {
-    free(map->keys);
-    free(map->values);
+    free(map->entries);
     *map = (struct map){0};
 }
 

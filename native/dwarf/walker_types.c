@@ -44,8 +44,7 @@ static struct raw_type *raw_at(struct walk *walk, uint32_t index)
 
 static void raw_name(struct walk *walk, uint32_t index, uint64_t key)
 {
-    bool is_new;
-    *map_slot(walk, &walk->raw_by_key, key, &is_new) = index;
+    *(struct raw_key *)vector_push(walk, &walk->raw_keys, 1) = (struct raw_key){key, index};
 }
 
 static void base_encoding(struct type_row *row, const struct die *die)

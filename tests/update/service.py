@@ -79,11 +79,13 @@ class Service:
     ) -> None:
         self.home = home
         self._mark = uuid.uuid4().hex
-        (home / "run").mkdir(parents=True, exist_ok=True)
+        for place in ("run", "tmp"):
+            (home / place).mkdir(parents=True, exist_ok=True)
         self._tool_environment = {
             **os.environ,
             "XDG_CACHE_HOME": str(cache),
             "XDG_STATE_HOME": str(home / "state"),
+            "TMPDIR": str(home / "tmp"),
         }
         self.program = Program(
             [program, *arguments],

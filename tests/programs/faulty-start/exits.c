@@ -1,0 +1,7 @@
+#include "state.h"
+
+void start(void)
+{
+    fputs("cannot read its configuration\n", stderr);
+    exit(3);
+}

@@ -1,0 +1,7 @@
+#include "state.h"
+
+void start(void)
+{
+    for (;;)
+        pause();
+}

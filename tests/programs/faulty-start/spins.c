@@ -1,0 +1,7 @@
+#include "state.h"
+
+void start(void)
+{
+    for (volatile int going = 1; going;)
+        ;
+}

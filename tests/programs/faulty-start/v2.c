@@ -1,0 +1,6 @@
+#include "state.h"
+
+void start(void)
+{
+    calloc(1, 100);
+}

@@ -21,7 +21,7 @@ POINTS = [(phase, where) for phase in PHASES for where in WHERE]
 FAILURES = [(phase, where, "raise") for phase, where in POINTS] + [
     (phase, "middle", what) for phase in PHASES for what in ("oom", "enospc")
 ]
-CODES = {"raise": "internal", "oom": "out-of-memory", "enospc": "internal"}
+CODES = {"raise": "internal", "oom": "out-of-memory", "enospc": "disk-full"}
 
 
 @pytest.fixture

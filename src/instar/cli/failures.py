@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -51,11 +53,37 @@ def as_instar_error(error: BaseException) -> InstarError:
     if isinstance(error, KeyboardInterrupt):
         return InstarError("interrupted", "interrupted; what was begun has been undone", "run it again")
     if isinstance(error, MemoryError):
-        return HostError(
-            "out-of-memory", "instar ran out of memory", "free memory or raise the limit (`ulimit -v`)"
-        )
+        return _out_of_memory()
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return _EXHAUSTED[error.errno](error)
     where = _last_own_line(error)
     return InternalError(f"{type(error).__name__}: {_one_line(error)}{f' ({where})' if where else ''}")
+
+
+def _out_of_memory(error: OSError | None = None) -> HostError:
+    return HostError(
+        "out-of-memory", "instar ran out of memory", "free memory or raise the limit (`ulimit -v`)"
+    )
+
+
+def _full_disk(error: OSError) -> HostError:
+    place = f" at {error.filename}" if error.filename else ""
+    return HostError("disk-full", f"there is no room on the disk{place}", "make room and run it again")
+
+
+def _too_many_files(error: OSError) -> HostError:
+    return HostError(
+        "too-many-descriptors", "instar may not open as many files as it needs", "raise `ulimit -n`"
+    )
+
+
+_EXHAUSTED: dict[int, Callable[[OSError], HostError]] = {
+    errno.ENOMEM: _out_of_memory,
+    errno.ENOSPC: _full_disk,
+    errno.EDQUOT: _full_disk,
+    errno.EMFILE: _too_many_files,
+    errno.ENFILE: _too_many_files,
+}
 
 
 def _one_line(error: BaseException) -> str:

@@ -121,7 +121,7 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
             print_document(error_document(described))
         except BrokenPipeError:
             _reader_gone()
-    return exit_status(error if not isinstance(error, MemoryError) else described)
+    return exit_status(error if isinstance(error, KeyboardInterrupt) else described)
 
 
 def _reader_gone() -> int:

@@ -95,7 +95,9 @@ def _update(arguments: argparse.Namespace, options: UpdateOptions) -> tuple[Upda
     except (Exception, KeyboardInterrupt) as error:
         if arguments.debug:
             raise
-        return UpdateReport.from_error(arguments.pid, as_instar_error(error)), exit_status(error)
+        described = as_instar_error(error)
+        status = exit_status(error if isinstance(error, KeyboardInterrupt) else described)
+        return UpdateReport.from_error(arguments.pid, described), status
     return report, _EXIT[report.outcome]
 
 

@@ -1,6 +1,7 @@
 """The command line: which modules are loaded, what errors become."""
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -93,6 +94,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (DamagedError("c", "x", "y"), 5),
         (HostError("c", "x", "y"), 6),
         (MemoryError(), 6),
+        (OSError(errno.ENOSPC, "full"), 6),
+        (OSError(errno.EMFILE, "many"), 6),
+        (OSError(errno.EIO, "odd"), 1),
         (KeyboardInterrupt(), 130),
     ],
 )

@@ -225,8 +225,12 @@ class VersionBuilder:
         scope: str = "",
         tls: bool = False,
         data: bytes | None = None,
+        flags: int = 0,
     ) -> int:
-        """A static variable; ``data`` is its initial image; with a function or scope a function static."""
+        """A static variable; ``data`` is its initial image; with a function or scope a function static.
+
+        ``flags`` is a VariableFlag.
+        """
         if kind is None:
             kind = VariableKind.FUNCTION_STATIC if function >= 0 or scope else VariableKind.GLOBAL
         if function >= 0 and not scope:
@@ -240,6 +244,7 @@ class VersionBuilder:
                 "type": type_row,
                 "kind": kind,
                 "tls": tls,
+                "flags": flags,
                 "unit": unit,
                 "function": function,
                 "scope": scope_name,

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from instar.cli.failures import EXIT_DONE, EXIT_REFUSED, print_document
+from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version, load_version
 from instar.pairing.plan import plan_pairing
 from instar.pairing.problems import Change
@@ -41,7 +42,8 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print; see the exit status in the epilog."""
-    plan = plan_pairing(_load(arguments.old), _load(arguments.new), allow=arguments.allow)
+    old, new = align_pieces(_load(arguments.old), _load(arguments.new))
+    plan = plan_pairing(old, new, allow=arguments.allow)
     report = make_report(plan)
     if arguments.json:
         print_document(report.to_json())

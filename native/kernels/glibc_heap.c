@@ -45,6 +45,7 @@ uint64_t instar_heap_segment(instar_heap_walk *walk, instar_heap_block *out, uin
 int64_t instar_heap_chain(const instar_heap_span *spans, uint64_t span_count, uint64_t head, uint32_t link_offset,
                           uint32_t mangled, uint64_t *out, uint64_t capacity);
 uint64_t instar_heap_layout(int which);
+uint64_t instar_heap_remove(instar_heap_block *blocks, uint64_t count, const int64_t *rows, uint64_t row_count);
 
 static uint64_t word_at(const instar_heap_walk *walk, uint64_t address) {
     uint64_t value;
@@ -152,6 +153,19 @@ int64_t instar_heap_chain(const instar_heap_span *spans, uint64_t span_count, ui
         at = mangled ? next ^ (link >> 12) : next;
     }
     return (int64_t)count;
+}
+
+/* Takes the given rows (ascending, no row twice) out of the column in place; returns how many are left. */
+uint64_t instar_heap_remove(instar_heap_block *blocks, uint64_t count, const int64_t *rows, uint64_t row_count) {
+    if (!row_count)
+        return count;
+    uint64_t to = (uint64_t)rows[0];
+    for (uint64_t i = 0; i < row_count; i++) {
+        uint64_t from = (uint64_t)rows[i] + 1, end = i + 1 < row_count ? (uint64_t)rows[i + 1] : count;
+        memmove(blocks + to, blocks + from, (end - from) * sizeof *blocks);
+        to += end - from;
+    }
+    return to;
 }
 
 uint64_t instar_heap_layout(int which) {

@@ -13,7 +13,7 @@ import pytest
 
 from instar.errors import RefusedError
 from instar.heap.glibc import GlibcHeap, enumerate_heap
-from instar.heap.image import BlockKind, HeapImage
+from instar.heap.image import BLOCK, BlockKind, HeapImage
 from instar.heap.threads import find_thread_pointers
 from instar.process.maps import read_maps
 from instar.process.memory import Memory
@@ -71,6 +71,7 @@ def enumerate_of(pid: int, **options: Any) -> HeapImage:
 def assert_exact(pid: int, record: np.ndarray, image: HeapImage, finished: int = 0) -> None:
     """``finished``: threads that ended, of which libc may keep a stack and a block each."""
     blocks = image.blocks
+    assert blocks.dtype == BLOCK
     assert (np.diff(blocks["address"].astype(np.int64)) > 0).all()
     seen = dict(zip(blocks["address"].tolist(), blocks["size"].tolist(), strict=True))
     for vector in dtv_blocks(pid)[1:]:
@@ -121,6 +122,7 @@ def test_all_freed(run: Run) -> None:
         {"trim": 1},
         {"trim": 1, "drop": 50_000},
         {"foreign": 60},
+        {"foreign": 60, "imitate": 1},
         {"foreign": 200, "mmap_threshold": 65536},
     ],
     ids=str,

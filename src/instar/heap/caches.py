@@ -10,7 +10,7 @@ import numpy as np
 from instar.errors import RefusedError
 from instar.heap.arenas import Arena
 from instar.heap.image import Addresses, Blocks, Bytes
-from instar.heap.walk import Spans
+from instar.heap.walk import Spans, remove_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +106,19 @@ def fast_chunks(arena: Arena, spans: Spans, blocks: Blocks, *, mangled: bool) ->
     return found
 
 
-def without(blocks: Blocks, dead: Sequence[Addresses]) -> Blocks:
-    """The blocks that are not among the given addresses; an address given twice is a damaged heap."""
-    if not dead:
-        return blocks
-    addresses = np.concatenate(dead)
-    rows = np.searchsorted(blocks["address"], addresses)
-    live = np.ones(len(blocks), np.bool_)
-    live[rows] = False
-    if int(np.count_nonzero(live)) != len(blocks) - len(addresses):
-        unique, times = np.unique(addresses, return_counts=True)
-        twice = int(unique[int(np.argmax(times))])
+def remove_dead(blocks: Blocks, dead: Sequence[Addresses]) -> Blocks:
+    """Take the blocks at the given addresses out of the column, in place.
+
+    Raises:
+        RefusedError: "heap-corrupt": an address is given twice.
+    """
+    addresses = np.sort(np.concatenate(dead)) if dead else np.empty(0, np.uint64)
+    twice = np.flatnonzero(addresses[1:] == addresses[:-1])
+    if len(twice):
         raise RefusedError(
             "heap-corrupt",
-            f"the heap of the process is damaged: the block at {twice:#x} is on two lists of free blocks",
+            f"the heap of the process is damaged: the block at {int(addresses[twice[0]]):#x} is on two lists"
+            " of free blocks",
             "look for a double free with valgrind or -fsanitize=address",
         )
-    return blocks[live]
+    return remove_rows(blocks, np.searchsorted(blocks["address"], addresses))

@@ -14,7 +14,8 @@ import numpy as np
 
 from instar.errors import RefusedError
 from instar.heap.arenas import Arena, find_arenas, follow_arenas
-from instar.heap.caches import cache_layout, fast_chunks, read_cache, without
+from instar.heap.buffers import BufferPool
+from instar.heap.caches import cache_layout, fast_chunks, read_cache, remove_dead
 from instar.heap.image import Addresses, Blocks, Bytes, HeapImage, Reader
 from instar.heap.libc import data_segment, find_libc, libc_version
 from instar.heap.mapped import PAGE, Counters, find_counters, find_mapped
@@ -31,6 +32,10 @@ _MANGLED_SINCE = (2, 32)
 class GlibcHeap:
     """Where glibc's malloc keeps its records in one process: found once, read as often as needed.
 
+    Attributes:
+        buffers: Where the bytes of an image are kept; those of one that nobody refers to any more are used
+            again.
+
     Args:
         memory: Of the process.
         maps: Its mappings.
@@ -44,6 +49,7 @@ class GlibcHeap:
         self, memory: Memory, maps: Sequence[Mapping], *, thread_pointers: Sequence[int] | None = None
     ) -> None:
         self.memory = memory
+        self.buffers = BufferPool()
         modules = read_modules(memory, maps)
         libc = find_libc(memory, modules)
         self.version = libc_version(memory, libc)
@@ -75,7 +81,7 @@ class GlibcHeap:
         arenas = self._arenas()
         for arena in arenas:
             _check_idle(arena)
-        walker = SegmentWalker(self.memory, maps, reader or self._read, exclude)
+        walker = SegmentWalker(self.memory, maps, reader or self._read, exclude, self.buffers)
         counters = self._counters(arenas[0])
         walker.main(arenas[0], counters)
         for arena in arenas[1:]:
@@ -92,7 +98,7 @@ class GlibcHeap:
         return follow_arenas(self.memory, self._main, (start, start + size))
 
     def _read(self, address: int, size: int) -> Bytes:
-        data = np.empty(size, np.uint8)
+        data = self.buffers.take(size)
         self.memory.read_into(address, data)
         return data
 
@@ -116,7 +122,7 @@ class GlibcHeap:
         cached = sum(len(addresses) for addresses in dead)
         return HeapImage(
             f"glibc {self.version[0]}.{self.version[1]}",
-            without(blocks, [*dead, own]),
+            remove_dead(blocks, [*dead, own]),
             tuple(sorted(walker.regions, key=lambda region: region.start)),
             own,
             cached,

@@ -9,10 +9,11 @@ import numpy as np
 
 from instar.errors import FaultError, RefusedError
 from instar.heap.arenas import Arena
+from instar.heap.buffers import BufferPool
 from instar.heap.image import BLOCK, BlockKind, Blocks, Bytes, HeapRegion, Reader
 from instar.heap.mapped import PAGE, Counters, MappedChunk, anonymous_runs
 from instar.heap.walk import WalkFault, WalkState, walk_segment
-from instar.process.maps import Mapping, find_mapping
+from instar.process.maps import Mapping
 from instar.process.memory import Memory
 
 _HEAP_SIZES = (64 << 20, 8 << 20, 4 << 30)  # plain, and four huge pages (glibc.malloc.hugetlb)
@@ -22,11 +23,17 @@ class SegmentWalker:
     """Collects regions and chunks in use of one process."""
 
     def __init__(
-        self, memory: Memory, maps: Sequence[Mapping], reader: Reader, exclude: Sequence[tuple[int, int]]
+        self,
+        memory: Memory,
+        maps: Sequence[Mapping],
+        reader: Reader,
+        exclude: Sequence[tuple[int, int]],
+        pool: BufferPool,
     ) -> None:
         self.memory = memory
         self.maps = maps
         self.reader = reader
+        self.pool = pool
         self.exclude = list(exclude)
         self.regions: list[HeapRegion] = []
         self.pieces: list[Blocks] = []
@@ -48,7 +55,7 @@ class SegmentWalker:
     def _contiguous(self, arena: Arena, first: int, top_end: int) -> None:
         data = self.reader(first, arena.top + 16 - first)
         try:
-            found, state, cursor = walk_segment(data, first, first, arena.top, BlockKind.MAIN)
+            found, state, cursor = walk_segment(data, first, first, arena.top, BlockKind.MAIN, self.pool)
         except WalkFault as fault:
             raise fault.refusal("the main arena") from fault
         if state != WalkState.TOP:
@@ -61,68 +68,56 @@ class SegmentWalker:
 
     def _scattered(self, arena: Arena, first: int, top_end: int) -> None:
         """The break could not grow: further segments were mapped, each but the last closed by fenceposts."""
-        starts = [first]
+        missing = arena.system_memory
         for start, end in self._private_runs():
-            starts += range(start, end, PAGE)
-        covered, missing = 0, arena.system_memory
-        for start in starts:
-            if start == first or (missing and start >= covered):
-                size = self._segment(arena, start, top_end)
+            begin = first if start <= first < end else start
+            data = self._read_run(begin, end)
+            while missing and (begin := self._next_head(data, begin, end)) < end:
+                size = self._segment(arena, data, begin, end, top_end)
                 missing -= size
-                covered = start + size if size else covered
-        if missing < 0:
-            missing += self._drop_front(-missing)
+                begin += size or PAGE - begin % PAGE
         if missing:
-            raise _corrupt(arena.top, f"{missing} bytes of the main arena were not found")
+            raise _corrupt(
+                arena.top, f"the segments of the main arena differ by {missing} bytes from its size"
+            )
 
-    def _drop_front(self, surplus: int) -> int:
-        """Cut off foreign memory that looked like a first chunk, if there is just one segment to cut."""
-        fits = []
-        for index, region in enumerate(self.regions):
-            first = region.start + surplus
-            if (self.pieces[index]["address"] == first + 16).any():
-                fits.append(index)
-        if len(fits) != 1:
-            return 0
-        region, found = self.regions[fits[0]], self.pieces[fits[0]]
-        first = region.start + surplus
-        self.regions[fits[0]] = HeapRegion(first, region.data[surplus:], region.limit, region.kind)
-        self.pieces[fits[0]] = found[found["address"] > first]
-        return surplus
+    def _read_run(self, start: int, end: int) -> Bytes:
+        """A run's bytes; zeros from a page on that may not be read (a guard inside a mapping)."""
+        try:
+            return self.reader(start, end - start)
+        except FaultError as fault:
+            data = np.zeros(end - start, np.uint8)
+            after = (fault.address // PAGE + 1) * PAGE
+            if fault.address > start:
+                data[: fault.address - start] = self.reader(start, fault.address - start)
+            if after < end:
+                data[after - start :] = self._read_run(after, end)
+            return data
 
-    def _segment(self, arena: Arena, start: int, top_end: int) -> int:
-        """Take the segment that begins at ``start``; returns its bytes, 0 when none does."""
-        if any(region.start <= start < region.limit for region in self.regions):
-            return 0
-        head = self.memory.u64(start + 8)
-        if head & 7 != 1 or not 32 <= head & ~7 <= arena.system_memory:
-            return 0
-        run = self._run_at(start)
-        last = start <= arena.top < run[1]
-        limit = arena.top + 16 if last else min(run[1], start + arena.system_memory)
-        data = self.reader(start, limit - start)
+    @staticmethod
+    def _next_head(data: Bytes, begin: int, end: int) -> int:
+        """The next page, from ``begin`` on, that begins like the first chunk of a segment."""
+        heads = data[len(data) - (end - begin) + 8 :: PAGE]
+        fits = np.flatnonzero(heads & 7 == 1)
+        return begin + PAGE * int(fits[0]) if len(fits) else end
+
+    def _segment(self, arena: Arena, run: Bytes, start: int, end: int, top_end: int) -> int:
+        """Take the segment that begins at ``start`` in a run's bytes; its size, 0 when none does."""
+        last = start <= arena.top < end
+        data = run[len(run) - (end - start) :]
         found = None
         for top in (arena.top, 0) if last else (0,):
             try:
-                found, state, cursor = walk_segment(data, start, start, top, BlockKind.MAIN)
+                found, state, cursor = walk_segment(data, start, start, top, BlockKind.MAIN, self.pool)
                 break
             except WalkFault:
                 continue
         if found is None or (state == WalkState.FENCE and cursor % PAGE):
             return 0
-        end = top_end if state == WalkState.TOP else cursor
+        limit = top_end if state == WalkState.TOP else cursor
         copied = arena.top + 16 if state == WalkState.TOP else cursor
-        self._add(HeapRegion(start, data[: copied - start], end, BlockKind.MAIN), found)
-        return end - start
-
-    def _run_at(self, address: int) -> tuple[int, int]:
-        mapping = find_mapping(self.maps, address)
-        if mapping is None:
-            raise _corrupt(address, "a segment lies in no mapping")
-        end = mapping.end
-        while (following := find_mapping(self.maps, end)) is not None and not following.file:
-            end = following.end
-        return mapping.start, end
+        self._add(HeapRegion(start, data[: copied - start], limit, BlockKind.MAIN), found)
+        return limit - start
 
     def _private_runs(self) -> list[tuple[int, int]]:
         heap = [(m.start, m.end) for m in self.maps if m.path == "[heap]"]
@@ -154,7 +149,7 @@ class SegmentWalker:
         end = top + 16 if top else start + size
         data = self.reader(first, end - first)
         try:
-            found, _, _ = walk_segment(data, first, first, top, BlockKind.ARENA)
+            found, _, _ = walk_segment(data, first, first, top, BlockKind.ARENA, self.pool)
         except WalkFault as fault:
             raise fault.refusal(f"the arena heap at {start:#x}") from fault
         self._add(HeapRegion(first, data, start + size, BlockKind.ARENA), found)
@@ -181,7 +176,11 @@ class SegmentWalker:
         ordered = sorted((piece for piece in self.pieces if len(piece)), key=lambda p: int(p["address"][0]))
         if not ordered:
             return np.empty(0, BLOCK)
-        return np.concatenate(ordered) if len(ordered) > 1 else ordered[0]
+        if len(ordered) == 1:
+            return ordered[0]
+        total = sum(len(piece) for piece in ordered)
+        blocks = self.pool.take(total * BLOCK.itemsize).view(BLOCK)
+        return np.concatenate(ordered, out=blocks)  # without `out` the padding of the dtype would be lost
 
     def bytes_at(self, address: int, size: int) -> Bytes:
         """Copied bytes."""

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
+import numpy.typing as npt
 
 from instar.errors import RefusedError
+from instar.heap.buffers import BufferPool
 from instar.heap.image import BLOCK, Addresses, BlockKind, Blocks, Bytes, HeapRegion
 from instar.native import load
 
@@ -71,7 +73,7 @@ class WalkFault(Exception):
 
 
 def walk_segment(
-    data: Bytes, start: int, first: int, top: int, kind: BlockKind
+    data: Bytes, start: int, first: int, top: int, kind: BlockKind, pool: BufferPool
 ) -> tuple[Blocks, WalkState, int]:
     """Walk the chunks of one segment.
 
@@ -81,6 +83,7 @@ def walk_segment(
         first: Address of the first chunk.
         top: Address of the top chunk, 0 for a segment that must end with fenceposts.
         kind: MAIN or ARENA.
+        pool: For the column.
 
     Returns:
         The column of chunks in use, how it ended (TOP or FENCE), and where.
@@ -100,11 +103,28 @@ def walk_segment(
     function = load("kernels").instar_heap_segment
     function.restype = ctypes.c_uint64
     # No more chunks than this fit; pages that stay untouched cost nothing.
-    block = np.empty(data.nbytes // MINIMUM + 1, BLOCK)
+    block = pool.take((data.nbytes // MINIMUM + 1) * BLOCK.itemsize).view(BLOCK)
     count = function(ctypes.byref(state), ctypes.c_void_p(block.ctypes.data), ctypes.c_uint64(len(block)))
     if state.state == WalkState.FAULT:
         raise WalkFault(state.fault, state.reason)
     return block[:count], WalkState(state.state), int(state.cursor)
+
+
+def remove_rows(blocks: Blocks, rows: npt.NDArray[np.int64]) -> Blocks:
+    """Take rows (ascending, none twice) out of a column, in place."""
+    if blocks.dtype != BLOCK or not blocks.flags.c_contiguous or rows.dtype != np.int64:
+        raise TypeError(f"rows {rows.dtype} of {blocks.dtype}")
+    if len(rows) and (int(rows[-1]) >= len(blocks) or int(rows[0]) < 0 or (np.diff(rows) <= 0).any()):
+        raise IndexError("the rows are not those of the column")
+    function = load("kernels").instar_heap_remove
+    function.restype = ctypes.c_uint64
+    left = function(
+        ctypes.c_void_p(blocks.ctypes.data),
+        ctypes.c_uint64(len(blocks)),
+        ctypes.c_void_p(rows.ctypes.data),
+        ctypes.c_uint64(len(rows)),
+    )
+    return blocks[:left]
 
 
 class Spans:

@@ -2,7 +2,7 @@
  * record to its standard output as pairs of words (address, usable size), and waits for its input to end.
  *
  * usage: churn KEY=NUMBER...   seed ops threads finished mmap_threshold arena_max mxfast trim block_break
- *                              foreign big_arena foreign_break corrupt twice drop aligned
+ *                              foreign imitate big_arena foreign_break corrupt twice drop
  */
 #define _GNU_SOURCE
 #include <malloc.h>
@@ -107,11 +107,13 @@ static long option(char **argv, const char *name, long otherwise) {
     return otherwise;
 }
 
+static long imitate;
+
 static void *foreign_map(size_t size) {
     uint64_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) abort();
     for (size_t i = 0; i < size / 8; i++)
-        p[i] = i * 0x1001;
+        p[i] = imitate ? i * 0x1001 : ~(uint64_t)i;
     return p;
 }
 
@@ -172,6 +174,7 @@ int main(int argc, char **argv) {
     long threads = option(argv, "threads", 0), seed = option(argv, "seed", 1);
     static owner storage[MAX_THREADS];
     owners = storage;
+    imitate = option(argv, "imitate", 0);
     if (option(argv, "mmap_threshold", 0)) mallopt(M_MMAP_THRESHOLD, (int)option(argv, "mmap_threshold", 0));
     if (option(argv, "arena_max", 0)) mallopt(M_ARENA_MAX, (int)option(argv, "arena_max", 0));
     if (option(argv, "mxfast", -1) >= 0) mallopt(M_MXFAST, (int)option(argv, "mxfast", 0));

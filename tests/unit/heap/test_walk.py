@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instar.errors import RefusedError
-from instar.heap.caches import CACHE_LAYOUTS, cache_layout, read_cache, without
+from instar.heap.buffers import BufferPool
+from instar.heap.caches import CACHE_LAYOUTS, cache_layout, read_cache, remove_dead
 from instar.heap.image import BLOCK, BlockKind, HeapRegion
 from instar.heap.walk import SPAN, Spans, WalkFault, WalkState, _Walk, walk_segment
 from instar.native import load
@@ -52,7 +53,7 @@ class Segment:
 
 
 def walk(segment: Segment, top: int = 0, kind: BlockKind = BlockKind.MAIN) -> tuple[list, WalkState, int]:
-    blocks, state, cursor = walk_segment(segment.array(), segment.base, segment.base, top, kind)
+    blocks, state, cursor = walk_segment(segment.array(), segment.base, segment.base, top, kind, BufferPool())
     assert (blocks["kind"] == kind).all()
     return [(a, s) for a, s, _ in blocks.tolist()], state, cursor
 
@@ -142,7 +143,7 @@ def test_any_bytes_are_survived(data: bytes) -> None:
     for top in (0, BASE + len(array) - 16):
         for kind in (BlockKind.MAIN, BlockKind.ARENA):
             try:
-                blocks, _, _ = walk_segment(array, BASE, BASE, top, kind)
+                blocks, _, _ = walk_segment(array, BASE, BASE, top, kind, BufferPool())
             except WalkFault:
                 continue
             assert (blocks["address"] + blocks["size"] <= BASE + len(array)).all()
@@ -203,7 +204,7 @@ def test_thread_cache(layout: object) -> None:
         mangled=True,  # type: ignore[arg-type]
     )
     assert found is not None and found.tolist() == [chunk + 16 for chunk in small]
-    assert len(without(blocks, [found])) == 0
+    assert len(remove_dead(blocks, [found])) == 0
     data[at : at + 8] = (small[0] + 32).to_bytes(8, "little")
     wrong = np.frombuffer(bytes(data), np.uint8)
     assert read_cache(wrong, layout, spans_of(segment), blocks, mangled=True) is None  # type: ignore[arg-type]
@@ -223,9 +224,17 @@ def test_sizes_of_thread_caches() -> None:
     assert cache_layout(0x2A8) is None
 
 
+@given(st.lists(st.booleans(), max_size=80))
+def test_removal_of_any_rows(dead: list[bool]) -> None:
+    blocks = np.array([(BASE + 32 * i, 24, 0) for i in range(len(dead))], BLOCK)
+    expected = [row for row, gone in zip(blocks.tolist(), dead, strict=True) if not gone]
+    gone = blocks["address"][np.array(dead, np.bool_)].copy()
+    assert remove_dead(blocks, [gone[::-1]]).tolist() == expected
+
+
 def test_block_on_two_lists_is_refused() -> None:
     blocks = np.array([(BASE + 16, 24, 0)], BLOCK)
     twice = np.array([BASE + 16], np.uint64)
     with pytest.raises(RefusedError) as caught:
-        without(blocks, [twice, twice])
+        remove_dead(blocks, [twice, twice])
     assert caught.value.code == "heap-corrupt"

@@ -51,11 +51,17 @@ def _split_like(version: Version, other: Version) -> Version:
     }
     replaced: dict[int, list[Place]] = {}
     for key, paths in pieces.items():
-        row = whole.get(key, -1)
+        row = whole.get(key, _only(whole, pieces, key))
         places = [place for path in paths for place in _find_place(version, row, path)] if row >= 0 else []
         if places:
             replaced[row] = places
     return _replace(version, replaced) if replaced else version
+
+
+def _only(whole: dict[Key, int], pieces: dict[Key, list[str]], key: Key) -> int:
+    """The variable of that name in another file, if both versions have one only; -1: none."""
+    rows = [row for other, row in whole.items() if other[1:] == key[1:]]
+    return rows[0] if len(rows) == 1 and sum(other[1:] == key[1:] for other in pieces) == 1 else -1
 
 
 def _is_piece(version: Version, row: int) -> bool:

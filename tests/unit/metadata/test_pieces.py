@@ -76,11 +76,18 @@ def test_pieces_that_the_other_type_does_not_have_leave_it_whole() -> None:
         assert align_pieces(old, split((name, 0x9000)))[0] is old, name
 
 
-def test_another_unit_or_function_is_another_variable() -> None:
+def moved(*units: str, scope: str = "") -> Version:
+    b = VersionBuilder("moved")
+    for number, unit in enumerate(units):
+        b.unit(unit)
+        b.variable(
+            "state.added", b.c_int, 0x9000, kind=STATIC, unit=number, scope=scope, flags=VariableFlag.PIECE
+        )
+    return b.build()
+
+
+def test_a_file_that_was_renamed() -> None:
     old = whole().build()
-    b = VersionBuilder("elsewhere")
-    b.unit("main.c")
-    b.unit("other.c")
-    b.variable("state.added", b.c_int, 0x9000, kind=STATIC, unit=1, flags=VariableFlag.PIECE)
-    b.variable("state.added", b.c_int, 0x9008, scope="f", flags=VariableFlag.PIECE)
-    assert align_pieces(old, b.build())[0] is old
+    assert "state.added" in names(align_pieces(old, moved("renamed.c"))[0])
+    assert align_pieces(old, moved("one.c", "two.c"))[0] is old
+    assert align_pieces(old, moved("main.c", scope="f"))[0] is old

@@ -53,7 +53,8 @@ struct instar_walk_column {
 };
 
 struct walk *instar_walk_create(void);
-int instar_walk_program(struct walk *walk, const char *program, const char *beside, const char *alternate, const char *package);
+int instar_walk_program(struct walk *walk, const char *program, const char *beside, const char *alternate,
+                        const char *package);
 const char *instar_walk_detail(const struct walk *walk);
 uint64_t instar_walk_dies(const struct walk *walk);
 int instar_walk_column(const struct walk *walk, const char *name, struct instar_walk_column *column);
@@ -114,7 +115,8 @@ static void leave_partial_units(struct walk *walk)
         rows[i] = (uint32_t)i;
     for (size_t i = 0; i < walk->units.count; i++) {
         struct unit *unit = ((struct unit **)walk->units.data)[i], *owner = unit;
-        for (unsigned hops = 0; owner->tag == DW_TAG_partial_unit && owner->importer && hops < DEPTH_LIMIT; hops++)
+        for (unsigned hops = 0; owner->tag == DW_TAG_partial_unit && owner->importer && hops < DEPTH_LIMIT;
+             hops++)
             owner = owner->importer;
         if (unit->row >= 0)
             rows[unit->row] = unit_row_index(walk, owner);
@@ -137,7 +139,8 @@ static void leave_partial_units(struct walk *walk)
     }
 }
 
-static void walk_files(struct walk *walk, const char *program, const char *beside, const char *alternate, const char *package)
+static void walk_files(struct walk *walk, const char *program, const char *beside, const char *alternate,
+                       const char *package)
 {
     vector_push(walk, &walk->strings, 1);
     walk->next_key = 1;
@@ -161,9 +164,11 @@ static void walk_files(struct walk *walk, const char *program, const char *besid
     lines_finish(walk);
 }
 
-/* Fills the columns from `program` (or its separate debug file); .dwo files are looked for where the compiler wrote
- * them, then in the directory `beside`; `alternate` and `package` may be NULL. Returns an enum walk_error, the detail of which instar_walk_detail() gives. */
-int instar_walk_program(struct walk *walk, const char *program, const char *beside, const char *alternate, const char *package)
+/* Fills the columns from `program` (or its separate debug file). Its .dwo files are looked for where the compiler
+ * wrote them, then in the directory `beside`; `alternate` and `package` may be NULL. Returns an enum walk_error, the
+ * detail of which instar_walk_detail() gives. */
+int instar_walk_program(struct walk *walk, const char *program, const char *beside, const char *alternate,
+                        const char *package)
 {
     if (!setjmp(walk->failed))
         walk_files(walk, program, beside, alternate, package);
@@ -171,9 +176,15 @@ int instar_walk_program(struct walk *walk, const char *program, const char *besi
     return (int)walk->error;
 }
 
-const char *instar_walk_detail(const struct walk *walk) { return walk->detail; }
+const char *instar_walk_detail(const struct walk *walk)
+{
+    return walk->detail;
+}
 
-uint64_t instar_walk_dies(const struct walk *walk) { return walk->die_count; }
+uint64_t instar_walk_dies(const struct walk *walk)
+{
+    return walk->die_count;
+}
 
 /* Where a column's rows are; they live as long as the walk. -1: no such column. */
 int instar_walk_column(const struct walk *walk, const char *name, struct instar_walk_column *column)
@@ -192,9 +203,9 @@ void instar_walk_free(struct walk *walk)
     if (!walk)
         return;
     struct map *maps[] = {
-        &walk->abbrev_tables, &walk->line_tables, &walk->signatures, &walk->variable_by_root,
-        &walk->function_by_root, &walk->frame_bases, &walk->string_by_pointer, &walk->string_by_hash,
-        &walk->expression_by_hash,
+        &walk->abbrev_tables,     &walk->line_tables,      &walk->signatures,
+        &walk->variable_by_root,  &walk->function_by_root, &walk->frame_bases,
+        &walk->string_by_pointer, &walk->string_by_hash,   &walk->expression_by_hash,
     };
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++)
         map_clear(maps[i]);

@@ -19,12 +19,25 @@
 /* ---- rows: the same layout as the dtypes of model.py (tests/unit/metadata compares them) ---- */
 
 enum type_kind {
-    KIND_VOID, KIND_INTEGER, KIND_FLOAT, KIND_POINTER, KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_TYPEDEF,
-    KIND_ARRAY, KIND_FUNCTION, KIND_OPAQUE,
+    KIND_VOID,
+    KIND_INTEGER,
+    KIND_FLOAT,
+    KIND_POINTER,
+    KIND_STRUCT,
+    KIND_UNION,
+    KIND_ENUM,
+    KIND_TYPEDEF,
+    KIND_ARRAY,
+    KIND_FUNCTION,
+    KIND_OPAQUE,
     KIND_ALIAS, /* internal: a qualifier, gone after resolution */
 };
 enum encoding {
-    ENCODING_NONE, ENCODING_SIGNED, ENCODING_UNSIGNED, ENCODING_BOOLEAN, ENCODING_SIGNED_CHAR,
+    ENCODING_NONE,
+    ENCODING_SIGNED,
+    ENCODING_UNSIGNED,
+    ENCODING_BOOLEAN,
+    ENCODING_SIGNED_CHAR,
     ENCODING_UNSIGNED_CHAR,
 };
 enum { TYPE_INCOMPLETE = 1, TYPE_VARARGS = 2 };
@@ -121,7 +134,8 @@ uint64_t hash_bytes(const void *data, size_t size);
 
 static inline uint64_t hash_mix(uint64_t left, uint64_t right)
 {
-    unsigned __int128 product = (unsigned __int128)(left ^ 0x9e3779b97f4a7c15u) * (right ^ 0xe7037ed1a0b428dbu);
+    unsigned __int128 product =
+        (unsigned __int128)(left ^ 0x9e3779b97f4a7c15u) * (right ^ 0xe7037ed1a0b428dbu);
     return (uint64_t)product ^ (uint64_t)(product >> 64) ^ (left << 1);
 }
 
@@ -208,9 +222,21 @@ static inline const char *cursor_string(struct cursor *c)
 /* ---- files and units ---- */
 
 enum section_id {
-    SECTION_INFO, SECTION_TYPES, SECTION_ABBREV, SECTION_STR, SECTION_LINE_STR, SECTION_STR_OFFSETS, SECTION_ADDR,
-    SECTION_RANGES, SECTION_RNGLISTS, SECTION_LOC, SECTION_LOCLISTS, SECTION_LINE, SECTION_CU_INDEX,
-    SECTION_TU_INDEX, SECTION_COUNT
+    SECTION_INFO,
+    SECTION_TYPES,
+    SECTION_ABBREV,
+    SECTION_STR,
+    SECTION_LINE_STR,
+    SECTION_STR_OFFSETS,
+    SECTION_ADDR,
+    SECTION_RANGES,
+    SECTION_RNGLISTS,
+    SECTION_LOC,
+    SECTION_LOCLISTS,
+    SECTION_LINE,
+    SECTION_CU_INDEX,
+    SECTION_TU_INDEX,
+    SECTION_COUNT
 };
 
 struct slice {
@@ -284,8 +310,15 @@ struct unit {
 };
 
 enum value_class {
-    VALUE_NONE, VALUE_CONSTANT, VALUE_SIGNED, VALUE_ADDRESS, VALUE_STRING, VALUE_REFERENCE, VALUE_BLOCK,
-    VALUE_OFFSET, VALUE_INDEX /* loclistx, rnglistx */
+    VALUE_NONE,
+    VALUE_CONSTANT,
+    VALUE_SIGNED,
+    VALUE_ADDRESS,
+    VALUE_STRING,
+    VALUE_REFERENCE,
+    VALUE_BLOCK,
+    VALUE_OFFSET,
+    VALUE_INDEX /* loclistx, rnglistx */
 };
 struct value {
     enum value_class class;
@@ -311,14 +344,24 @@ struct die {
 /* ---- the walk ---- */
 
 enum walk_error {
-    WALK_OK, WALK_NO_MEMORY, WALK_UNREADABLE, WALK_NO_INFO, WALK_NO_DIES, WALK_DAMAGED, WALK_VERSION,
-    WALK_NO_ZSTD, WALK_SPLIT_MISSING, WALK_SPLIT_MISMATCH, WALK_ALT_MISSING,
+    WALK_OK,
+    WALK_NO_MEMORY,
+    WALK_UNREADABLE,
+    WALK_NO_INFO,
+    WALK_NO_DIES,
+    WALK_DAMAGED,
+    WALK_VERSION,
+    WALK_NO_ZSTD,
+    WALK_SPLIT_MISSING,
+    WALK_SPLIT_MISMATCH,
+    WALK_ALT_MISSING,
     WALK_BUG
 };
 
 #define DEPTH_LIMIT 200
 
-#define RAW_REFERENCE (UINT64_C(1) << 63) /* a type reference that is the index of a raw type, not a DIE key */
+#define RAW_REFERENCE                                                                                        \
+    (UINT64_C(1) << 63) /* a type reference that is the index of a raw type, not a DIE key */
 
 /* A type as one unit has it, before types of all units are made one. */
 struct raw_type {
@@ -380,14 +423,14 @@ struct walk {
     jmp_buf failed;
     enum walk_error error;
     char detail[512];
-    struct vector allocations; /* void * */
+    struct vector allocations;               /* void * */
     struct vector owned_vectors, owned_maps; /* struct vector *, struct map *: freed with the walk */
-    struct vector images;      /* struct elf_image, see sections.c */
-    struct vector units;       /* struct unit *, by growing key */
+    struct vector images;                    /* struct elf_image, see sections.c */
+    struct vector units;                     /* struct unit *, by growing key */
     struct map abbrev_tables, line_tables, signatures;
     struct vector tables; /* what abbrev_tables and line_tables index: void * */
     uint64_t next_key;
-    struct vector loads; /* struct range_row: PT_LOAD of the program */
+    struct vector loads;  /* struct range_row: PT_LOAD of the program */
     struct range_row tls; /* PT_TLS */
     uint64_t die_count;
 
@@ -442,12 +485,14 @@ uint32_t unit_row_index(struct walk *walk, struct unit *unit);
 void split_link(struct walk *walk, const char *beside, const char *package);
 
 /* walker_forms.c */
-struct value form_read(struct walk *walk, const struct unit *unit, struct cursor *c, uint16_t form, int64_t constant);
+struct value form_read(struct walk *walk, const struct unit *unit, struct cursor *c, uint16_t form,
+                       int64_t constant);
 bool unit_address(const struct unit *unit, uint64_t index, uint64_t *out);
 uint64_t read_offset(struct slice slice, uint64_t offset, unsigned size, bool *ok);
 
 /* walker_dies.c */
-bool die_read(struct walk *walk, const struct unit *unit, struct cursor at, struct die *die); /* false: null entry */
+bool die_read(struct walk *walk, const struct unit *unit, struct cursor at,
+              struct die *die); /* false: null entry */
 struct cursor die_end(struct walk *walk, const struct unit *unit, const struct die *die);
 struct unit *die_at(struct walk *walk, struct unit *near, uint64_t key, struct die *die);
 
@@ -458,7 +503,8 @@ uint32_t location_push(struct walk *walk, const struct unit *unit, uint64_t low,
                        const uint8_t *expression, size_t size);
 
 /* walker_lines.c */
-uint32_t die_file(struct walk *walk, struct unit *unit, const struct die *die); /* pool offset of DW_AT_decl_file */
+uint32_t die_file(struct walk *walk, struct unit *unit,
+                  const struct die *die); /* pool offset of DW_AT_decl_file */
 void lines_collect(struct walk *walk, struct unit *unit);
 void lines_finish(struct walk *walk);
 
@@ -469,7 +515,8 @@ uint32_t expression_pool(struct walk *walk, const struct unit *unit, const uint8
 
 /* walker_types.c */
 bool is_type_tag(uint16_t tag);
-struct cursor type_collect(struct walk *walk, struct unit *unit, const struct die *die, unsigned depth); /* its end */
+struct cursor type_collect(struct walk *walk, struct unit *unit, const struct die *die,
+                           unsigned depth); /* its end */
 void function_type_collect(struct walk *walk, struct unit *unit, const struct die *die, uint64_t result);
 
 /* walker_canonical.c */

@@ -19,12 +19,12 @@ struct canon {
     struct raw_member *members;
     struct enumerator_row *enumerators;
     size_t count;
-    int32_t *target;   /* by raw type: raw index of the target, NO_TYPE: void */
-    uint64_t *hash;    /* 0: not yet */
-    uint8_t *state;    /* while hashing */
-    uint32_t *class;   /* by raw type */
+    int32_t *target; /* by raw type: raw index of the target, NO_TYPE: void */
+    uint64_t *hash;  /* 0: not yet */
+    uint8_t *state;  /* while hashing */
+    uint32_t *class; /* by raw type */
     uint32_t class_count;
-    uint32_t *buckets;  /* see index_keys */
+    uint32_t *buckets; /* see index_keys */
     size_t bucket_count;
     struct map numbers; /* hash -> class */
     struct map by_name; /* (kind, name) -> the one class of its definitions, or AMBIGUOUS */
@@ -157,8 +157,10 @@ static uint64_t hash_reference(struct canon *c, int32_t index, unsigned depth)
 /* A type without what it refers to. A declaration is no more than its name. */
 static uint64_t hash_plain(const struct type_row *row)
 {
-    uint64_t hash = hash_mix(row->kind | (uint64_t)row->encoding << 8 | (uint64_t)row->flags << 16, row->name);
-    if (row->flags & TYPE_INCOMPLETE || row->kind == KIND_TYPEDEF) /* a typedef's size depends on who knows the struct */
+    uint64_t hash =
+        hash_mix(row->kind | (uint64_t)row->encoding << 8 | (uint64_t)row->flags << 16, row->name);
+    if (row->flags & TYPE_INCOMPLETE ||
+        row->kind == KIND_TYPEDEF) /* a typedef's size depends on who knows the struct */
         return hash;
     return hash_mix(hash_mix(hash, row->size), (uint64_t)row->elements ^ (uint64_t)row->count << 40);
 }
@@ -175,7 +177,8 @@ static uint64_t hash_type(struct canon *c, int32_t index, unsigned depth)
     hash = hash_mix(hash, hash_reference(c, c->target[index], depth));
     for (uint32_t i = 0; i < row->count && has_members(row); i++) {
         const struct raw_member *member = &c->members[row->first + i];
-        hash = hash_mix(hash, hash_mix(member->row.name, hash_mix(member->row.bit_offset, member->row.bit_size)));
+        hash = hash_mix(hash,
+                        hash_mix(member->row.name, hash_mix(member->row.bit_offset, member->row.bit_size)));
         hash = hash_mix(hash, hash_reference(c, member->row.type, depth));
     }
     for (uint32_t i = 0; i < row->count && row->kind == KIND_ENUM; i++) {
@@ -368,7 +371,8 @@ static void typedef_sizes(struct walk *walk)
     struct type_row *rows = (struct type_row *)walk->types.data;
     for (size_t i = 0; i < walk->types.count; i++) {
         int32_t target = rows[i].target;
-        for (unsigned hops = 0; target >= 0 && rows[target].kind == KIND_TYPEDEF && hops < DEPTH_LIMIT; hops++)
+        for (unsigned hops = 0; target >= 0 && rows[target].kind == KIND_TYPEDEF && hops < DEPTH_LIMIT;
+             hops++)
             target = rows[target].target;
         if (rows[i].kind == KIND_TYPEDEF && target >= 0)
             rows[i].size = rows[target].size;

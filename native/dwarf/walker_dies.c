@@ -16,6 +16,7 @@ static void take_reference(struct value value, uint64_t *out)
         *out = value.number & ~RAW_REFERENCE; /* no section is that long: it will not be found */
 }
 
+/* clang-format off */
 static void take_attribute(struct die *die, uint16_t name, struct value value)
 {
     switch (name) {
@@ -49,6 +50,7 @@ static void take_attribute(struct die *die, uint16_t name, struct value value)
     default: break;
     }
 }
+/* clang-format on */
 
 bool die_read(struct walk *walk, const struct unit *unit, struct cursor at, struct die *die)
 {
@@ -68,8 +70,8 @@ bool die_read(struct walk *walk, const struct unit *unit, struct cursor at, stru
         place = found ? *found : UINT64_MAX;
     }
     if (place >= table->abbrevs.count)
-        walk_fail(walk, WALK_DAMAGED, "abbreviation %llu of the unit %s does not exist", (unsigned long long)code,
-                  unit->name ? unit->name : "");
+        walk_fail(walk, WALK_DAMAGED, "abbreviation %llu of the unit %s does not exist",
+                  (unsigned long long)code, unit->name ? unit->name : "");
     const struct abbrev *abbrev = (const struct abbrev *)table->abbrevs.data + place;
     const struct attribute *attributes = (const struct attribute *)table->attributes.data + abbrev->first;
     die->tag = abbrev->tag;
@@ -90,7 +92,8 @@ struct unit *die_at(struct walk *walk, struct unit *near, uint64_t key, struct d
     if (key < near->key || key - near->key >= (uint64_t)(near->dies.end - near->header))
         unit = unit_of_key(walk, key);
     if (!unit || key < unit->key + (uint64_t)(unit->dies.at - unit->header))
-        walk_fail(walk, WALK_DAMAGED, "the unit %s refers to a DIE that does not exist", near->name ? near->name : "");
+        walk_fail(walk, WALK_DAMAGED, "the unit %s refers to a DIE that does not exist",
+                  near->name ? near->name : "");
     struct cursor at = unit->dies;
     at.at = unit->header + (key - unit->key);
     if (!die_read(walk, unit, at, die))

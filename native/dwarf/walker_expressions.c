@@ -10,17 +10,34 @@ static bool read_place(const struct unit *unit, struct cursor *c, bool *is_addre
     uint8_t op = (uint8_t)cursor_fixed(c, 1);
     *is_address = false;
     switch (op) {
-    case DW_OP_addr: *number = cursor_fixed(c, unit->address_size); *is_address = true; return !c->bad;
-    case DW_OP_addrx: case DW_OP_GNU_addr_index:
+    case DW_OP_addr:
+        *number = cursor_fixed(c, unit->address_size);
+        *is_address = true;
+        return !c->bad;
+    case DW_OP_addrx:
+    case DW_OP_GNU_addr_index:
         *is_address = true;
         return unit_address(unit, cursor_uleb(c), number) && !c->bad;
-    case DW_OP_constx: case DW_OP_GNU_const_index: return unit_address(unit, cursor_uleb(c), number) && !c->bad;
-    case DW_OP_const1u: *number = cursor_fixed(c, 1); return !c->bad;
-    case DW_OP_const2u: *number = cursor_fixed(c, 2); return !c->bad;
-    case DW_OP_const4u: *number = cursor_fixed(c, 4); return !c->bad;
-    case DW_OP_const8u: *number = cursor_fixed(c, 8); return !c->bad;
-    case DW_OP_constu: *number = cursor_uleb(c); return !c->bad;
-    default: break;
+    case DW_OP_constx:
+    case DW_OP_GNU_const_index:
+        return unit_address(unit, cursor_uleb(c), number) && !c->bad;
+    case DW_OP_const1u:
+        *number = cursor_fixed(c, 1);
+        return !c->bad;
+    case DW_OP_const2u:
+        *number = cursor_fixed(c, 2);
+        return !c->bad;
+    case DW_OP_const4u:
+        *number = cursor_fixed(c, 4);
+        return !c->bad;
+    case DW_OP_const8u:
+        *number = cursor_fixed(c, 8);
+        return !c->bad;
+    case DW_OP_constu:
+        *number = cursor_uleb(c);
+        return !c->bad;
+    default:
+        break;
     }
     if (op < DW_OP_lit0 || op > DW_OP_lit31)
         return false;
@@ -60,7 +77,8 @@ static bool read_part(const struct unit *unit, struct cursor *c, struct static_p
     if (is_address)
         return read_choice(unit, c, part) && !c->bad;
     part->is_tls = true;
-    return !c->bad && (is_operation(c, DW_OP_GNU_push_tls_address) || is_operation(c, DW_OP_form_tls_address));
+    return !c->bad &&
+           (is_operation(c, DW_OP_GNU_push_tls_address) || is_operation(c, DW_OP_form_tls_address));
 }
 
 /* Collects the static places of a variable into walk->parts; returns how many there are. One of them is the whole
@@ -89,6 +107,7 @@ size_t expression_statics(struct walk *walk, const struct unit *unit, struct val
     return c.bad ? 0 : walk->parts.count;
 }
 
+/* clang-format off */
 /* Skips the operands of an operation; false when the operation is not known (nothing after it is understood). */
 static bool skip_operands(const struct unit *unit, struct cursor *c, uint8_t op)
 {
@@ -126,15 +145,18 @@ static bool skip_operands(const struct unit *unit, struct cursor *c, uint8_t op)
     default: return false;
     }
 }
+/* clang-format on */
 
 static bool is_indexed(uint8_t op)
 {
-    return op == DW_OP_addrx || op == DW_OP_constx || op == DW_OP_GNU_addr_index || op == DW_OP_GNU_const_index;
+    return op == DW_OP_addrx || op == DW_OP_constx || op == DW_OP_GNU_addr_index ||
+           op == DW_OP_GNU_const_index;
 }
 
 /* Whoever evaluates has no .debug_addr, so addrx and constx become addr and const8u. Branches across a rewritten
  * operation would be off; compilers emit none. */
-uint32_t expression_pool(struct walk *walk, const struct unit *unit, const uint8_t *data, size_t size, uint32_t *length)
+uint32_t expression_pool(struct walk *walk, const struct unit *unit, const uint8_t *data, size_t size,
+                         uint32_t *length)
 {
     struct cursor c = {data, data + size, false};
     struct vector *plain = &walk->scratch;

@@ -70,9 +70,15 @@ static struct value signature(struct walk *walk, uint64_t number)
     return (struct value){VALUE_REFERENCE, unit->key + unit->type_offset, NULL};
 }
 
-static struct value constant(uint64_t number) { return (struct value){VALUE_CONSTANT, number, NULL}; }
+static struct value constant(uint64_t number)
+{
+    return (struct value){VALUE_CONSTANT, number, NULL};
+}
 
-static struct value offset(uint64_t number) { return (struct value){VALUE_OFFSET, number, NULL}; }
+static struct value offset(uint64_t number)
+{
+    return (struct value){VALUE_OFFSET, number, NULL};
+}
 
 static const struct sections *alt_of(struct walk *walk, const struct unit *unit)
 {
@@ -81,6 +87,7 @@ static const struct sections *alt_of(struct walk *walk, const struct unit *unit)
     return unit->sections->alt;
 }
 
+/* clang-format off */
 struct value form_read(struct walk *walk, const struct unit *unit, struct cursor *c, uint16_t form, int64_t implicit)
 {
     unsigned wide = unit->offset_size;
@@ -140,3 +147,4 @@ struct value form_read(struct walk *walk, const struct unit *unit, struct cursor
     }
     walk_fail(walk, WALK_DAMAGED, "attribute form %#x in the unit %s", form, unit->name ? unit->name : "");
 }
+/* clang-format on */

@@ -117,7 +117,8 @@ static uint32_t join_path(struct walk *walk, const char *base, const char *direc
         base = "";
     size_t size = strlen(base) + strlen(directory) + strlen(name) + 3;
     char local[1024], *path = size <= sizeof local ? local : walk_allocate(walk, size);
-    int length = snprintf(path, size, "%s%s%s%s%s", base, *base ? "/" : "", directory, *directory ? "/" : "", name);
+    int length =
+        snprintf(path, size, "%s%s%s%s%s", base, *base ? "/" : "", directory, *directory ? "/" : "", name);
     return length > 0 ? pool_text(walk, path, (size_t)length) : 0;
 }
 
@@ -197,9 +198,14 @@ static void run_extended(struct walk *walk, struct cursor *c, struct machine *m)
     const uint8_t *data = cursor_skip(c, size);
     struct cursor operand = {data, data ? data + size : data, false};
     switch (data && size ? cursor_fixed(&operand, 1) : 0) {
-    case DW_LNE_end_sequence: end_sequence(walk, m); break;
-    case DW_LNE_set_address: m->address = cursor_fixed(&operand, size == 9 ? 8 : 4); break;
-    default: break;
+    case DW_LNE_end_sequence:
+        end_sequence(walk, m);
+        break;
+    case DW_LNE_set_address:
+        m->address = cursor_fixed(&operand, size == 9 ? 8 : 4);
+        break;
+    default:
+        break;
     }
 }
 
@@ -213,13 +219,21 @@ static void run_special(const struct line_table *table, struct machine *m, uint8
 static void run_standard(const struct line_table *table, struct cursor *c, struct machine *m, uint8_t opcode)
 {
     switch (opcode) {
-    case DW_LNS_advance_pc: m->address += cursor_uleb(c) * table->minimum_length; break;
-    case DW_LNS_advance_line: m->line += (uint64_t)cursor_sleb(c); break;
-    case DW_LNS_set_file: m->file = cursor_uleb(c); break;
+    case DW_LNS_advance_pc:
+        m->address += cursor_uleb(c) * table->minimum_length;
+        break;
+    case DW_LNS_advance_line:
+        m->line += (uint64_t)cursor_sleb(c);
+        break;
+    case DW_LNS_set_file:
+        m->file = cursor_uleb(c);
+        break;
     case DW_LNS_const_add_pc:
         m->address += (uint64_t)((255u - table->opcode_base) / table->line_range) * table->minimum_length;
         break;
-    case DW_LNS_fixed_advance_pc: m->address += cursor_fixed(c, 2); break;
+    case DW_LNS_fixed_advance_pc:
+        m->address += cursor_fixed(c, 2);
+        break;
     default:
         for (unsigned i = 0; i < table->opcode_lengths[opcode - 1]; i++)
             cursor_uleb(c);

@@ -30,16 +30,25 @@ static enum entry next_modern(struct reader *r, bool is_location)
     if (!is_location && kind >= DW_RLE_base_address)
         kind++; /* as the location list's numbers */
     switch (kind) {
-    case DW_LLE_end_of_list: return ENTRY_END;
-    case DW_LLE_base_addressx: return unit_address(r->unit, cursor_uleb(c), &r->base) ? ENTRY_BASE : ENTRY_BAD;
-    case DW_LLE_startx_endx: return range_indexed(r, true) ? ENTRY_RANGE : ENTRY_BAD;
-    case DW_LLE_startx_length: return range_indexed(r, false) ? ENTRY_RANGE : ENTRY_BAD;
+    case DW_LLE_end_of_list:
+        return ENTRY_END;
+    case DW_LLE_base_addressx:
+        return unit_address(r->unit, cursor_uleb(c), &r->base) ? ENTRY_BASE : ENTRY_BAD;
+    case DW_LLE_startx_endx:
+        return range_indexed(r, true) ? ENTRY_RANGE : ENTRY_BAD;
+    case DW_LLE_startx_length:
+        return range_indexed(r, false) ? ENTRY_RANGE : ENTRY_BAD;
     case DW_LLE_offset_pair:
         r->low = r->base + cursor_uleb(c);
         r->high = r->base + cursor_uleb(c);
         return ENTRY_RANGE;
-    case DW_LLE_default_location: r->low = 0; r->high = HIGHEST; return ENTRY_DEFAULT;
-    case DW_LLE_base_address: r->base = cursor_fixed(c, 8); return ENTRY_BASE;
+    case DW_LLE_default_location:
+        r->low = 0;
+        r->high = HIGHEST;
+        return ENTRY_DEFAULT;
+    case DW_LLE_base_address:
+        r->base = cursor_fixed(c, 8);
+        return ENTRY_BASE;
     case DW_LLE_start_end:
         r->low = cursor_fixed(c, 8);
         r->high = cursor_fixed(c, 8);
@@ -52,7 +61,8 @@ static enum entry next_modern(struct reader *r, bool is_location)
         cursor_uleb(c);
         cursor_uleb(c);
         return ENTRY_SKIP;
-    default: return ENTRY_BAD;
+    default:
+        return ENTRY_BAD;
     }
 }
 
@@ -74,9 +84,12 @@ static enum entry next_split4(struct reader *r)
 {
     struct cursor *c = &r->c;
     switch (cursor_fixed(c, 1)) {
-    case 0: return ENTRY_END;
-    case 1: return unit_address(r->unit, cursor_uleb(c), &r->base) ? ENTRY_BASE : ENTRY_BAD;
-    case 2: return range_indexed(r, true) ? ENTRY_RANGE : ENTRY_BAD;
+    case 0:
+        return ENTRY_END;
+    case 1:
+        return unit_address(r->unit, cursor_uleb(c), &r->base) ? ENTRY_BASE : ENTRY_BAD;
+    case 2:
+        return range_indexed(r, true) ? ENTRY_RANGE : ENTRY_BAD;
     case 3: {
         uint64_t index = cursor_uleb(c);
         r->high = cursor_fixed(c, 4);
@@ -91,7 +104,8 @@ static enum entry next_split4(struct reader *r)
         r->low = r->base + cursor_fixed(c, 4);
         r->high = r->base + cursor_fixed(c, 4);
         return ENTRY_RANGE;
-    default: return ENTRY_BAD;
+    default:
+        return ENTRY_BAD;
     }
 }
 
@@ -100,7 +114,8 @@ static _Noreturn void list_bad(struct walk *walk, const struct unit *unit, const
     walk_fail(walk, WALK_DAMAGED, "a %s of the unit %s", what, unit->name ? unit->name : "");
 }
 
-static bool list_offset(const struct unit *unit, struct value list, enum section_id id, uint64_t base, uint64_t *offset)
+static bool list_offset(const struct unit *unit, struct value list, enum section_id id, uint64_t base,
+                        uint64_t *offset)
 {
     bool ok = true;
     *offset = list.number;
@@ -111,8 +126,8 @@ static bool list_offset(const struct unit *unit, struct value list, enum section
     return ok;
 }
 
-static void reader_start(struct walk *walk, struct reader *r, const struct sections *sections, enum section_id id,
-                         uint64_t offset)
+static void reader_start(struct walk *walk, struct reader *r, const struct sections *sections,
+                         enum section_id id, uint64_t offset)
 {
     struct slice whole = sections->at[id];
     if (offset >= whole.size)
@@ -175,7 +190,9 @@ static void location_list(struct walk *walk, const struct unit *unit, struct val
         list_bad(walk, unit, "location list");
     reader_start(walk, &r, unit->sections, is_modern ? SECTION_LOCLISTS : SECTION_LOC, offset);
     for (;;) {
-        enum entry entry = is_modern ? next_modern(&r, true) : unit->is_split ? next_split4(&r) : next_old(&r);
+        enum entry entry = is_modern        ? next_modern(&r, true)
+                           : unit->is_split ? next_split4(&r)
+                                            : next_old(&r);
         if (entry == ENTRY_BAD || r.c.bad)
             list_bad(walk, unit, "location list");
         if (entry == ENTRY_END)

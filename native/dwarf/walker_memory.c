@@ -22,7 +22,8 @@ void *vector_push(struct walk *walk, struct vector *vector, size_t rows)
         size_t capacity = vector->capacity ? vector->capacity * 2 : 64;
         while (capacity < vector->count + rows)
             capacity *= 2;
-        char *data = capacity > SIZE_MAX / vector->width ? NULL : realloc(vector->data, capacity * vector->width);
+        char *data =
+            capacity > SIZE_MAX / vector->width ? NULL : realloc(vector->data, capacity * vector->width);
         if (!data)
             walk_fail(walk, WALK_NO_MEMORY, "%zu rows", capacity);
         vector->data = data;
@@ -130,7 +131,8 @@ uint64_t hash_bytes(const void *data, size_t size)
 }
 
 /* Offset in `pool` of `size` bytes (for strings the NUL too); equal contents have one offset. */
-static uint32_t pool_bytes(struct walk *walk, struct vector *pool, struct map *known, const void *data, size_t size)
+static uint32_t pool_bytes(struct walk *walk, struct vector *pool, struct map *known, const void *data,
+                           size_t size)
 {
     for (uint64_t hash = hash_bytes(data, size);; hash++) {
         bool is_new;

@@ -9,10 +9,10 @@
 #define HOPS 16
 
 struct scope {
-    uint32_t function;      /* raw index of the function whose code this is, or NO_FUNCTION */
-    uint64_t root;          /* key of the source function this belongs to, 0 at unit level */
-    uint32_t source_name;   /* its name (of the outermost, for GNU C's nested functions) */
-    uint32_t origin_name;   /* inside an inlined function: its name */
+    uint32_t function;    /* raw index of the function whose code this is, or NO_FUNCTION */
+    uint64_t root;        /* key of the source function this belongs to, 0 at unit level */
+    uint32_t source_name; /* its name (of the outermost, for GNU C's nested functions) */
+    uint32_t origin_name; /* inside an inlined function: its name */
     uint32_t first_scope, scope_count;
     bool is_inlined;
     unsigned depth;
@@ -42,7 +42,8 @@ static void find_root(struct walk *walk, struct unit *unit, const struct die *di
     for (unsigned hops = 0; root->die.origin || root->die.specification; hops++) {
         uint64_t next = root->die.origin ? root->die.origin : root->die.specification;
         if (hops == HOPS)
-            walk_fail(walk, WALK_DAMAGED, "DIEs that are each other's origin in the unit %s", unit->name ? unit->name : "");
+            walk_fail(walk, WALK_DAMAGED, "DIEs that are each other's origin in the unit %s",
+                      unit->name ? unit->name : "");
         struct die previous = root->die;
         root->unit = die_at(walk, root->unit, next, &root->die);
         root->external |= root->die.external;
@@ -73,8 +74,8 @@ static bool part_place(const struct walk *walk, struct static_part *part)
     return part->address < walk->tls.high - walk->tls.low;
 }
 
-static void part_take(struct walk *walk, const struct scope *scope, struct unit *unit, const struct root *root,
-                      struct static_part *part)
+static void part_take(struct walk *walk, const struct scope *scope, struct unit *unit,
+                      const struct root *root, struct static_part *part)
 {
     bool is_new;
     if (!part_place(walk, part))
@@ -89,7 +90,9 @@ static void part_take(struct walk *walk, const struct scope *scope, struct unit 
     raw->row = (struct variable_row){
         .address = part->address,
         .name = pool_string(walk, root->die.name),
-        .kind = scope->root ? VARIABLE_FUNCTION_STATIC : root->external ? VARIABLE_GLOBAL : VARIABLE_FILE_STATIC,
+        .kind = scope->root      ? VARIABLE_FUNCTION_STATIC
+                : root->external ? VARIABLE_GLOBAL
+                                 : VARIABLE_FILE_STATIC,
         .tls = part->is_tls,
         .flags = (part->size ? VARIABLE_PIECE : 0) | (part->is_choice ? VARIABLE_CHOICE : 0),
         .unit = root_unit_row(walk, unit, root),
@@ -100,7 +103,8 @@ static void part_take(struct walk *walk, const struct scope *scope, struct unit 
 }
 
 /* A constant as the expression that gives it. */
-static uint32_t constant_location(struct walk *walk, const struct unit *unit, struct value constant, uint32_t *first)
+static uint32_t constant_location(struct walk *walk, const struct unit *unit, struct value constant,
+                                  uint32_t *first)
 {
     uint8_t expression[32] = {DW_OP_const8u};
     size_t size = 0;
@@ -127,7 +131,8 @@ static void local_take(struct walk *walk, const struct scope *scope, struct unit
     struct raw_local *raw = vector_push(walk, &walk->raw_locals, 1);
     struct local_row row = {
         .name = pool_string(walk, root->die.name),
-        .flags = (die->tag == DW_TAG_formal_parameter ? LOCAL_PARAMETER : 0) | (scope->is_inlined ? LOCAL_INLINED : 0),
+        .flags = (die->tag == DW_TAG_formal_parameter ? LOCAL_PARAMETER : 0) |
+                 (scope->is_inlined ? LOCAL_INLINED : 0),
         .origin = scope->origin_name,
         .first_scope = scope->first_scope,
         .scope_count = scope->scope_count,
@@ -142,7 +147,8 @@ static void local_take(struct walk *walk, const struct scope *scope, struct unit
     raw->function = scope->function;
 }
 
-static void variable_die(struct walk *walk, const struct scope *scope, struct unit *unit, const struct die *die)
+static void variable_die(struct walk *walk, const struct scope *scope, struct unit *unit,
+                         const struct die *die)
 {
     struct root root;
     size_t parts = expression_statics(walk, unit, die->location);
@@ -173,7 +179,8 @@ static uint32_t frame_base(struct walk *walk, struct unit *unit, struct value va
 }
 
 /* low..high and further ranges; false: no code (declared, only inlined, or dropped by the linker). */
-static bool function_ranges(struct walk *walk, struct unit *unit, const struct die *die, struct function_row *row)
+static bool function_ranges(struct walk *walk, struct unit *unit, const struct die *die,
+                            struct function_row *row)
 {
     if (die->has_low && die->high) {
         row->low = die->low;
@@ -200,7 +207,8 @@ static bool function_ranges(struct walk *walk, struct unit *unit, const struct d
     return true;
 }
 
-static struct cursor scope_walk(struct walk *walk, const struct scope *scope, struct unit *unit, struct cursor at);
+static struct cursor scope_walk(struct walk *walk, const struct scope *scope, struct unit *unit,
+                                struct cursor at);
 
 static uint32_t function_take(struct walk *walk, struct unit *unit, const struct die *die, struct root *root)
 {
@@ -235,15 +243,17 @@ static struct cursor subprogram_die(struct walk *walk, const struct scope *outer
         .depth = outer->depth + 1,
     };
     if (root.die.name && root.line && !root.die.declaration)
-        *(struct source *)vector_push(walk, &walk->sources, 1) = (struct source){
-            root.die.key, root_unit_row(walk, unit, &root), root.file, root.line, pool_string(walk, root.die.name)};
+        *(struct source *)vector_push(walk, &walk->sources, 1) =
+            (struct source){root.die.key, root_unit_row(walk, unit, &root), root.file, root.line,
+                            pool_string(walk, root.die.name)};
     if (!die->origin)
         function_type_collect(walk, unit, die, root.type);
     return die->has_children ? scope_walk(walk, &scope, unit, die->after) : die->after;
 }
 
 /* Lexical blocks and inlined functions narrow the code in which their locals exist. */
-static struct cursor block_die(struct walk *walk, const struct scope *outer, struct unit *unit, const struct die *die)
+static struct cursor block_die(struct walk *walk, const struct scope *outer, struct unit *unit,
+                               const struct die *die)
 {
     struct scope scope = *outer;
     scope.depth++;
@@ -273,18 +283,26 @@ static struct cursor block_die(struct walk *walk, const struct scope *outer, str
     return scope_walk(walk, &scope, unit, die->after);
 }
 
-static struct cursor child_die(struct walk *walk, const struct scope *scope, struct unit *unit, const struct die *die)
+static struct cursor child_die(struct walk *walk, const struct scope *scope, struct unit *unit,
+                               const struct die *die)
 {
     if (is_type_tag(die->tag))
         return type_collect(walk, unit, die, scope->depth);
     switch (die->tag) {
-    case DW_TAG_variable: case DW_TAG_formal_parameter:
+    case DW_TAG_variable:
+    case DW_TAG_formal_parameter:
         variable_die(walk, scope, unit, die);
         return die_end(walk, unit, die);
-    case DW_TAG_subprogram: return subprogram_die(walk, scope, unit, die);
-    case DW_TAG_lexical_block: case DW_TAG_inlined_subroutine: case DW_TAG_try_block: case DW_TAG_catch_block:
+    case DW_TAG_subprogram:
+        return subprogram_die(walk, scope, unit, die);
+    case DW_TAG_lexical_block:
+    case DW_TAG_inlined_subroutine:
+    case DW_TAG_try_block:
+    case DW_TAG_catch_block:
         return block_die(walk, scope, unit, die);
-    case DW_TAG_namespace: case DW_TAG_module: case DW_TAG_common_block: {
+    case DW_TAG_namespace:
+    case DW_TAG_module:
+    case DW_TAG_common_block: {
         struct scope inner = *scope;
         inner.depth++;
         return die->has_children ? scope_walk(walk, &inner, unit, die->after) : die->after;
@@ -295,15 +313,18 @@ static struct cursor child_die(struct walk *walk, const struct scope *scope, str
             *(struct import *)vector_push(walk, &walk->imports, 1) = (struct import){unit, of};
         return die_end(walk, unit, die);
     }
-    default: return die_end(walk, unit, die);
+    default:
+        return die_end(walk, unit, die);
     }
 }
 
-static struct cursor scope_walk(struct walk *walk, const struct scope *scope, struct unit *unit, struct cursor at)
+static struct cursor scope_walk(struct walk *walk, const struct scope *scope, struct unit *unit,
+                                struct cursor at)
 {
     struct die die;
     if (scope->depth > DEPTH_LIMIT)
-        walk_fail(walk, WALK_DAMAGED, "scopes nested more than %d deep in %s", DEPTH_LIMIT, unit->name ? unit->name : "");
+        walk_fail(walk, WALK_DAMAGED, "scopes nested more than %d deep in %s", DEPTH_LIMIT,
+                  unit->name ? unit->name : "");
     while (at.at < at.end && die_read(walk, unit, at, &die))
         at = child_die(walk, scope, unit, &die);
     return at.at < at.end ? die.after : at;

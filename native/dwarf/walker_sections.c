@@ -20,8 +20,8 @@ struct elf_image {
 };
 
 static const char *const SECTION_NAMES[SECTION_COUNT] = {
-    "info", "types", "abbrev", "str", "line_str", "str_offsets", "addr", "ranges", "rnglists", "loc", "loclists",
-    "line", "cu_index", "tu_index",
+    "info",   "types",    "abbrev", "str",      "line_str", "str_offsets", "addr",
+    "ranges", "rnglists", "loc",    "loclists", "line",     "cu_index",    "tu_index",
 };
 
 struct slice slice_part(struct slice whole, uint64_t offset, uint64_t size)
@@ -44,7 +44,8 @@ static struct slice expand_zstd(struct walk *walk, const char *path, const uint8
         walk_fail(walk, WALK_NO_ZSTD, "%s", path);
     /* zstd's best ratio is far below this; a damaged header must not ask for all of memory. */
     if (expanded > UINT32_MAX || expanded / 4096 > size + 1)
-        walk_fail(walk, WALK_DAMAGED, "%s: a compressed section claims %llu bytes", path, (unsigned long long)expanded);
+        walk_fail(walk, WALK_DAMAGED, "%s: a compressed section claims %llu bytes", path,
+                  (unsigned long long)expanded);
     decompress_function *decompress;
     memcpy(&decompress, &symbol, sizeof decompress);
     uint8_t *target = walk_allocate(walk, expanded);
@@ -65,9 +66,10 @@ static struct slice section_data(struct walk *walk, const char *path, Elf_Scn *s
             walk_fail(walk, WALK_DAMAGED, "%s: a compressed section is cut off", path);
         memcpy(&compression, raw->d_buf, sizeof compression);
         if (compression.ch_type == ELFCOMPRESS_ZSTD)
-            return expand_zstd(walk, path, (uint8_t *)raw->d_buf + sizeof compression, raw->d_size - sizeof compression,
-                               compression.ch_size);
-        if (compression.ch_size > UINT32_MAX || compression.ch_size / 4096 > raw->d_size || elf_compress(section, 0, 0) < 0)
+            return expand_zstd(walk, path, (uint8_t *)raw->d_buf + sizeof compression,
+                               raw->d_size - sizeof compression, compression.ch_size);
+        if (compression.ch_size > UINT32_MAX || compression.ch_size / 4096 > raw->d_size ||
+            elf_compress(section, 0, 0) < 0)
             walk_fail(walk, WALK_DAMAGED, "%s: a zlib section does not expand", path);
     } else if (is_old_style && elf_compress_gnu(section, 0, 0) < 0) {
         walk_fail(walk, WALK_DAMAGED, "%s: a .zdebug section does not expand", path);
@@ -124,7 +126,8 @@ bool sections_try_open(struct walk *walk, const char *path, struct sections **ou
     struct sections *sections = walk_allocate(walk, sizeof *sections);
     GElf_Shdr header;
     for (Elf_Scn *section = NULL; (section = elf_nextscn(image->elf, section));) {
-        const char *name = gelf_getshdr(section, &header) ? elf_strptr(image->elf, names, header.sh_name) : NULL;
+        const char *name =
+            gelf_getshdr(section, &header) ? elf_strptr(image->elf, names, header.sh_name) : NULL;
         if (name)
             section_take(walk, path, sections, section, name);
     }

@@ -40,16 +40,18 @@ static bool index_read(struct slice section, struct index *index)
 
 static int section_of_id(const struct index *index, uint32_t id)
 {
-    static const int old[] = {-1, SECTION_INFO, SECTION_TYPES, SECTION_ABBREV, SECTION_LINE, SECTION_LOC,
-                              SECTION_STR_OFFSETS, -1, -1};
-    static const int modern[] = {-1, SECTION_INFO, -1, SECTION_ABBREV, SECTION_LINE, SECTION_LOCLISTS,
-                                 SECTION_STR_OFFSETS, -1, SECTION_RNGLISTS};
+    static const int old[] = {
+        -1, SECTION_INFO, SECTION_TYPES, SECTION_ABBREV, SECTION_LINE, SECTION_LOC, SECTION_STR_OFFSETS, -1,
+        -1};
+    static const int modern[] = {
+        -1, SECTION_INFO,    -1, SECTION_ABBREV, SECTION_LINE, SECTION_LOCLISTS, SECTION_STR_OFFSETS,
+        -1, SECTION_RNGLISTS};
     return id > 8 ? -1 : index->version >= 5 ? modern[id] : old[id];
 }
 
 /* The part of each section that one unit of the package has. */
-static struct sections *contribution(struct walk *walk, const struct sections *package, const struct index *index,
-                                     uint32_t row)
+static struct sections *contribution(struct walk *walk, const struct sections *package,
+                                     const struct index *index, uint32_t row)
 {
     struct sections *part = walk_allocate(walk, sizeof *part);
     part->at[SECTION_STR] = package->at[SECTION_STR];
@@ -67,8 +69,8 @@ static struct sections *contribution(struct walk *walk, const struct sections *p
     return part;
 }
 
-static struct sections *package_unit(struct walk *walk, const struct sections *package, const struct index *index,
-                                     uint64_t dwo_id)
+static struct sections *package_unit(struct walk *walk, const struct sections *package,
+                                     const struct index *index, uint64_t dwo_id)
 {
     for (uint32_t slot = 0; slot < index->slots; slot++) {
         bool ok;
@@ -105,7 +107,8 @@ static struct sections *open_dwo(struct walk *walk, const char *beside, const st
     snprintf(path, sizeof path, "%s/%s", beside, base ? base + 1 : name);
     if (sections_try_open(walk, path, &sections))
         return sections;
-    walk_fail(walk, WALK_SPLIT_MISSING, "%s (of the unit %s in %s)", name, skeleton->name ? skeleton->name : "", directory);
+    walk_fail(walk, WALK_SPLIT_MISSING, "%s (of the unit %s in %s)", name,
+              skeleton->name ? skeleton->name : "", directory);
 }
 
 static bool is_full(const struct unit *unit)

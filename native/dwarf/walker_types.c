@@ -50,13 +50,32 @@ static void raw_name(struct walk *walk, uint32_t index, uint64_t key)
 static void base_encoding(struct type_row *row, const struct die *die)
 {
     switch (die->encoding) {
-    case DW_ATE_signed: case DW_ATE_signed_fixed: row->encoding = ENCODING_SIGNED; break;
-    case DW_ATE_unsigned: case DW_ATE_unsigned_fixed: case DW_ATE_address: row->encoding = ENCODING_UNSIGNED; break;
-    case DW_ATE_boolean: row->encoding = ENCODING_BOOLEAN; break;
-    case DW_ATE_signed_char: row->encoding = ENCODING_SIGNED_CHAR; break;
-    case DW_ATE_unsigned_char: case DW_ATE_UTF: row->encoding = ENCODING_UNSIGNED_CHAR; break;
-    case DW_ATE_float: case DW_ATE_imaginary_float: row->kind = KIND_FLOAT; break;
-    default: row->kind = KIND_OPAQUE; break; /* complex, decimal */
+    case DW_ATE_signed:
+    case DW_ATE_signed_fixed:
+        row->encoding = ENCODING_SIGNED;
+        break;
+    case DW_ATE_unsigned:
+    case DW_ATE_unsigned_fixed:
+    case DW_ATE_address:
+        row->encoding = ENCODING_UNSIGNED;
+        break;
+    case DW_ATE_boolean:
+        row->encoding = ENCODING_BOOLEAN;
+        break;
+    case DW_ATE_signed_char:
+        row->encoding = ENCODING_SIGNED_CHAR;
+        break;
+    case DW_ATE_unsigned_char:
+    case DW_ATE_UTF:
+        row->encoding = ENCODING_UNSIGNED_CHAR;
+        break;
+    case DW_ATE_float:
+    case DW_ATE_imaginary_float:
+        row->kind = KIND_FLOAT;
+        break;
+    default:
+        row->kind = KIND_OPAQUE;
+        break; /* complex, decimal */
     }
     if (row->encoding >= ENCODING_SIGNED_CHAR && row->size != 1) /* char16_t and char32_t are numbers */
         row->encoding = ENCODING_UNSIGNED;
@@ -173,13 +192,17 @@ static void child_take(struct walk *walk, struct unit *unit, const struct die *d
             member->type = origin.type;
         }
         break;
-    case DW_TAG_unspecified_parameters: children->varargs = true; break;
-    default: break;
+    case DW_TAG_unspecified_parameters:
+        children->varargs = true;
+        break;
+    default:
+        break;
     }
 }
 
 /* One row a dimension: int x[2][3] is an array of 2 of the array of 3. */
-static void array_dimensions(struct walk *walk, struct unit *unit, uint32_t index, const struct children *children)
+static void array_dimensions(struct walk *walk, struct unit *unit, uint32_t index,
+                             const struct children *children)
 {
     uint64_t element = raw_at(walk, index)->target;
     for (unsigned i = children->dimension_count; i-- > 1;) {
@@ -207,8 +230,9 @@ static void raw_fill(struct walk *walk, struct unit *unit, const struct die *die
     if (die->tag == DW_TAG_base_type)
         base_encoding(row, die);
     else if (row->kind == KIND_ENUM && die->encoding)
-        row->encoding = die->encoding == DW_ATE_signed || die->encoding == DW_ATE_signed_char ? ENCODING_SIGNED
-                                                                                               : ENCODING_UNSIGNED;
+        row->encoding = die->encoding == DW_ATE_signed || die->encoding == DW_ATE_signed_char
+                            ? ENCODING_SIGNED
+                            : ENCODING_UNSIGNED;
 }
 
 static void raw_children(struct walk *walk, uint32_t index, const struct children *children)
@@ -255,8 +279,9 @@ void function_type_collect(struct walk *walk, struct unit *unit, const struct di
     struct cursor at = die->after;
     struct die child;
     while (die->has_children && die_read(walk, unit, at, &child)) {
-        if (child.tag == DW_TAG_variable || child.tag == DW_TAG_lexical_block || child.tag == DW_TAG_inlined_subroutine ||
-            child.tag == DW_TAG_call_site || child.tag == DW_TAG_GNU_call_site || child.tag == DW_TAG_label)
+        if (child.tag == DW_TAG_variable || child.tag == DW_TAG_lexical_block ||
+            child.tag == DW_TAG_inlined_subroutine || child.tag == DW_TAG_call_site ||
+            child.tag == DW_TAG_GNU_call_site || child.tag == DW_TAG_label)
             break;
         child_take(walk, unit, &child, KIND_FUNCTION, &children);
         at = die_end(walk, unit, &child);

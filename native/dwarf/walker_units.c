@@ -64,13 +64,15 @@ static void unit_bases(struct walk *walk, struct unit *unit)
     if (!place)
         return;
     const struct abbrev *abbrev = (const struct abbrev *)unit->abbrevs->abbrevs.data + *place;
-    const struct attribute *attributes = (const struct attribute *)unit->abbrevs->attributes.data + abbrev->first;
+    const struct attribute *attributes =
+        (const struct attribute *)unit->abbrevs->attributes.data + abbrev->first;
     for (int pass = 0; pass < 2; pass++) {
         struct cursor at = c;
         for (uint32_t i = 0; i < abbrev->count; i++) {
             struct value value = form_read(walk, unit, &at, attributes[i].form, attributes[i].constant);
             bool number = is_number(value);
             const char *text = value.class == VALUE_STRING ? (const char *)value.data : NULL;
+            /* clang-format off */
             switch (attributes[i].name) {
             case DW_AT_str_offsets_base: if (number) unit->str_offsets_base = value.number; break;
             case DW_AT_addr_base: case DW_AT_GNU_addr_base: if (number) unit->addr_base = value.number; break;
@@ -87,44 +89,59 @@ static void unit_bases(struct walk *walk, struct unit *unit)
             case DW_AT_dwo_name: case DW_AT_GNU_dwo_name: unit->dwo_name = text; break;
             default: break;
             }
+            /* clang-format on */
         }
     }
     unit->tag = abbrev->tag;
 }
 
-/* DWARF 5 section 7.5.1; .debug_types headers are those of DWARF 4. Returns the start of the next unit. */
+/* The unit's length and version; afterwards the cursor ends where the unit does. */
+static void unit_extent(struct walk *walk, struct unit *unit, struct cursor *c, unsigned long long offset)
+{
+    uint64_t length = cursor_fixed(c, 4);
+    unit->offset_size = length == UINT32_MAX ? 8 : 4;
+    if (unit->offset_size == 8)
+        length = cursor_fixed(c, 8);
+    if (c->bad || length > (uint64_t)(c->end - c->at))
+        walk_fail(walk, WALK_DAMAGED, "the unit at %#llx is cut off", offset);
+    c->end = c->at + length;
+    unit->version = (uint16_t)cursor_fixed(c, 2);
+    if (unit->version < 2 || unit->version > 5)
+        walk_fail(walk, WALK_VERSION, "DWARF version %u in the unit at %#llx", unit->version, offset);
+}
+
+/* The rest of the header (DWARF 5 section 7.5.1; .debug_types headers are those of DWARF 4); the abbreviations' offset. */
+static uint64_t unit_header(struct unit *unit, struct cursor *c, bool is_type)
+{
+    uint64_t abbrevs;
+    if (unit->version >= 5) {
+        unit->type = (uint8_t)cursor_fixed(c, 1);
+        unit->address_size = (uint8_t)cursor_fixed(c, 1);
+        abbrevs = cursor_fixed(c, unit->offset_size);
+    } else {
+        unit->type = is_type ? DW_UT_type : DW_UT_compile;
+        abbrevs = cursor_fixed(c, unit->offset_size);
+        unit->address_size = (uint8_t)cursor_fixed(c, 1);
+    }
+    if (unit->version >= 5 && (unit->type == DW_UT_skeleton || unit->type == DW_UT_split_compile))
+        unit->dwo_id = cursor_fixed(c, 8);
+    if (unit->type == DW_UT_type || unit->type == DW_UT_split_type) {
+        unit->signature = cursor_fixed(c, 8);
+        unit->type_offset = cursor_fixed(c, unit->offset_size);
+    }
+    return abbrevs;
+}
+
+/* Returns the start of the next unit. */
 static const uint8_t *unit_read(struct walk *walk, const struct sections *sections, enum section_id id,
                                 const uint8_t *start, bool is_split)
 {
     struct slice all = sections->at[id];
     struct cursor c = {start, all.data + all.size, false};
     struct unit *unit = walk_allocate(walk, sizeof *unit);
-    uint64_t offset = (uint64_t)(start - all.data), length = cursor_fixed(&c, 4);
-    unit->offset_size = length == UINT32_MAX ? 8 : 4;
-    if (unit->offset_size == 8)
-        length = cursor_fixed(&c, 8);
-    if (c.bad || length > (uint64_t)(c.end - c.at))
-        walk_fail(walk, WALK_DAMAGED, "the unit at %#llx is cut off", (unsigned long long)offset);
-    c.end = c.at + length;
-    unit->version = (uint16_t)cursor_fixed(&c, 2);
-    if (unit->version < 2 || unit->version > 5)
-        walk_fail(walk, WALK_VERSION, "DWARF version %u in the unit at %#llx", unit->version, (unsigned long long)offset);
-    uint64_t abbrev_offset = 0;
-    unit->type = id == SECTION_TYPES ? DW_UT_type : DW_UT_compile;
-    if (unit->version >= 5) {
-        unit->type = (uint8_t)cursor_fixed(&c, 1);
-        unit->address_size = (uint8_t)cursor_fixed(&c, 1);
-        abbrev_offset = cursor_fixed(&c, unit->offset_size);
-    } else {
-        abbrev_offset = cursor_fixed(&c, unit->offset_size);
-        unit->address_size = (uint8_t)cursor_fixed(&c, 1);
-    }
-    if (unit->version >= 5 && (unit->type == DW_UT_skeleton || unit->type == DW_UT_split_compile))
-        unit->dwo_id = cursor_fixed(&c, 8);
-    if (unit->type == DW_UT_type || unit->type == DW_UT_split_type) {
-        unit->signature = cursor_fixed(&c, 8);
-        unit->type_offset = cursor_fixed(&c, unit->offset_size);
-    }
+    uint64_t offset = (uint64_t)(start - all.data);
+    unit_extent(walk, unit, &c, offset);
+    uint64_t abbrevs = unit_header(unit, &c, id == SECTION_TYPES);
     if (c.bad || unit->address_size != 8)
         walk_fail(walk, WALK_DAMAGED, "the header of the unit at %#llx", (unsigned long long)offset);
     unit->sections = sections;
@@ -134,8 +151,8 @@ static const uint8_t *unit_read(struct walk *walk, const struct sections *sectio
     unit->is_split = is_split;
     unit->is_program = !sections->is_alt;
     unit->row = -1;
-    unit->abbrevs = abbrevs_at(walk, sections, abbrev_offset);
-    if (is_split && unit->version >= 5) { /* sections of a split unit have one contribution, after its header */
+    unit->abbrevs = abbrevs_at(walk, sections, abbrevs);
+    if (is_split && unit->version >= 5) { /* a split unit has one contribution of each, after its header */
         unit->str_offsets_base = unit->offset_size == 8 ? 16 : 8;
         unit->loclists_base = unit->rnglists_base = unit->offset_size == 8 ? 20 : 12;
     }

@@ -14,7 +14,10 @@ static struct type_row *type_at(struct walk *walk, int32_t row)
     return row < 0 ? NULL : &types[row];
 }
 
-static const char *text_at(const struct walk *walk, uint32_t offset) { return walk->strings.data + offset; }
+static const char *text_at(const struct walk *walk, uint32_t offset)
+{
+    return walk->strings.data + offset;
+}
 
 /* A type that no DIE describes; equal ones are one row. */
 static int32_t own_type(struct walk *walk, uint8_t kind, uint8_t encoding, uint64_t size, const char *name)
@@ -23,14 +26,16 @@ static int32_t own_type(struct walk *walk, uint8_t kind, uint8_t encoding, uint6
     row.name = pool_text(walk, name, strlen(name));
     const struct type_row *types = (const struct type_row *)walk->types.data;
     for (size_t i = 0; i < walk->types.count; i++)
-        if (types[i].kind == kind && types[i].name == row.name && types[i].size == size && types[i].encoding == encoding)
+        if (types[i].kind == kind && types[i].name == row.name && types[i].size == size &&
+            types[i].encoding == encoding)
             return (int32_t)i;
     *(struct type_row *)vector_push(walk, &walk->types, 1) = row;
     return (int32_t)walk->types.count - 1;
 }
 
 /* One step into a type: the member or element that holds all of the range; false if there is none. */
-static bool step_into(struct walk *walk, int32_t *row, uint64_t *offset, uint64_t size, char *path, size_t room)
+static bool step_into(struct walk *walk, int32_t *row, uint64_t *offset, uint64_t size, char *path,
+                      size_t room)
 {
     const struct type_row *type = type_at(walk, *row);
     if (!type)
@@ -91,8 +96,8 @@ static int32_t choice_type(struct walk *walk, const struct static_part *part, in
     const struct type_row *whole = type_at(walk, type);
     if (!part->low && part->step == 1)
         return own_type(walk, KIND_INTEGER, ENCODING_BOOLEAN, 1, "_Bool");
-    snprintf(name, sizeof name, "%s {%lld, %lld}", whole ? text_at(walk, whole->name) : "", (long long)part->low,
-             (long long)(part->low + part->step));
+    snprintf(name, sizeof name, "%s {%lld, %lld}", whole ? text_at(walk, whole->name) : "",
+             (long long)part->low, (long long)(part->low + part->step));
     return own_type(walk, KIND_OPAQUE, ENCODING_NONE, 1, name);
 }
 

@@ -43,7 +43,8 @@ static void damage(uint8_t *data, size_t size)
             memcpy(data + place, &limits[next_random() % 9], 4);
         } else {
             size_t length = next_random() % 16;
-            memset(data + place, (int)(next_random() % 3) * 0x7f, length < size - place ? length : size - place);
+            memset(data + place, (int)(next_random() % 3) * 0x7f,
+                   length < size - place ? length : size - place);
         }
     }
 }
@@ -87,7 +88,8 @@ int main(int argc, char **argv)
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
     signal(SIGALRM, on_alarm);
-    for (uint64_t seed = strtoull(argv[2], NULL, 10), last = seed + strtoull(argv[3], NULL, 10); seed < last; seed++) {
+    for (uint64_t seed = strtoull(argv[2], NULL, 10), last = seed + strtoull(argv[3], NULL, 10); seed < last;
+         seed++) {
         state = seed * 0x9e3779b97f4a7c15u + 1;
         memcpy(image, original, size);
         damage_image(image);

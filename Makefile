@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PYTEST := .venv/bin/python -m pytest
 TEST ?= tests
+WORKERS ?= $(shell nproc)
 export PYTHON
 
 help: ## this list
@@ -22,8 +23,8 @@ native: ## the C part, into src/instar/native
 demo: venv native ## update a server under 1,000 clients; ends in one summary line
 	@.venv/bin/python examples/demo.py $(DEMO)
 
-test: venv-dev native ## all tests but those of real servers (TEST=path for some)
-	@$(PYTEST) $(TEST) -m "not real" $(PYTESTFLAGS)
+test: venv-dev native ## all tests but those of real servers (TEST=path for some, WORKERS=1 one by one)
+	@$(PYTEST) $(TEST) -m "not real" -n $(WORKERS) --dist worksteal $(PYTESTFLAGS)
 
 test-real: venv-dev native ## updates of real servers, fetched as source packages
 	@$(PYTEST) tests -m real $(PYTESTFLAGS)

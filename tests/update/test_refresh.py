@@ -1,0 +1,141 @@
+"""What is planned in the pause on top of an earlier plan leaves the future as a plan from the start would."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from instar.process.registers import DWARF_NAMES
+from instar.state.capturer import Capturer
+from instar.transfer.plan import TransferPlan
+from instar.transfer.planner import Planner
+from instar.update import carry
+from instar.update.apply import all_ranges, patched
+from instar.update.options import UpdateOptions
+from instar.update.progress import SilentProgress
+from instar.update.transaction import Transaction
+
+SOURCE = Path(__file__).parent / "refresh" / "store.c"
+
+
+class Store:
+    """The store, spoken to through its pipes by whichever version serves."""
+
+    def __init__(self, program: Path) -> None:
+        self.child = subprocess.Popen([str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.ask("fill")
+
+    def ask(self, command: str) -> bytes:
+        """One answer."""
+        source, sink = self.child.stdout, self.child.stdin
+        assert source is not None and sink is not None
+        sink.write(f"{command}\n".encode())
+        sink.flush()
+        return source.readline()
+
+    def close(self) -> None:
+        """End whoever serves: both versions read the same pipe."""
+        pipes: tuple[IO[bytes] | None, ...] = (self.child.stdin, self.child.stdout)
+        assert pipes[0] is not None and pipes[1] is not None
+        pipes[0].close()
+        pipes[1].read()
+        pipes[1].close()
+        self.child.wait()
+
+
+class Compared(Transaction):
+    """An update with work between the two copies; what it wrote is compared with a plan from the start."""
+
+    def __init__(self, store: Store, new: Path, commands: list[str]) -> None:
+        super().__init__(store.child.pid, new, UpdateOptions(), SilentProgress())
+        self.store, self.commands = store, commands
+        self.compared = 0
+
+    def _quiesce(self) -> None:
+        for command in [*self.commands, "sum"]:
+            self.before = self.store.ask(command)
+        super()._quiesce()
+
+    def _check_past(self) -> None:
+        super()._check_past()
+        write = self.driver.write
+
+        def write_and_compare(plan: TransferPlan) -> int:
+            written = write(plan)
+            self._compare(self._plan_from_start())
+            return written
+
+        self.driver.write = write_and_compare  # type: ignore[method-assign]
+
+    def _plan_from_start(self) -> TransferPlan:
+        capturer = Capturer(self.guard.tracee, self.old, self.prepared.tables[0])
+        past, future = capturer.image(heap=True), self.driver.image()
+        frames = carry.FramePairing(self.old, self.new, self.pairing.code)
+        last = self.planning._last
+        assert last is not None
+        options = last[0].options
+        return Planner(self.prepared, past, future, frames.pair(past, future), {}, options).plan()
+
+    def _compare(self, plan: TransferPlan) -> None:
+        future = self.driver.future.tracee
+        for kept in all_ranges(plan):
+            for start, size in kept.pages.tolist():
+                assert future.memory.read(start, size) == patched(kept, start, size).tobytes(), hex(start)
+                self.compared += size
+        for one in plan.writes:
+            assert future.memory.read(one.address, len(one.data)) == bytes(one.data), hex(one.address)
+        registers = future.registers()
+        for number, value in plan.registers.items():
+            assert getattr(registers, DWARF_NAMES[number]) == value
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Both versions."""
+    home = tmp_path_factory.mktemp("refresh")
+    built = []
+    for version in (1, 2):
+        target = home / f"store-{version}"
+        command = ["gcc", "-O1", "-g", f"-DVERSION={version}", "-o", str(target), str(SOURCE)]
+        subprocess.run(command, check=True)
+        built.append(target)
+    return built
+
+
+@contextmanager
+def running(program: Path) -> Iterator[Store]:
+    """A store that is always ended."""
+    store = Store(program)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("commands", "refreshed"),
+    [
+        ([], True),
+        (["tick 1"], True),
+        ([f"tick {i}" for i in range(40)], True),
+        (["grow 5"], False),
+        (["tick 9", "grow 1", "tick 30"], False),
+    ],
+    ids=["nothing", "tick", "ticks", "grow", "both"],
+)
+def test_is_what_a_plan_from_the_start_writes(
+    programs: list[Path], commands: list[str], refreshed: bool
+) -> None:
+    with running(programs[0]) as store:
+        update = Compared(store, programs[1], commands)
+        report = update.run()
+        assert report.outcome == "updated", report.error
+        assert update.plan is not None
+        assert update.compared > 1 << 20
+        assert update.plan.refreshed == refreshed
+        assert store.ask("sum") == update.before

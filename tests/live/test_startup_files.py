@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from startup_support import build, future_of
+from startup_support import build, future_of, has_ended, wait_until
 
 
 def names(directory: Path) -> list[str]:
@@ -20,7 +22,10 @@ def snapshot(directory: Path) -> dict[str, object]:
     """Every name below a directory with its inode, mode, owner and content."""
     found: dict[str, object] = {}
     for path in sorted(directory.rglob("*")):
-        facts = path.lstat()
+        try:
+            facts = path.lstat()
+        except FileNotFoundError:  # being cleaned up
+            continue
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         found[str(path.relative_to(directory))] = (
             facts.st_ino,
@@ -100,3 +105,19 @@ def test_commit_keeps_what_was_made(past_of, tmp_path):
     assert names(tmp_path / "made") == ["fifo", "hard", "link", "renamed", "socket"]
     assert (tmp_path / "made" / "link").read_text() == "content more"
     assert (tmp_path / "data.link").read_text() == "0123456789"
+
+
+@pytest.mark.parametrize("mode", ["create", "rotate", "replace"])
+def test_nothing_is_left_when_the_tool_is_killed(past_of, tmp_path, mode):
+    old, new, past = past_of(mode)
+    before = snapshot(tmp_path)
+    script = Path(__file__).parent / "startup_programs" / "start_and_die.py"
+    command = [sys.executable, str(script), str(past.pid), str(old), str(new)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as tool:
+        assert tool.stdout is not None
+        future = int(tool.stdout.readline())
+        assert snapshot(tmp_path) != before
+        tool.kill()
+    wait_until(lambda: has_ended(future), "the new version outlived the tool")
+    wait_until(lambda: snapshot(tmp_path) == before, "something is left")
+    assert past.state() in "S"

@@ -141,12 +141,12 @@ class HeldActions:
         """Bytes of data held."""
         return sum(len(kept.held.data) for kept in self._kept)
 
-    def prefer_listeners(self, pid_numbers: Callable[[int], tuple[int, int] | None]) -> None:
-        """Drop the ``listen`` of sockets that the new version no longer has under their number."""
+    def drop_replaced(self, identity_of: Callable[[int], tuple[int, int] | None]) -> None:
+        """Drop the ``listen`` of sockets whose number is another socket by now (one of the past)."""
 
         def replaced(kept: _Kept) -> bool:
             status = os.fstat(kept.descriptor)
-            return pid_numbers(kept.held.number) != (status.st_dev, status.st_ino)
+            return identity_of(kept.held.number) != (status.st_dev, status.st_ino)
 
         for kept in [kept for kept in self._kept if kept.held.verb == "listen" and replaced(kept)]:
             self._kept.remove(kept)

@@ -17,13 +17,14 @@ from pathlib import Path
 from instar.control.chains import Chain, FunctionNames, read_chain, show_chain
 from instar.control.startup_answers import Call
 from instar.control.startup_waiting import Onlooker, inspect_wait
-from instar.errors import InstarError, InternalError, RefusedError
-from instar.process.blocking import CALLS, describe_call, may_rest
+from instar.errors import FaultError, HostError, InstarError, InternalError, RefusedError
+from instar.process import ptrace
+from instar.process.blocking import CALLS, blocking_call, describe_call, may_rest, relative_timeout_ns
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.descriptors import SocketDetails, describe_socket, duplicate
-from instar.process.parking import park, unpark
+from instar.process.parking import Parked, park, rewind_syscall, unpark
 from instar.process.status import read_children, read_status, read_threads
-from instar.process.syscalls import NUMBERS
+from instar.process.syscalls import NAMES, NUMBERS
 from instar.process.tracee import Pause, Stop, Tracee
 
 _IDLE_S = 0.03  # asleep in one call for this long: idle
@@ -33,6 +34,8 @@ _ROUNDS = 200  # or so often asking there, with something to do every time
 _LOOKS = 16  # or so often waiting for the same peer, and nowhere else
 _STOP_S = 2.0
 _RESTART_SYSCALL = NUMBERS["restart_syscall"]
+_ERESTARTSYS, _ERESTARTNOHAND = -512, -514
+_RESTARTED = ("read", "readv", "recvfrom", "recvmsg", "accept", "accept4", "wait4", "waitid")  # by SA_RESTART
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ def _observe(tracee: Tracee, names: FunctionNames, deadline: Deadline) -> Quiesc
         if not idle:
             _follow(tracee, names, seen, deadline)
         else:
-            go_on(tracee)
+            tracee.resume("cont", _due_signal(tracee))
         if seen.settled or (deadline.expired and seen):
             return seen.best(asleep=idle)
         if deadline.expired:
@@ -303,6 +306,8 @@ def next_syscall(tracee: Tracee, deadline: Deadline) -> Stop:
         stop = tracee.wait(deadline)
         if stop.entry or stop.exit or stop.ended:
             return stop
+        if stop.event == ptrace.EVENT_STOP:  # asked for earlier
+            rewind_syscall(tracee)
 
 
 def _due_signal(tracee: Tracee) -> int:
@@ -312,48 +317,85 @@ def _due_signal(tracee: Tracee) -> int:
 
 
 def go_on(tracee: Tracee) -> None:
-    """Let a traced process run freely (no more system call stops), still traced; also from a parked one."""
-    _make_ready(tracee)
+    """Let a traced process run freely (no more system call stops), still traced; also a held one."""
+    _stand(tracee)
     if tracee.end is None:
         tracee.resume("cont", _due_signal(tracee))
 
 
-def release(tracee: Tracee) -> None:
+def release(tracee: Tracee, held: Parked | None = None) -> None:
     """Stop tracing a process so that it does not notice: no EINTR, no lost signal, no lost time.
 
     A plain detach wakes the thread as a signal does: a call that it is in, or about to make, returns EINTR.
+
+    Args:
+        tracee: Running, or at any stop.
+        held: What ``bring_to_point`` returned, if it still stands there: its timeout ends when it was to end.
     """
-    _make_ready(tracee)
+    if held is not None and held.stop is tracee.stop:
+        unpark(tracee, held)
+    if tracee.stop is not None and tracee.stop.entry:
+        try:
+            hold_in_call(tracee)
+        except HostError:  # its seccomp filter forbids that: let the call begin, then stop it inside
+            tracee.resume("cont")
+    _stand(tracee)
     tracee.detach(_due_signal(tracee))
 
 
-def _make_ready(tracee: Tracee) -> None:
-    """To a stop from which the thread can be let go."""
-    if tracee.end is not None:
-        return
-    if tracee.stop is None:
+def _stand(tracee: Tracee) -> None:
+    """Stop a running process where it can be let go unnoticed."""
+    if tracee.end is None and tracee.stop is None:
         parked = park(tracee, Deadline(_STOP_S))
         if not parked.stop.ended:
             unpark(tracee, parked)
-    if tracee.stop is not None and tracee.stop.entry:
-        hold_before_call(tracee)
 
 
-def hold_before_call(tracee: Tracee) -> None:
-    """From the entry stop of a call back to before it: the thread stands where it will make the call anew.
+def hold_before_call(tracee: Tracee) -> int:
+    """From the entry stop of a call back to before it: it stands where it will make the call anew.
 
     The registers are set at once (number -1 makes the kernel pass over the call and leave rax alone), so
     that there is no moment at which our death would let the thread see anything but the call itself.
+
+    Returns:
+        The number of the call.
     """
     stop = tracee.stop
     if stop is None or not stop.entry or stop.syscall is None:
         raise InternalError(f"process {tracee.pid} is not about to make a call")
     registers = tracee.registers()
-    tracee.set_registers(registers.copy(rip=registers.rip - 2, rax=stop.syscall.number, orig_rax=-1))
-    tracee.resume("syscall")
-    after = tracee.wait(Deadline(_STOP_S))
-    if not after.exit:
-        raise tracee.died(after) if after.ended else InternalError(f"{after.kind} instead of an exit stop")
+    tracee.suspend_filter()  # it would see the number -1
+    try:
+        tracee.set_registers(registers.copy(rip=registers.rip - 2, rax=stop.syscall.number, orig_rax=-1))
+        tracee.resume("syscall")
+        _expect(tracee, "syscall-exit")
+    finally:
+        if tracee.end is None:
+            tracee.resume_filter()
+    return stop.syscall.number
+
+
+def hold_in_call(tracee: Tracee) -> None:
+    """From the entry stop of a call to the state of a thread that was stopped while it waited in it.
+
+    However it is let go, it makes the call, unless a signal with a handler has come meanwhile: then the call
+    returns EINTR, or is made after the handler (SA_RESTART), as if the signal had come while it waited.
+    """
+    number = hold_before_call(tracee)
+    ptrace.interrupt(tracee.pid)
+    tracee.resume("cont")
+    _expect(tracee, "event")
+    registers = tracee.registers()
+    result = _ERESTARTSYS if NAMES.get(number, "") in _RESTARTED else _ERESTARTNOHAND
+    tracee.set_registers(registers.copy(rip=registers.rip + 2, rax=result, orig_rax=number))
+
+
+def _expect(tracee: Tracee, kind: str) -> None:
+    stop = tracee.wait(Deadline(_STOP_S))
+    if stop.ended:
+        raise tracee.died(stop)
+    if stop.kind != kind:
+        raise InternalError(f"process {tracee.pid}: {stop.kind} in place of {kind}")
 
 
 def _never_rests(tracee: Tracee, names: FunctionNames, chain: Chain | None) -> RefusedError:
@@ -387,12 +429,14 @@ def describe_place(tracee: Tracee, in_call: bool) -> str:
 # ---------------------------------------------------------------------------------------- reaching the point
 
 
-def bring_to_point(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, deadline: Deadline) -> None:
+def bring_to_point(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, deadline: Deadline) -> Parked:
     """Run a seized process on until it is about to make the blocking call of the point, and leave it there.
 
-    It stands just before the call (at an exit stop, ``rip`` at the instruction, ``rax`` the number): whether
-    it is resumed, detached, or let go by our death, it makes the call. What is left of a timeout that
-    had begun is kept.
+    It stands as if it had been stopped while it waited in the call: whether it is resumed, detached, or let
+    go by our death, it waits on. What is left of a timeout that had begun is kept.
+
+    Returns:
+        For ``release``.
 
     Raises:
         RefusedError: quiescence-timeout, with where it is; it runs on, still seized.
@@ -402,15 +446,34 @@ def bring_to_point(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, 
     if parked.stop.ended:
         raise tracee.died(parked.stop)
     unpark(tracee, parked)
-    broken_off = parked.call.number if parked.call is not None else -1
+    broken_off, entries = parked.call.number if parked.call is not None else -1, 0
     try:
         while not _stands_at(tracee, names, point, broken_off):
-            if next_syscall(tracee, deadline).ended and tracee.stop is not None:
-                raise tracee.died(tracee.stop)
+            stop = next_syscall(tracee, deadline)
+            if stop.ended:
+                raise tracee.died(stop)
+            entries += stop.entry
             deadline.check("")
     except DeadlineError as error:
         raise _late(tracee, names, point, deadline) from error
-    hold_before_call(tracee)
+    ends_at_ns = parked.ends_at_ns if entries <= 1 else None
+    hold_in_call(tracee)
+    return _held(tracee, ends_at_ns)
+
+
+def _held(tracee: Tracee, ends_at_ns: int | None) -> Parked:
+    """What ``unpark`` needs; a wait that has not begun yet begins now."""
+    assert tracee.stop is not None
+    registers = tracee.registers()
+    arguments = registers.syscall_arguments()
+    call = blocking_call(registers.orig_rax, arguments)
+    if call is not None and ends_at_ns is None:
+        try:
+            wait = relative_timeout_ns(call, arguments, tracee.memory)
+        except FaultError:
+            wait = None
+        ends_at_ns = None if wait is None else time.monotonic_ns() + wait
+    return Parked(tracee.stop, call, arguments, ends_at_ns)
 
 
 def _stands_at(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, broken_off: int) -> bool:

@@ -90,16 +90,32 @@ class Future:
 
     @property
     def registrations(self) -> tuple[Registration, ...]:
-        """epoll registrations of lent descriptors and of listeners that do not listen yet."""
+        """epoll registrations of lent descriptors and of listeners that do not listen yet.
+
+        Those without a ``past`` number are nobody else's: they must be made before it goes on.
+        """
         return tuple(self._world.registered.values())
 
     def commit_held(self, journal: Callable[[Outcome], None] | None = None) -> list[Outcome]:
-        """Do what was held back; returns what failed. To be called when the past is beyond recall."""
+        """Do what was held back; returns what failed.
+
+        To be called when the past is beyond recall and before the future goes on (its new listeners begin to
+        listen here). The future need not be traced.
+        """
         try:
+            self._world.held.drop_replaced(self._identity)
             return self._world.held.commit(journal)
         finally:
-            self._world.names.clear()
+            self._world.keep()
             self._world.close()
+
+    def _identity(self, number: int) -> tuple[int, int] | None:
+        """Device and inode of one of its descriptors now."""
+        try:
+            facts = Path(f"/proc/{self.pid}/fd/{number}").stat()
+        except OSError:
+            return None
+        return facts.st_dev, facts.st_ino
 
     def abort(self) -> list[str]:
         """End it and remove what it created; returns what could not be removed."""
@@ -130,7 +146,7 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
     trace: StartupTrace | None = None
     root: Tracee | None = None
     try:
-        root = launch_future(start, past, world.standard, deadline)
+        root = launch_future(start, past, world.standard, world.reopened, deadline)
         likenesses = {number: likeness(d, d.socket) for number, d in past.descriptors.items()}
         trace = StartupTrace(world, root, spec.names, point, spec.allow, likenesses)
         trace.run(deadline)

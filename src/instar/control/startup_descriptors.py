@@ -54,8 +54,8 @@ def rule_write(call: Call, situation: Situation) -> Answer:
         return forbidden(
             f"writes more than {MAX_HELD_BYTES >> 20} MiB to {handle.target}, which it has not made,"
         )
-    offset = call.arguments[3] if call.name.startswith("p") else -1
-    held = Held("write", handle.target, number=handle.number, values=(_signed(offset),), data=data)
+    offset = _signed(call.arguments[3]) if call.name.startswith("p") else -1
+    held = Held("write", handle.target, number=handle.number, values=(offset,), data=data)
     return Fake(len(data), held=(held,))
 
 

@@ -146,7 +146,9 @@ def _read_vector(memory: Memory, address: int) -> Iterator[bytes]:
 # ---------------------------------------------------------------------------------------- starting
 
 
-def launch_future(start: Start, past: PastFacts, standard: dict[int, int], deadline: Deadline) -> Tracee:
+def launch_future(
+    start: Start, past: PastFacts, standard: dict[int, int], reopened: set[int], deadline: Deadline
+) -> Tracee:
     """Start the new version where the past is, under trace; it stands before its first instruction.
 
     Args:
@@ -154,6 +156,7 @@ def launch_future(start: Start, past: PastFacts, standard: dict[int, int], deadl
         past: Where and as whom.
         standard: Our duplicates of the past's standard descriptors by number; filled in, the caller closes
             them.
+        reopened: The numbers of those that have an open file of their own; filled in.
         deadline: For the exec.
 
     Raises:
@@ -165,7 +168,7 @@ def launch_future(start: Start, past: PastFacts, standard: dict[int, int], deadl
             f"process {past.pid} lives in a PID namespace of its own",
             "run instar inside that namespace (in the container)",
         )
-    _open_standard(past, standard)
+    _open_standard(past, standard, reopened)
     with preparation_like(past.surroundings, keep_credentials=start.start_as is None) as like:
         prepare = replace(
             like, descriptors=_with_activation(start, past, standard), ignored_signals=_ignored(past)
@@ -195,7 +198,7 @@ def _ignored(past: PastFacts) -> int:
     return past.surroundings.status.signals_ignored & inherited
 
 
-def _open_standard(past: PastFacts, standard: dict[int, int]) -> None:
+def _open_standard(past: PastFacts, standard: dict[int, int], reopened: set[int]) -> None:
     """Duplicates of the past's own, /dev/null in place of what cannot be a standard descriptor."""
     for number in _STANDARD:
         descriptor = past.descriptors.get(number)
@@ -208,6 +211,7 @@ def _open_standard(past: PastFacts, standard: dict[int, int]) -> None:
         if number == 0 and descriptor.kind == "file":
             with contextlib.suppress(OSError):  # a position of its own
                 standard[number] = os.open(f"/proc/{past.pid}/fd/0", os.O_RDONLY | os.O_CLOEXEC)
+                reopened.add(number)
                 continue
         standard[number] = duplicate(past.pid, number)
 

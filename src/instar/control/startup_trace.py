@@ -30,7 +30,7 @@ from instar.control.startup_numbers import Likeness, choose_number, likeness
 from instar.control.startup_rules import decide
 from instar.control.startup_waiting import inspect_wait
 from instar.control.startup_world import View, World
-from instar.errors import InstarError, RefusedError
+from instar.errors import FaultError, InstarError, RefusedError
 from instar.process import ptrace
 from instar.process.blocking import describe_call
 from instar.process.deadline import Deadline, DeadlineError
@@ -107,9 +107,10 @@ class StartupTrace:
         self.syscall = -1
         self.rests: list[tuple[str, ...]] = []
         self.warnings: list[str] = []
-        self._orphans: dict[int, Stop] = {}
         self._ends: list[tuple[int, Stop]] = []
         self._crash: tuple[str, ...] = ()
+        program = Path(f"/proc/{root.pid}/exe").stat()
+        self._program = (program.st_dev, program.st_ino)
         self._add(root, 0)
 
     # ------------------------------------------------------------------------------------ the loop
@@ -157,7 +158,7 @@ class StartupTrace:
     def _add(self, tracee: Tracee, parent: int) -> Member:
         member = Member(tracee, View(self.world, tracee.pid), parent)
         self.members[tracee.pid] = member
-        self.world.family.add(tracee.pid)
+        self.world.adopt(tracee.pid)
         return member
 
     def _remove(self, member: Member, stop: Stop) -> None:
@@ -170,8 +171,16 @@ class StartupTrace:
             child = self._add(Tracee.adopt(stop.message, member.tracee.options), member.tracee.pid)
             child.executed = member.executed
         elif stop.event == ptrace.EVENT_EXEC:
-            member.executed = True
+            member.executed = not self._runs_new_version(member)
         member.tracee.resume("syscall")
+
+    def _runs_new_version(self, member: Member) -> bool:
+        """Whether it has executed the same file again."""
+        try:
+            facts = Path(f"/proc/{member.tracee.pid}/exe").stat()
+        except OSError:
+            return False
+        return (facts.st_dev, facts.st_ino) == self._program
 
     def _signal(self, member: Member, stop: Stop) -> None:
         status = member.view.status
@@ -186,6 +195,12 @@ class StartupTrace:
         assert stop.syscall is not None
         number = stop.syscall.number
         call = Call(member.tracee.pid, number, syscall_name(number), stop.syscall.arguments)
+        try:
+            self._judge(member, call)
+        except FaultError:
+            self._perform(member, call, Run())  # a bad address: the kernel says so
+
+    def _judge(self, member: Member, call: Call) -> None:
         wait = inspect_wait(call, member.view)
         if wait.outcome != "returns" and self._rest(member, call, wait.outcome, wait.endless):
             return

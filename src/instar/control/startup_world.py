@@ -12,9 +12,11 @@ from pathlib import Path
 
 from instar.control.channel import get_descriptor
 from instar.control.held import ON_DESCRIPTOR, Credentials, Held, HeldActions
+from instar.control.janitor import Janitor
 from instar.control.paths import Directories, Entry, FileFacts, Found, Overlay, Place, Resolver, facts_of
 from instar.control.startup_answers import Handle
 from instar.control.startup_past import PastFacts, holds_pid
+from instar.errors import FaultError, InstarError
 from instar.process.descriptors import (
     SocketDetails,
     describe_socket,
@@ -29,6 +31,7 @@ from instar.process.status import Status, read_status
 _libc = ctypes.CDLL(None, use_errno=True)
 _KCMP, _KCMP_FILE = 312, 0
 _TAIL = 8192
+_LONGEST_PATH = 4096
 _PID_FILE_SIZE = 16
 
 
@@ -53,6 +56,7 @@ class World:
     Attributes:
         family: PIDs of the processes (and threads) of the start that are alive.
         standard: Our duplicates of the descriptors it was started with, by number.
+        reopened: Those of them that have an open file of their own.
         output: The last it wrote to its standard output and error.
     """
 
@@ -70,6 +74,8 @@ class World:
         self.family: set[int] = set()
         self.standard: dict[int, int] = {}
         self.output = b""
+        self.reopened: set[int] = set()
+        self.janitor = Janitor()
         self._shadows = 0
 
     # ---------------------------------------------------------------------------------- what is written down
@@ -119,20 +125,16 @@ class World:
         if facts is None:
             return
         self.names[place.entry] = facts.identity
+        self.janitor.tell_name(self.directories.path(place.entry), facts.identity)
         if place.facts is None:
             self.objects.add(facts.identity)
         if shown_as is not None:
             text = f"{place.text} to {shown_as.text}"
             self.hold(pid, [Held("rename", text, entry=place.entry, target=shown_as.entry)])
 
-    def note_linked(self, place: Place) -> None:
-        """A second name for something that may be somebody else's."""
-        facts = self.directories.find(place.entry)
-        if facts is not None:
-            self.names[place.entry] = facts.identity
-
     def note_removed(self, place: Place) -> None:
         """A name that the new version made is gone again."""
+        self.janitor.tell_gone(self.directories.path(place.entry))
         self.names.pop(place.entry, None)
 
     def note_renamed(self, source: Place, target: Place) -> None:
@@ -140,6 +142,8 @@ class World:
         identity = self.names.pop(source.entry, None)
         if identity is not None:
             self.names[target.entry] = identity
+            self.janitor.tell_gone(self.directories.path(source.entry))
+            self.janitor.tell_name(self.directories.path(target.entry), identity)
 
     def register(
         self, epoll: int, operation: int, number: int, events: int, data: int, past: int | None
@@ -177,6 +181,17 @@ class World:
         for descriptor in self.standard.values():
             os.close(descriptor)
         self.standard = {}
+        self.janitor.dismiss()
+
+    def adopt(self, pid: int) -> None:
+        """A process (or thread) has joined the start."""
+        self.family.add(pid)
+        self.janitor.tell_process(pid)
+
+    def keep(self) -> None:
+        """What it made stays: it has been committed."""
+        self.names.clear()
+        self.janitor.dismiss()
 
     def next_shadow(self) -> int:
         """A number for the name of a shadow."""
@@ -234,8 +249,10 @@ class View:
         )
 
     def _inherited(self, number: int, kind: str, identity: tuple[int, int], device_number: int) -> bool:
-        for descriptor in self.world.standard.values():
+        for original, descriptor in self.world.standard.items():
             status = os.fstat(descriptor)
+            if original in self.world.reopened:
+                continue
             if kind in ("terminal", "device"):
                 if stat.S_ISCHR(status.st_mode) and status.st_rdev == device_number and kind == "terminal":
                     return True
@@ -303,7 +320,14 @@ class View:
 
     def read_path(self, address: int) -> bytes:
         """."""
-        return self.memory.read_cstring(address, 4096) if address else b""
+        if not address:
+            return b""
+        try:
+            return self.memory.read_cstring(address, _LONGEST_PATH)
+        except FaultError:
+            raise
+        except InstarError:
+            return b""  # too long: the kernel says so
 
     def place(self, directory: int, address: int, *, follow: bool = True) -> Place | None:
         """."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instar.errors import FaultError, InternalError
+from instar.process import ptrace
 from instar.process.blocking import (
     CALLS,
     MILLISECOND,
@@ -84,8 +85,15 @@ def park(tracee: Tracee, deadline: Deadline) -> Parked:
 
     Nothing is changed in the thread. Raises DeadlineError when it does not stop.
     """
-    sighting = None if tracee.stop is not None else _look(tracee.pid)
+    ran = tracee.stop is None
+    sighting = _look(tracee.pid) if ran else None
     stop = tracee.interrupt(deadline)
+    stops = 1
+    if ran and stop.exit:
+        # Traced call by call it shows this instead; only inside get_signal can the call be made again.
+        ptrace.interrupt(tracee.pid)
+        tracee.resume("cont")
+        stop, stops = tracee.wait(deadline), 2
     if stop.ended:
         return Parked(stop, None, ())
     if stop.entry and stop.syscall is not None:
@@ -100,7 +108,7 @@ def park(tracee: Tracee, deadline: Deadline) -> Parked:
     call = blocking_call(number, arguments)
     if call is None or call.restart is Restart.EXACT:
         return Parked(stop, call, arguments)
-    return _with_end(tracee, stop, call, arguments, sighting)
+    return _with_end(tracee, stop, call, arguments, sighting, stops)
 
 
 def original_call(memory: Reader, after: int) -> int | None:
@@ -122,7 +130,12 @@ def original_call(memory: Reader, after: int) -> int | None:
 
 
 def _with_end(
-    tracee: Tracee, stop: Stop, call: Blocking, arguments: tuple[int, ...], sighting: _Sighting | None
+    tracee: Tracee,
+    stop: Stop,
+    call: Blocking,
+    arguments: tuple[int, ...],
+    sighting: _Sighting | None,
+    stops: int,
 ) -> Parked:
     try:
         wait = relative_timeout_ns(call, arguments, tracee.memory)
@@ -130,18 +143,18 @@ def _with_end(
         return Parked(stop, call, arguments)
     if wait is None:
         return Parked(stop, call, arguments)
-    begin = _began(tracee.pid, (call.number, *arguments), sighting)
+    begin = _began(tracee.pid, (call.number, *arguments), sighting, stops)
     if begin is None:
         return Parked(stop, call, arguments, timeout_kept=False)
     return Parked(stop, call, arguments, begin + wait)
 
 
-def _began(pid: int, call: tuple[int, ...], sighting: _Sighting | None) -> int | None:
+def _began(pid: int, call: tuple[int, ...], sighting: _Sighting | None, stops: int) -> int | None:
     """When the wait that was broken off began."""
     if sighting is None:
         return None
-    # The stop itself is one more switch; more of them, or another call, and it began after the sighting.
-    same_sleep = sighting.call == call and _switches(pid) == sighting.switches + 1
+    # Each stop is one more switch; more of them, or another call, and it began after the sighting.
+    same_sleep = sighting.call == call and _switches(pid) == sighting.switches + stops
     return sighting.asleep_since_ns if same_sleep else sighting.seen_at_ns
 
 

@@ -55,6 +55,7 @@ GATE_OFFSET = STATE.itemsize - GATE.itemsize
 INTENT_OFFSET = 32
 
 RANGE_EMPTY, RANGE_LIVE, RANGE_GONE = range(3)
+SPAN_SIZE = 16  # struct instar_span; as many as ranges, behind them
 INTERPOSED = 1
 
 
@@ -121,3 +122,24 @@ def _read_blocks(memory: Memory, row: np.void) -> npt.NDArray[np.void]:
     blocks["address"] = offsets + row["start"]
     blocks["size"] = table["size"]
     return blocks
+
+
+def runtime_memory(memory: Memory, maps: Sequence[Mapping]) -> list[tuple[int, int]]:
+    """(start, end) of everything that the runtime of a process mapped: inherited ranges and its tables."""
+    address = find_state(memory, maps)
+    if address is None:
+        return []
+    state = read_state(memory, address)
+    capacity = int(state["range_capacity"])
+    room = capacity * (RANGE.itemsize + SPAN_SIZE)
+    found = [_whole_pages(int(state["ranges"]), room)] if room else []
+    rows = np.frombuffer(
+        memory.read(int(state["ranges"]), int(state["range_count"]) * RANGE.itemsize), RANGE
+    )
+    found += [(int(row["start"]), int(row["end"])) for row in rows if row["state"] != RANGE_GONE]
+    tables = {int(row["table"]) for row in rows} - {0}
+    return found + [_whole_pages(table, memory.u64(table)) for table in sorted(tables)]
+
+
+def _whole_pages(start: int, size: int) -> tuple[int, int]:
+    return start, (start + size + 4095) & ~4095

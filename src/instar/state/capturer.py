@@ -19,6 +19,8 @@ from instar.state.capture import Subject, heap_spans, program_bias, static_spans
 from instar.state.frames import program_frames
 from instar.state.image import Image
 from instar.state.kernel import Span
+from instar.state.mapped_spans import heap_ranges, mapped_spans
+from instar.state.mirror import Mirror
 from instar.state.slots import TypeTable
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -33,10 +35,15 @@ class Capturer:
         tracee: Its thread, stopped whenever a method is called.
         version: What it runs.
         table: The version's types.
+        mirror: Where heap ranges are copied to; with one, the next image shares its bytes with the one before
+            and says what changed. Without, every image has its own.
     """
 
-    def __init__(self, tracee: Tracee, version: Version, table: TypeTable) -> None:
+    def __init__(
+        self, tracee: Tracee, version: Version, table: TypeTable, mirror: Mirror | None = None
+    ) -> None:
         self.tracee, self.version, self.table = tracee, version, table
+        self.mirror = mirror
         self.memory = tracee.memory
         self.program = str(Path(f"/proc/{tracee.pid}/exe").readlink())
         self._exports: dict[str, Exports | None] = {}
@@ -56,21 +63,25 @@ class Capturer:
 
     def image(self, *, heap: bool) -> Image:
         """Copy the process; its heap only if asked for."""
+        if self.mirror is not None:
+            self.mirror.begin()
         subject = self.subject()
         frames = unwind(self.tracee.registers(), self.memory, subject.maps)
         pointer = subject.thread_pointer or 0
+        spans = self._heap_spans(subject) if heap else []
         return Image(
             subject=subject,
             program=self.program,
             statics=static_spans(subject, self.table),
             tls=tls_span(subject, self.table),
-            heap=self._heap_spans(subject) if heap else [],
+            heap=spans,
             frames=frames,
             program_frames=program_frames(subject, frames, self.program),
             canary=self.memory.u64(pointer + _CANARY_OFFSET),
             arguments=argument_area(self.tracee.pid, self.memory.read),
             resolve=lambda name: self._resolve(subject.maps, name),
             registers=self.tracee.registers(),
+            changes=self.mirror.changes() if self.mirror is not None else None,
         )
 
     def _heap_spans(self, subject: Subject) -> list[Span]:
@@ -80,14 +91,22 @@ class Capturer:
             self._heap = GlibcHeap(self.memory, subject.maps, thread_pointers=pointers)
         inherited = read_inherited(self.memory, subject.maps)
         ranges = [(int(row["start"]), int(row["end"])) for row in inherited.ranges]
-        image = self._heap.enumerate(subject.maps, exclude=ranges)
+        reader = None if self.mirror is None else self._read
+        image = self._heap.enumerate(subject.maps, exclude=ranges, reader=reader)
         spans = heap_spans([(r.start, r.data) for r in image.regions], image.blocks)
-        return spans + heap_spans([self._copy(*bounds) for bounds in ranges], inherited.blocks)
+        spans += heap_spans([self._copy(*bounds) for bounds in ranges], inherited.blocks)
+        taken = [*heap_ranges(image), *ranges]
+        return spans + mapped_spans(self.memory, subject.maps, subject.thread_pointer, taken, self._read)
 
     def _copy(self, start: int, end: int) -> tuple[int, Array]:
-        data = np.empty(end - start, dtype=np.uint8)
-        self.memory.read_into(start, data)
-        return start, data
+        return start, self._read(start, end - start)
+
+    def _read(self, address: int, size: int) -> Array:
+        if self.mirror is not None:
+            return self.mirror.read(self.memory, address, size)
+        data = np.empty(size, dtype=np.uint8)
+        self.memory.read_into(address, data)
+        return data
 
     def _resolve(self, maps: list[Mapping] | Any, name: str) -> int | None:
         """Address of a dynamic symbol; what is preloaded comes first."""

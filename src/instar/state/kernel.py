@@ -15,6 +15,7 @@ import numpy as np
 
 from instar.native import load
 from instar.state.columns import OBJECT, REGION, ObjectFlag, ObjectKind, Strength
+from instar.state.mapped import Mapped
 from instar.state.slots import TypeTable
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,6 +35,7 @@ class Span:
         origins: Per object a row number of its own kind (variable, local), -1 for none.
         granular: Objects lie on 16-byte boundaries (heaps); lookups then cost one load.
         blocks: In place of ``objects``: rows that begin with address and size; laid out by the state.
+        mapped: Set when the program mapped it itself: one block over all of it.
     """
 
     start: int
@@ -42,6 +44,7 @@ class Span:
     origins: Array
     granular: bool = False
     blocks: Array | None = None
+    mapped: Mapped | None = None
 
     @property
     def count(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ _POINTER_PROBLEMS = {
 }
 _REMEDY = "set it to a carried value before the update, settle it with a handler, or pass --allow {code}"
 
+_UNMAP = "unmap it, or let go of it, before the update; the new version maps it again when it starts"
+
 
 @dataclass
 class Judgement:
@@ -55,6 +57,7 @@ class Judge:
         describe: What is at an address of the past, for messages.
         allow: Problem codes that the user lets pass.
         strict: Refuse assumed pointers too.
+        uncarried: The mapping at an address, where it is one that no update carries.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class Judge:
         describe: Any,
         allow: frozenset[str],
         strict: bool,
+        uncarried: Callable[[int], str | None] = lambda _: None,
     ) -> None:
+        self._uncarried = uncarried
         self._state, self._version, self._names = state, version, names
         self._relocated, self._bias = set(version.elf.relocations["address"].tolist()), bias
         self._describe = describe
@@ -175,6 +180,9 @@ class Judge:
         row, offset = int(word["object"]), int(word["offset"])
         where = self.path(row, offset)
         target = self._describe(int(word["value"]))
+        remedy = _REMEDY
+        if code == "no-counterpart" and (mapping := self._uncarried(int(word["value"]))):
+            code, target, text, remedy = "mapping-not-carried", mapping, "leads into a mapping", _UNMAP
         cause = f"{where} = {int(word['value']):#x} {text} ({target})"
         local = self._state.objects[row]["kind"] in (ObjectKind.LOCAL, ObjectKind.FRAME)
         # A heap block is live whatever is believed of its type: a word that no type explains stays a problem.
@@ -183,7 +191,7 @@ class Judge:
             if len(self.result.warnings) < _SHOWN:
                 self.result.warnings.append(f"{code}: {cause}")
             return
-        self.result.problems.append(Problem(code, where, cause, _REMEDY.format(code=code)))
+        self.result.problems.append(Problem(code, where, cause, remedy.format(code=code)))
 
     def faults(self, faults: Array, pool: MappingPool) -> None:
         """Judge what conversions lost."""

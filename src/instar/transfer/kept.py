@@ -9,7 +9,8 @@ import numpy as np
 
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.state.kernel import Span, State
-from instar.transfer.plan import KeptRange
+from instar.transfer.own import kept_mapping
+from instar.transfer.plan import PATCH, KeptRange
 
 if TYPE_CHECKING:
     from instar.transfer.strings import StringResolver
@@ -20,9 +21,24 @@ PAGE = 4096
 _MERGE = 8 * PAGE
 
 
-def kept_ranges(state: State, heap: Sequence[Span]) -> tuple[KeptRange, ...]:
-    """The heap ranges with at least one block that stays, block tables and pages to copy."""
-    result = []
+def sort_patches(addresses: Array, values: Array) -> Array:
+    """``PATCH`` rows by address."""
+    patches = np.empty(len(addresses), dtype=PATCH)
+    patches["address"], patches["value"] = addresses, values
+    if (addresses[1:] < addresses[:-1]).any():
+        patches = patches[np.argsort(addresses, kind="stable")]
+    return patches
+
+
+def kept_ranges(state: State, heap: Sequence[Span], patches: Array) -> tuple[KeptRange, ...]:
+    """The heap ranges with at least one block that stays, block tables and pages to copy.
+
+    Args:
+        state: Fates decided.
+        heap: The past's.
+        patches: ``PATCH`` rows by address: words of staying blocks that are rewritten.
+    """
+    result: list[KeptRange] = []
     for span in heap:
         rows = span.objects
         live = (rows["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
@@ -32,7 +48,13 @@ def kept_ranges(state: State, heap: Sequence[Span]) -> tuple[KeptRange, ...]:
         start = span.start & ~(PAGE - 1)
         end = (span.end + PAGE - 1) & ~(PAGE - 1)
         blocks = np.stack([stay["address"], stay["size"]], axis=1)
-        result.append(KeptRange(start, end - start, blocks, page_spans(blocks, span), span.data, span.start))
+        first, last = np.searchsorted(patches["address"], [span.start, span.end])
+        if span.mapped is not None:
+            result.extend(kept_mapping(span, span.mapped, patches[first:last]))
+            continue
+        pages = page_spans(blocks, span)
+        kept = KeptRange(start, end - start, blocks, pages, span.data, span.start, patches=patches[first:last])
+        result.append(kept)
     return tuple(result)
 
 

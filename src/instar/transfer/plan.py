@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 
 from instar.pairing.problems import Problem
+from instar.process.maps import Mapping
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+PATCH = np.dtype([("address", "u8"), ("value", "u8")])
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,9 @@ class KeptRange:
         data: Where the spans' bytes are: u1 array that begins at ``data_start``.
         data_start: Address of ``data[0]``.
         plain: The program mapped it itself; `free` never sees it.
+        protection: PROT_* in the end.
+        source: The past's mapping, when it is of a file or of shared memory.
+        patches: ``PATCH`` rows by address: words that are written with another value than ``data`` has.
     """
 
     start: int
@@ -36,6 +43,9 @@ class KeptRange:
     data: Array
     data_start: int
     plain: bool = False
+    protection: int = 3
+    source: Mapping | None = None
+    patches: Array = field(default_factory=lambda: np.zeros(0, dtype=PATCH))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +88,9 @@ class TransferPlan:
         problems: Any of them refuses the update.
         warnings: For the report.
         figures: For the report.
+        translate: (statuses, new values) of words that turn up later.
+        refreshed: The plan before was carried out, and this one has only what differs: mapped ranges, block
+            tables and all bytes that it does not name are right already.
     """
 
     kept: tuple[KeptRange, ...]
@@ -88,3 +101,4 @@ class TransferPlan:
     warnings: tuple[str, ...]
     figures: Figures
     translate: Any = field(repr=False, default=None)
+    refreshed: bool = False

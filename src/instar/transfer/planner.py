@@ -27,10 +27,11 @@ from instar.transfer.engine import Engine, Scan
 from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
 from instar.transfer.findings import Judge
 from instar.transfer.kept import arena_range, kept_ranges, sort_patches
-from instar.transfer.library_blocks import library_words, mark_library_blocks
+from instar.transfer.library_blocks import library_rows, library_words, mark_library_blocks
 from instar.transfer.locals import LocalCarrier
 from instar.transfer.mappings import MappingPool
-from instar.transfer.plan import Figures, TransferPlan, Write
+from instar.transfer.own import end_targets, not_leaked, refuse_changed, refuse_rewritten, refused_mapping
+from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
 from instar.transfer.stack import FramePair, plan_stack, stack_spans, whole_targets
 from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
 from instar.transfer.strings import StringResolver
@@ -137,6 +138,7 @@ class Planner:
         )
         table.extend(symbol_targets(self.past.subject, self.future.subject))
         programs = self.past.program, self.future.program
+        self.images = {m.path for m in self.past.subject.maps if m.executable}
         self.libraries, self.different_libraries = library_targets(
             self.past.subject, self.future.subject, programs
         )
@@ -237,7 +239,7 @@ class Planner:
     def _other_fillers(self) -> list[Target]:
         """The stack, dead below the frames and nobody's above; mappings that the future does not have."""
         found = []
-        spans = [(s.start, s.end) for s in self.past.heap]
+        spans = [(s.start, s.end) for s in self.past.heap if s.mapped is None]
         program = self.past.program
         lowest = min((pair.old.low for pair in self.pairs), default=0)
         for mapping in self.past.subject.maps:
@@ -263,7 +265,9 @@ class Planner:
         self._place_unnamed(table)
         self._keep_untouched()
         decide_heap(self.state, self.types, self.fates, self.streams)
+        self.fates.problems.extend(refuse_changed(self.state, self.old))
         self._pair_blocks()
+        table.extend(end_targets(self.state))
         moved = (self.state.objects["kind"] == ObjectKind.HEAP) & (self.state.objects["fate"] == Fate.MOVE)
         moved[self.pinned] = False
         self.state.objects["new_address"][moved] += np.uint64(self.arena_base)
@@ -277,7 +281,9 @@ class Planner:
             self.describe,
             self.options.allow,
             self.options.strict,
+            self._uncarried,
         )
+        self.fates.problems.extend(refuse_rewritten(self.state, scan.words))
         judge.fates(self.fates.problems)
         judge.doubtful(self.fates.doubtful)
         judge.words(scan.findings)
@@ -285,9 +291,18 @@ class Planner:
         self._apply(scan)
         return self._collect(judge, scan)
 
+    def is_untouched_same(self, spans: Sequence[Span]) -> bool:
+        """Whether the same statics of some of the past's segments are as the program file made them."""
+        flags = {span.start: flags for span, (_, flags) in zip(self.past.statics, self.untouched, strict=True)}
+        return all(
+            span.start not in flags
+            or np.array_equal(self._untouched_rows(span, self.past)[1], flags[span.start])
+            for span in spans
+        )
+
     def _keep_untouched(self) -> None:
         """Statics that neither process ever changed, and constants, keep what the new version has."""
-        olds = [self._untouched_rows(span, self.past) for span in self.past.statics]
+        olds = self.untouched = [self._untouched_rows(span, self.past) for span in self.past.statics]
         news = {
             int(a): bool(u)
             for span in self.future.statics
@@ -350,6 +365,7 @@ class Planner:
         """State that only the words of a changed function's frame hold cannot be carried."""
         objects = self.state.objects
         words = library_words(self.past.subject, self.past.program, self.past.heap)
+        self.library_rows = library_rows(self.state, words)
         self.library_owned = mark_library_blocks(self.state, words)
         before = (objects["flags"] & ObjectFlag.REACHED) != 0
         frame = (objects["kind"] == ObjectKind.FRAME) & ((objects["flags"] & ObjectFlag.ROOT) == 0)
@@ -460,6 +476,9 @@ class Planner:
         statuses, _ = self.engine.translate(words, exact=False)
         return {int(v) - self.past.subject.load_bias for v in words[statuses == Status.UNRESOLVED]}
 
+    def _uncarried(self, address: int) -> str | None:
+        return refused_mapping(self.past.subject.maps, address, self.images)
+
     def describe(self, address: int) -> str:
         """What is at an address of the past."""
         version, link = self.old, address - self.past.subject.load_bias
@@ -486,9 +505,9 @@ class Planner:
         fates = objects["fate"][words["object"]]
         stay = words[fates == Fate.STAY]
         self.patches = sort_patches(objects["address"][stay["object"]] + stay["offset"], stay["new_value"])
-        self._apply_moved(words[fates == Fate.MOVE])
+        self.apply_moved(words[fates == Fate.MOVE])
 
-    def _apply_moved(self, moved: Array) -> None:
+    def apply_moved(self, moved: Array) -> None:
         """Rewrite words in the output: of objects copied as they are, and assumed pointers in converted ones."""
         objects = self.state.objects
         linear = moved[objects["mapping"][moved["object"]] < 0]
@@ -513,12 +532,25 @@ class Planner:
             )
 
     def _collect(self, judge: Judge, scan: Scan) -> TransferPlan:
-        objects = self.state.objects
+        arena = arena_range(
+            self.state,
+            self.arena_base,
+            self.fates.arena_size,
+            self.output,
+            self.prepared.strings,
+            self.pinned,
+        )
+        self.judged, self.figures = judge.result, self._count(scan)
+        return self.assemble(kept_ranges(self.state, self.past.heap, self.patches), arena)
+
+    def assemble(self, kept: tuple[KeptRange, ...], arena: KeptRange | None) -> TransferPlan:
+        """The plan, with what the future has already (segments, stack, registers) as it is to become."""
         writes = [
             Write(span.start, self.output[base : base + len(span.data)]) for span, base in self._writable()
         ]
         local_writes, registers = self.locals.writes(self.output)
         writes += local_writes
+        objects = self.state.objects
         for row in self.pinned:
             start, size = int(objects["out"][row]), int(objects["out_size"][row])
             writes.append(Write(int(objects["new_address"][row]), self.output[start : start + size]))
@@ -533,34 +565,29 @@ class Planner:
         writes += [Write(address, data) for address, data in stack.writes]
         call = plan_call(self.past, self.future, self.translate)
         writes += [Write(address, data) for address, data in call.writes]
-        arena = arena_range(
-            self.state,
-            self.arena_base,
-            self.fates.arena_size,
-            self.output,
-            self.prepared.strings,
-            self.pinned,
+        return TransferPlan(
+            kept,
+            arena,
+            tuple(writes),
+            {**stack.registers, **registers, **call.registers},
+            (*self.judged.problems, *call.problems),
+            (*self.judged.warnings, *self._stack_warnings(stack.unsettled)),
+            self.figures,
+            self.translate,
         )
+
+    def _count(self, scan: Scan) -> Figures:
+        objects = self.state.objects
         live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
         heap = objects["kind"] == ObjectKind.HEAP
-        leaked = heap & ~live & ~self.library_owned
-        figures = Figures(
+        leaked = heap & ~live & ~self.library_owned & ~not_leaked(self.state)
+        return Figures(
             objects={name: int((live & (objects["kind"] == kind)).sum()) for kind, name in _KINDS.items()},
             retyped=int((heap & live & (objects["fate"] == Fate.MOVE)).sum()),
             pointers=sum(scan.statuses.values()),
             bytes=int(objects["size"][live & (objects["kind"] != ObjectKind.FRAME)].sum()),
             leaked_blocks=int(leaked.sum()),
             leaked_bytes=int(objects["size"][leaked].sum()),
-        )
-        return TransferPlan(
-            kept_ranges(self.state, self.past.heap, self.patches),
-            arena,
-            tuple(writes),
-            {**stack.registers, **registers, **call.registers},
-            (*judge.result.problems, *call.problems),
-            (*judge.result.warnings, *self._stack_warnings(stack.unsettled)),
-            figures,
-            self.translate,
         )
 
     def _stack_warnings(self, words: Sequence[str]) -> list[str]:

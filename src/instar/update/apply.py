@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from instar.control.runtime import Runtime
 from instar.errors import InternalError
@@ -15,8 +16,12 @@ from instar.process.registers import DWARF_NAMES
 from instar.process.tracee import Tracee
 from instar.transfer.plan import KeptRange, TransferPlan
 
+Bytes = npt.NDArray[np.uint8]
+
 _LOW, _HIGH = 1 << 44, 5 << 44  # nothing of the system's choice lies there (x86-64, 47-bit addresses)
 _TRIES = 256
+_BATCH = 4 << 20
+_PIECES = 1024
 
 
 def choose_arena(maps: Iterable[Mapping], size: int) -> int:
@@ -37,19 +42,16 @@ def all_ranges(plan: TransferPlan) -> Sequence[KeptRange]:
 
 def map_plan(plan: TransferPlan, runtime: Runtime) -> None:
     """Map every range at its address; raises AddressTakenError when one is not free."""
-    ranges = all_ranges(plan)
+    ranges = [kept for kept in all_ranges(plan) if not kept.plain]
     starts, sizes = [kept.start for kept in ranges], [kept.size for kept in ranges]
-    runtime.map_ranges(starts, sizes, plain=[kept.plain for kept in ranges])
+    runtime.map_ranges(starts, sizes)
 
 
 def write_plan(plan: TransferPlan, runtime: Runtime, future: Tracee) -> int:
     """Write blocks, tables, statics, locals and registers; returns the bytes written."""
     ranges = all_ranges(plan)
-    blocks = np.zeros(sum(len(kept.blocks) for kept in ranges if not kept.plain), dtype=BLOCK)
-    if len(blocks):
-        both = np.concatenate([kept.blocks for kept in ranges if not kept.plain])
-        blocks["address"], blocks["size"] = both[:, 0], both[:, 1]
-    runtime.set_blocks(blocks)
+    if not plan.refreshed:
+        _set_blocks(ranges, runtime)
     written = 0
     for kept in ranges:
         written += _write_range(kept, future)
@@ -62,15 +64,60 @@ def write_plan(plan: TransferPlan, runtime: Runtime, future: Tracee) -> int:
     return written
 
 
+def _set_blocks(ranges: Sequence[KeptRange], runtime: Runtime) -> None:
+    blocks = np.empty(sum(len(kept.blocks) for kept in ranges if not kept.plain), dtype=BLOCK)
+    at = 0
+    for kept in ranges:
+        if not kept.plain:
+            part = blocks[at : at + len(kept.blocks)]
+            part["address"], part["size"] = kept.blocks[:, 0], kept.blocks[:, 1]
+            at += len(kept.blocks)
+    runtime.set_blocks(blocks)
+
+
 def _write_range(kept: KeptRange, future: Tracee) -> int:
-    if not len(kept.pages):
-        return 0
-    pieces = [
-        kept.data[int(start) - kept.data_start : int(start) - kept.data_start + int(size)]
-        for start, size in kept.pages
-    ]
-    if len(pieces) == 1:
-        future.memory.write(int(kept.pages[0][0]), pieces[0])
-    else:
-        future.memory.write_spans(kept.pages[:, 0], kept.pages[:, 1], np.concatenate(pieces))
-    return int(kept.pages[:, 1].sum())
+    """Write the pages of a range, a few megabytes a call, patched on the way."""
+    batch: list[tuple[int, Bytes]] = []
+    if kept.source is not None and kept.source.shared:
+        return 0  # it is the past's memory and others'
+    held = total = 0
+    for start, size in kept.pages.tolist():
+        for at in range(start, start + size, _BATCH):
+            piece = patched(kept, at, min(_BATCH, start + size - at))
+            batch.append((at, piece))
+            held += len(piece)
+            total += len(piece)
+            if held >= _BATCH or len(batch) == _PIECES:
+                _flush(batch, future)
+                held = 0
+    _flush(batch, future)
+    return total
+
+
+def patched(kept: KeptRange, address: int, size: int) -> Bytes:
+    """The bytes that belong at an address of a kept range."""
+    at = address - kept.data_start
+    data: Bytes = kept.data[at : at + size]
+    if not len(kept.patches):
+        return data
+    low = max(address - 7, 0)  # a word that is not aligned may begin before
+    first, last = np.searchsorted(kept.patches["address"], np.array([low, address + size], np.uint64))
+    if first == last:
+        return data
+    rows = kept.patches[first:last]
+    wide = np.empty(size + 16, np.uint8)
+    wide[8 : 8 + size] = data
+    offsets = (rows["address"] - np.uint64(address - 8)).astype(np.int64)
+    words = np.ascontiguousarray(rows["value"]).view(np.uint8).reshape(-1, 8)
+    wide[offsets[:, None] + np.arange(8)] = words
+    return wide[8 : 8 + size]
+
+
+def _flush(batch: list[tuple[int, Bytes]], future: Tracee) -> None:
+    if len(batch) == 1:
+        future.memory.write(*batch[0])
+    elif batch:
+        sizes = [len(piece) for _, piece in batch]
+        starts = [start for start, _ in batch]
+        future.memory.write_spans(starts, sizes, np.concatenate([piece for _, piece in batch]))
+    batch.clear()

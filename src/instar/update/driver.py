@@ -40,6 +40,7 @@ from instar.transfer.plan import TransferPlan
 from instar.update.apply import all_ranges, choose_arena, map_plan, write_plan
 from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
+from instar.update.own import OwnMappings
 
 _ARENA_ROOM = 1 << 40
 _OWN_NUMBERS = 8
@@ -71,6 +72,7 @@ class Driver:
 
     def start(self, path: Path, facts: PastFacts, point: QuiescentPoint, deadline: Deadline) -> None:
         """Start the new version and park it where the past waits."""
+        self._past = facts.pid
         spec = StartSpec(
             path.resolve(),
             function_names(self._version),
@@ -121,16 +123,19 @@ class Driver:
 
     def map(self, plan: TransferPlan) -> None:
         """Map the plan's ranges; raises AddressTakenError."""
-        wanted = {kept.start: kept.size for kept in all_ranges(plan)}
+        wanted = {kept.start: kept.size for kept in all_ranges(plan) if not kept.plain}
         gone = {start: size for start, size in self._mapped.items() if start not in wanted}
         if gone:
             self.runtime.unmap_ranges(list(gone), list(gone.values()))
         map_plan(plan, self.runtime)
         self._mapped = wanted
+        self._own.map([kept for kept in all_ranges(plan) if kept.plain], refreshed=plan.refreshed)
 
     def write(self, plan: TransferPlan) -> int:
         """Write the plan; returns the bytes written."""
-        return write_plan(plan, self.runtime, self.future.tracee)
+        written = write_plan(plan, self.runtime, self.future.tracee)
+        self._own.close()
+        return written
 
     def check(self, plan: TransferPlan) -> None:
         """Read back what was written outside of the kept ranges; raises InternalError where it differs."""
@@ -147,6 +152,8 @@ class Driver:
         """Make the socket over which descriptors come; its number is above all that the past uses."""
         self._floor = max([highest, *list_numbers(self.pid)]) + 1
         self._channel = open_channel(self.runtime, self._floor)
+        number = self._floor + _OWN_NUMBERS - 1
+        self._own = OwnMappings(self._past, self.future.tracee, self.runtime, self._channel, number)
 
     @property
     def channel(self) -> socket.socket:

@@ -19,6 +19,7 @@ from instar.transfer.mappings import MappingPool
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SHOWN = 16
+_SLACK = 31
 
 _POINTER_PROBLEMS = {
     Status.WILD: ("wild-pointer", "leads to memory that does not exist"),
@@ -91,6 +92,8 @@ class Judge:
                 continue
             if word["status"] == Status.MOVED and self._is_relocated(word):
                 continue
+            if self._is_slack(word):
+                continue
             if word["status"] != Status.MOVED and self._is_behind_text(word):
                 stale += 1
                 continue
@@ -105,6 +108,17 @@ class Judge:
                 self._unexplained(Status(status), rows)
             else:
                 self._pointers(Status(status), rows)
+
+    def _is_slack(self, word: Any) -> bool:
+        """A slot at the very end of an array on the heap, which may lie behind what was asked for: the usable
+        size is up to 31 bytes larger, and then the array has one element less than it seems."""
+        entry = self._state.objects[int(word["object"])]
+        return bool(
+            entry["kind"] == ObjectKind.HEAP
+            and entry["count"] > 1
+            and word["source"] in (WordSource.POINTER, WordSource.FUNCTION)
+            and int(word["offset"]) + 8 > int(entry["size"]) - _SLACK
+        )
 
     def _is_behind_text(self, word: Any) -> bool:
         """Character data whose text ends before the word: what follows is whatever the memory held before.

@@ -267,9 +267,19 @@ static void convert_object(instar_transfer *transfer, int64_t row) {
         convert_tail(transfer, row, mapping, data, object->size, out, object->out_size);
 }
 
+static int is_converted(const instar_object *object) {
+    return object->fate == FATE_MOVE && (object->flags & (FLAG_REACHED | FLAG_ROOT));
+}
+
 void instar_transfer_convert(instar_transfer *transfer) {
     const instar_state *state = transfer->state;
     for (uint64_t row = 0; row < state->object_count; row++)
-        if (state->objects[row].fate == FATE_MOVE && (state->objects[row].flags & (FLAG_REACHED | FLAG_ROOT)))
+        if (is_converted(&state->objects[row]))
             convert_object(transfer, (int64_t)row);
+}
+
+void instar_transfer_convert_rows(instar_transfer *transfer, const int64_t *rows, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++)
+        if (is_converted(&transfer->state->objects[rows[i]]))
+            convert_object(transfer, rows[i]);
 }

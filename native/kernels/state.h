@@ -30,6 +30,7 @@ enum instar_object_flag {
     FLAG_SCANNED = 512,
     FLAG_ROOT = 1024,
     FLAG_UNION = 4096,    /* claimed by a member of a union */
+    FLAG_HELD = 8192,     /* a pointer of a strongly typed object leads to it */
     FLAG_LIBRARY = 2048,  /* owned by a library (FILE): never traced, never copied */
 };
 
@@ -102,6 +103,11 @@ typedef struct {
     const uint64_t *bitmap_first; /* per type: first bit */
 } instar_state;
 
+/* Bytes of the past that differ between two copies. */
+typedef struct {
+    uint64_t address, size;
+} instar_change;
+
 /* Where a pointer value leads in the past; -1 when in no object. */
 int64_t instar_state_find(const instar_state *state, uint64_t address);
 const instar_region *instar_state_region(const instar_state *state, uint64_t address);
@@ -109,6 +115,8 @@ const instar_region *instar_state_region(const instar_state *state, uint64_t add
 void instar_state_fill_granules(const instar_object *objects, int64_t first, int64_t last, uint64_t start,
                                 int32_t *granules);
 void instar_state_make_blocks(instar_object *objects, const uint8_t *blocks, uint64_t stride, uint64_t count);
+uint64_t instar_state_merge(uint8_t *copy, const uint8_t *fresh, uint64_t address, uint64_t size,
+                            instar_change *changes, uint8_t *saved, uint64_t capacity);
 void instar_state_trace(instar_state *state, int32_t strength);
 void instar_state_reach(instar_state *state);
 void instar_state_trace_unions(instar_state *state);

@@ -197,6 +197,8 @@ static void claim(instar_state *state, uint64_t value, int32_t type, int32_t str
     if (row < 0)
         return;
     instar_object *block = &state->objects[row];
+    if (strength == STRENGTH_STRONG)
+        block->flags |= FLAG_HELD;
     if (!(block->flags & FLAG_REACHED)) {
         block->flags |= FLAG_REACHED;
         if (block->type < 0) {

@@ -165,5 +165,8 @@ void instar_transfer_translate_all(const instar_transfer *transfer, const uint64
                                    uint8_t *statuses, uint64_t *results);
 void instar_transfer_scan(instar_transfer *transfer);
 void instar_transfer_convert(instar_transfer *transfer);
+void instar_transfer_convert_rows(instar_transfer *transfer, const int64_t *rows, uint64_t count);
+int64_t instar_transfer_changed_rows(const instar_transfer *transfer, const instar_change *changes,
+                                     const uint8_t *saved, uint64_t count, int64_t *rows, uint64_t capacity);
 
 #endif

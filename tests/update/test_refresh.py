@@ -29,6 +29,7 @@ class Store:
     def __init__(self, program: Path) -> None:
         self.child = subprocess.Popen([str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.ask("fill")
+        self.ask("tick 3")
 
     def ask(self, command: str) -> bytes:
         """One answer."""
@@ -134,6 +135,7 @@ def test_is_what_a_plan_from_the_start_writes(
     with running(programs[0]) as store:
         update = Compared(store, programs[1], commands)
         report = update.run()
+        update.driver.channel.close()
         assert report.outcome == "updated", report.error
         assert update.plan is not None
         assert update.compared > 1 << 20

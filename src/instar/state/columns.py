@@ -46,6 +46,7 @@ class ObjectFlag(IntFlag):
     ROOT = 1024
     LIBRARY = 2048
     UNION = 4096
+    HELD = 8192
 
 
 class Fate(IntEnum):
@@ -247,3 +248,4 @@ FAULT = np.dtype(
         ("offset", "u8"),
     ]
 )
+CHANGE = np.dtype([("address", "u8"), ("size", "u8")])

@@ -11,6 +11,7 @@ from instar.state.arguments import ArgumentArea
 from instar.state.capture import Subject
 from instar.state.frames import ProgramFrame
 from instar.state.kernel import Span
+from instar.state.mirror import Changes
 
 # Run-time address of a dynamic symbol in the process, None when it has none.
 Resolver = Callable[[str], int | None]
@@ -32,6 +33,8 @@ class Image:
         arguments: Where its argv and environment are.
         resolve: Address of a dynamic symbol.
         registers: Of its thread as it stands in its blocking call.
+        changes: What of the heap differs from the image before; None when that is not known. The two share
+            their bytes, so the older one holds the new ones.
     """
 
     subject: Subject
@@ -45,3 +48,4 @@ class Image:
     arguments: ArgumentArea
     resolve: Resolver
     registers: Registers | None = None
+    changes: Changes | None = None

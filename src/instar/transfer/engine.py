@@ -11,12 +11,14 @@ import numpy as np
 from instar.native import load
 from instar.state.columns import FAULT, WORD, Status
 from instar.state.kernel import State
+from instar.state.mirror import Changes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _FINDINGS = 1 << 16
 _FAULTS = 4096
 _STATUSES = len(Status)
+_CHANGED = 1 << 16
 
 
 class _CTransfer(ctypes.Structure):
@@ -133,6 +135,34 @@ class Engine:
             {status: int(self._c.unexplained[status]) for status in Status},
             faults[: min(int(self._c.fault_count), len(faults))],
         )
+
+    def changed_rows(self, changes: Changes) -> Array | None:
+        """The objects that changes lie in, ascending; None when they may call for another plan.
+
+        Every change must be from one inert word to another, in no pointer slot, in a block that was not typed
+        by looking at its words: then types, reachability, fates and findings are what they were.
+        """
+        rows = np.empty(_CHANGED, dtype=np.int64)
+        function = self._library.instar_transfer_changed_rows
+        function.restype = ctypes.c_int64
+        count = function(
+            ctypes.byref(self._c),
+            ctypes.c_void_p(changes.rows.ctypes.data),
+            ctypes.c_void_p(changes.saved.ctypes.data),
+            ctypes.c_uint64(len(changes.rows)),
+            ctypes.c_void_p(rows.ctypes.data),
+            ctypes.c_uint64(len(rows)),
+        )
+        return None if count < 0 else np.unique(rows[:count])
+
+    def convert_again(self, rows: Array) -> bool:
+        """Convert some objects once more, into the output that ``run`` was given; whether nothing is lost."""
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        self._c.word_capacity = self._c.finding_capacity = self._c.fault_capacity = self._c.fault_count = 0
+        self._library.instar_transfer_convert_rows(
+            ctypes.byref(self._c), ctypes.c_void_p(rows.ctypes.data), ctypes.c_uint64(len(rows))
+        )
+        return int(self._c.fault_count) == 0
 
     def translate(self, values: Array, *, exact: bool) -> tuple[Array, Array]:
         """(statuses, new values) of words of any origin, such as registers and frame words."""

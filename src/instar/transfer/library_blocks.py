@@ -55,14 +55,27 @@ def mark_library_blocks(state: State, words: Array) -> Array:
     """Reach what only libraries reach; returns a mask of these objects (flagged REACHED until given back)."""
     flags = state.objects["flags"]
     before = (flags & ObjectFlag.REACHED) != 0
-    words = np.concatenate([words, _words_of_streams(state)])
-    rows = {row for word in words.tolist() if (row := state.find(word)) is not None}
-    new = [row for row in rows if not before[row]]
+    new = [row for row in library_rows(state, words) if not before[row]]
     if new:
         flags[new] |= np.uint32(ObjectFlag.REACHED)
         state.reach()
     mask: Array = ((state.objects["flags"] & ObjectFlag.REACHED) != 0) & ~before
     return mask
+
+
+def library_rows(state: State, words: Array) -> set[int]:
+    """The objects that libraries, and streams in the heap, lead to at once."""
+    words = np.concatenate([words, _words_of_streams(state)])
+    return {row for word in words.tolist() if (row := _find_block(state, word)) is not None}
+
+
+def _find_block(state: State, word: int) -> int | None:
+    """The block a library's word leads to; the allocator's own links lead to chunk headers, not to blocks."""
+    row = state.find(word)
+    if row is None:
+        return None
+    offset = word - int(state.objects["address"][row])
+    return row if offset < max(int(state.objects["size"][row]) - 8, 1) else None
 
 
 def _words_of_streams(state: State) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from instar.transfer.mappings import MappingPool
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _LIMIT = 200_000
+_MOVE_FIELDS = ("old_offset", "new_offset", "count", "old_stride", "new_stride")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class FutureHeap:
         return None
 
 
+class PointerMove(NamedTuple):
+    """Pointers of a type that both versions have: where they lie in one object."""
+
+    old_offset: int
+    new_offset: int
+    length: int
+    old_stride: int
+    new_stride: int
+
+
 class BlockPairing:
     """Old heap rows -> the future's counterpart block.
 
@@ -60,7 +71,7 @@ class BlockPairing:
     def __init__(self, state: State, pool: MappingPool, future: Iterable[Span], heap: FutureHeap) -> None:
         self._state, self._pool, self._heap = state, pool, heap
         self._future = list(future)
-        self._slots: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._moves: dict[tuple[int, int], list[PointerMove]] = {}
         self.pairs: dict[int, tuple[int, int]] = {}
         self._taken: set[int] = set()
 
@@ -79,11 +90,18 @@ class BlockPairing:
         self, row: int, new_address: int, old_type: int, new_type: int
     ) -> list[tuple[int, int, int, int]]:
         found = []
-        for old_offset, new_offset in self._pointer_slots(old_type, new_type):
-            old_word = self._state.word(int(self._state.objects["address"][row]) + old_offset)
-            new_word = self._new_word(new_address + new_offset)
-            if old_word and new_word:
-                pair = self._pair(old_word, new_word)
+        old_base = int(self._state.objects["address"][row])
+        old, new = self._state.span_of(old_base), self._span_of(new_address)
+        if old is None or new is None:
+            return []
+        for move in self._pointer_moves(old_type, new_type):
+            count = move.length
+            old_words = _strided(old, old_base + move.old_offset, count, move.old_stride)
+            new_words = _strided(new, new_address + move.new_offset, count, move.new_stride)
+            if old_words is None or new_words is None:
+                continue
+            for index in np.flatnonzero((old_words != 0) & (new_words != 0)).tolist():
+                pair = self._pair(int(old_words[index]), int(new_words[index]))
                 if pair is not None:
                     found.append(pair)
         return found
@@ -104,26 +122,29 @@ class BlockPairing:
         new_type = self._pool.pairing.counterpart(old_type) if old_type >= 0 else None
         return None if new_type is None or entry["count"] != 1 else (target, new_word, old_type, new_type)
 
-    def _pointer_slots(self, old_type: int, new_type: int) -> list[tuple[int, int]]:
+    def _pointer_moves(self, old_type: int, new_type: int) -> list[PointerMove]:
         key = old_type, new_type
-        if key not in self._slots:
+        if key not in self._moves:
             mapping = self._pool.pairing.compile(old_type, new_type)
-            self._slots[key] = [
-                (
-                    int(move["old_offset"]) + i * int(move["old_stride"]),
-                    int(move["new_offset"]) + i * int(move["new_stride"]),
-                )
+            self._moves[key] = [
+                PointerMove(*(int(move[name]) for name in _MOVE_FIELDS))
                 for move in mapping.moves[mapping.moves["op"] == MoveOp.POINTER]
-                for i in range(int(move["count"]))
             ]
-        return self._slots[key]
+        return self._moves[key]
 
-    def _new_word(self, address: int) -> int | None:
+    def _span_of(self, address: int) -> Span | None:
         for span in (*self._future, *self._heap.spans):
-            if span.start <= address and address + 8 <= span.end:
-                at = address - span.start
-                return int.from_bytes(span.data[at : at + 8].tobytes(), "little")
+            if span.start <= address < span.end:
+                return span
         return None
+
+
+def _strided(span: Span, address: int, count: int, stride: int) -> Array | None:
+    """The words at an address and at every stride behind it, None when they do not all lie in the span."""
+    at = address - span.start
+    if count < 1 or at < 0 or at + (count - 1) * stride + 8 > len(span.data):
+        return None
+    return np.ndarray((count,), np.uint64, span.data, at, (stride,))
 
 
 def pin(state: State, row: int, block: tuple[int, int], needed: int) -> bool:

@@ -17,7 +17,8 @@ from instar.state.image import Image
 from instar.state.slots import build_type_table
 from instar.transfer.mappings import MappingPool
 from instar.transfer.plan import TransferPlan
-from instar.transfer.planner import Options, Prepared, plan_transfer
+from instar.transfer.planner import Options, Planner, Prepared
+from instar.transfer.refresh import refresh_plan
 from instar.transfer.stack import FramePair
 from instar.transfer.strings import StringResolver
 
@@ -62,13 +63,34 @@ class FramePairing:
         return self._memo[key]
 
 
-def plan(
-    prepared: Prepared,
-    frames: FramePairing,
-    images: tuple[Image, Image],
-    streams: Mapping[int, int],
-    options: Options,
-) -> TransferPlan:
-    """Plan the transfer between two processes that stand at their quiescent points."""
-    past, future = images
-    return plan_transfer(prepared, past, future, frames.pair(past, future), streams, options)
+class Planning:
+    """Plans the transfer between two processes, first while the past serves and then while it stands still.
+
+    Args:
+        prepared: What is known without a process.
+        frames: Pairs the frames of both.
+    """
+
+    def __init__(self, prepared: Prepared, frames: FramePairing) -> None:
+        self._prepared, self._frames = prepared, frames
+        self._last: tuple[Planner, TransferPlan] | None = None
+
+    def plan(self, past: Image, future: Image, streams: Mapping[int, int], options: Options) -> TransferPlan:
+        """Plan; when the plan before was for the same future, it must have been carried out.
+
+        Where too little changed to matter for what was decided, only the changes are planned.
+        """
+        pairs = self._frames.pair(past, future)
+        last, self._last = self._last, None
+        if last is not None:
+            planner, plan = last
+            if (planner.future, planner.streams, planner.options) == (future, streams, options):
+                refreshed = refresh_plan(planner, plan, past, pairs)
+                if refreshed is not None:
+                    self._last = planner, plan
+                    return refreshed
+            del planner, plan
+        del last  # its columns are as large as the state
+        fresh = Planner(self._prepared, past, future, pairs, streams, options)
+        self._last = fresh, fresh.plan()
+        return self._last[1]

@@ -18,6 +18,7 @@ from instar.control.handover import Fetched, fetch_descriptors, plan_locks
 from instar.control.runtime import AddressTakenError
 from instar.control.timers import plan_timers
 from instar.errors import DamagedError, InstarError, InternalError, RefusedError, RolledBackError
+from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
 from instar.pairing.problems import Problem
@@ -102,13 +103,15 @@ class Transaction:
     def _plan(self) -> None:
         self.old = validate_target(self.pid)
         self.new = validate_new(self.new_path)
+        self.old, self.new = align_pieces(self.old, self.new)
         faults.reach("plan", "middle")
         self.pairing: PairingPlan = plan_pairing(self.old, self.new, allow=self.options.allow)
         if self.pairing.variable_problems:  # a rename explains the others: it comes first
             renames = [p for p in self.pairing.problems if p.code == "likely-rename"]
             self._refuse(list(dict.fromkeys([*renames, *self.pairing.variable_problems])))
         self.prepared = carry.prepare(self.old, self.new, self.pairing)
-        self.frames = carry.FramePairing(self.old, self.new, self.pairing.code)
+        frames = carry.FramePairing(self.old, self.new, self.pairing.code)
+        self.planning = carry.Planning(self.prepared, frames)
         self.guard = Guard(self.pid, self.old, self.prepared.tables[0])
         self.descriptors = plan_descriptors(self.pid)
         self.descriptors.require()
@@ -159,6 +162,7 @@ class Transaction:
         self.driver.open_channel(self.descriptors.highest + _SPARE_NUMBERS)
         self.driver.image()
         faults.reach("pre-copy", "middle")
+        self.guard.warm()
         self.guard.hold(self.deadline)
         try:
             past, streams = self.guard.image(), self.driver.pair_streams(self.guard)
@@ -225,7 +229,7 @@ class Transaction:
     def _make_plan(self, past: Image, streams: Mapping[int, int]) -> TransferPlan:
         base = self.driver.arena_base(past.subject.maps)
         options = Options(self.options.strict, self.options.allow, base)
-        plan = carry.plan(self.prepared, self.frames, (past, self.driver.image()), streams, options)
+        plan = self.planning.plan(past, self.driver.image(), streams, options)
         self.progress.step(objects=sum(plan.figures.objects.values()), bytes=plan.figures.bytes)
         return plan
 

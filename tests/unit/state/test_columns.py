@@ -11,6 +11,7 @@ from instar.state import columns
 ORDER = [
     columns.OBJECT, columns.REGION, columns.KTYPE, columns.SLOT, columns.FIXED, MOVE, BITFIELD, ENUM_TABLE,
     columns.KMAPPING, columns.INNER, columns.WORD, columns.FAULT,
+    columns.CHANGE,
 ]  # fmt: skip
 
 

@@ -1,0 +1,159 @@
+"""A copy of parts of a process that is brought up to date instead of read anew, and tells what changed.
+
+The past is copied twice: while it serves, and when it is paused. The second time most bytes are the same: they
+are read into a small buffer that stays in the processor's cache and compared with the copy, which costs far less
+than filling fresh memory, and whoever used the first copy learns which pages to look at again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from instar.native import load
+from instar.process.memory import Memory
+from instar.state.columns import CHANGE
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PAGE = 4096
+_CHUNK = 1 << 20
+_THREADS = 2
+_KEPT = 64  # changed pages of one chunk whose old bytes are kept; with more a new plan is cheaper anyway
+_SPARE = 8  # a buffer has an eighth to spare: heaps grow
+
+
+@dataclass(eq=False)
+class Changes:
+    """What differs between two copies.
+
+    Attributes:
+        rows: ``CHANGE`` rows: address and size, at most a page each.
+        saved: The bytes before, one page for every row.
+    """
+
+    rows: Array = field(default_factory=lambda: np.zeros(0, dtype=CHANGE))
+    saved: Array = field(default_factory=lambda: np.zeros((0, PAGE), dtype=np.uint8))
+
+
+def join_changes(parts: Sequence[Changes]) -> Changes:
+    """All in one."""
+    if not parts:
+        return Changes()
+    return Changes(np.concatenate([p.rows for p in parts]), np.concatenate([p.saved for p in parts]))
+
+
+def merge(copy: Array, fresh: Array, address: int, limit: int | None = None) -> Changes | None:
+    """Bring a copy of the bytes at an address up to date.
+
+    Args:
+        copy: Old bytes; receives the new ones.
+        fresh: New bytes, as many.
+        address: Of the first.
+        limit: At most so many changed pages are told apart; None for all.
+
+    Returns:
+        What changed; None when more than ``limit`` pages did.
+    """
+    limit = len(copy) // PAGE + 2 if limit is None else limit
+    rows = np.empty(limit, dtype=CHANGE)
+    saved = np.empty((limit, PAGE), dtype=np.uint8)
+    function = load("kernels").instar_state_merge
+    function.restype = ctypes.c_uint64
+    count = function(
+        ctypes.c_void_p(copy.ctypes.data),
+        ctypes.c_void_p(fresh.ctypes.data),
+        ctypes.c_uint64(address),
+        ctypes.c_uint64(len(copy)),
+        ctypes.c_void_p(rows.ctypes.data),
+        ctypes.c_void_p(saved.ctypes.data),
+        ctypes.c_uint64(limit),
+    )
+    return Changes(rows[:count], saved[:count]) if count <= limit else None
+
+
+@dataclass(eq=False)
+class _Piece:
+    """A range that was copied: ``valid`` bytes of the buffer from ``start`` on hold what was read last."""
+
+    start: int
+    buffer: Array
+    valid: int
+
+
+class Mirror:
+    """The copy of one process's ranges; use ``read`` in place of a plain read, and ``begin`` before each round."""
+
+    def __init__(self) -> None:
+        self._pieces: list[_Piece] = []
+        self._parts: list[Changes | None] = []
+
+    def begin(self) -> None:
+        """Forget what changed before: from here on changes are told against the copy as it is."""
+        self._parts = []
+
+    def warm(self, memory: Memory, ranges: Iterable[tuple[int, int]]) -> None:
+        """Copy ranges (start, end) of a process that runs: a first guess, made true by the next ``read``."""
+        for start, end in ranges:
+            self.read(memory, start, end - start)
+
+    def read(self, memory: Memory, address: int, size: int) -> Array:
+        """The bytes of a range as they are now; valid until the same range is read again."""
+        piece = self._piece(address, size)
+        at = address - piece.start
+        known = max(min(piece.valid - at, size), 0)
+        if known < size:
+            memory.read_into(address + known, piece.buffer[at + known : at + size])
+            piece.valid = max(piece.valid, at + size) if piece.valid >= at else 0
+            self._parts.append(None)
+        if known:
+            self._parts.extend(self._update(memory, address, piece.buffer[at : at + known]))
+        return piece.buffer[at : at + size]
+
+    def changes(self) -> Changes | None:
+        """What changed since ``begin``; None when something was read for the first time, or too much changed."""
+        parts = [part for part in self._parts if part is not None]
+        return join_changes(parts) if len(parts) == len(self._parts) else None
+
+    def _piece(self, address: int, size: int) -> _Piece:
+        for piece in self._pieces:
+            if piece.start <= address <= piece.start + piece.valid:
+                if address + size <= piece.start + len(piece.buffer):
+                    return piece
+        kept = [p for p in self._pieces if p.start + p.valid <= address or p.start >= address + size]
+        piece = _Piece(address, np.empty(size + size // _SPARE, dtype=np.uint8), 0)
+        self._pieces = [*kept, piece]
+        return piece
+
+    def _update(self, memory: Memory, address: int, copy: Array) -> Iterator[Changes | None]:
+        """Read in chunks that stay in the cache, on both processors, and merge each."""
+        starts = list(_chunks(address, len(copy)))
+
+        def work(number: int) -> list[Changes | None]:
+            scratch = np.empty(_CHUNK, dtype=np.uint8)
+            found = []
+            for start, size in starts[number::_THREADS]:
+                memory.read_into(start, scratch[:size])
+                own = copy[start - address : start - address + size]
+                found.append(merge(own, scratch[:size], start, _KEPT))
+            return found
+
+        if len(starts) < 2 * _THREADS:
+            yield from (part for number in range(_THREADS) for part in work(number))
+            return
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for parts in pool.map(work, range(_THREADS)):
+                yield from parts
+
+
+def _chunks(address: int, size: int) -> Iterator[tuple[int, int]]:
+    at = address
+    while at < address + size:
+        end = min((at // _CHUNK + 1) * _CHUNK, address + size)
+        yield at, end - at
+        at = end

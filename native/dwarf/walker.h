@@ -517,6 +517,8 @@ uint32_t expression_pool(struct walk *walk, const struct unit *unit, const uint8
 bool is_type_tag(uint16_t tag);
 struct cursor type_collect(struct walk *walk, struct unit *unit, const struct die *die,
                            unsigned depth); /* its end */
+struct cursor types_below(struct walk *walk, struct unit *unit, struct cursor at,
+                          unsigned depth); /* its end */
 void function_type_collect(struct walk *walk, struct unit *unit, const struct die *die, uint64_t result);
 
 /* walker_canonical.c */
@@ -527,6 +529,8 @@ int32_t type_row_of(struct walk *walk, uint64_t reference);
 void variables_emit(struct walk *walk);
 
 /* walker_scopes.c */
+struct cursor function_walk(struct walk *walk, struct unit *unit, const struct die *die,
+                            unsigned depth); /* its end */
 void unit_walk(struct walk *walk, struct unit *unit);
 void scopes_finish(struct walk *walk);
 

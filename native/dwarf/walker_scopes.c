@@ -24,6 +24,7 @@ struct root {
     struct die die;
     bool external;
     uint64_t type;
+    uint64_t abstract;   /* the last abstract instance on the way, or the DIE itself */
     uint32_t file, line; /* of the declaration nearest to the DIE asked about */
 };
 
@@ -37,7 +38,8 @@ static void root_place(struct walk *walk, struct root *root)
 
 static void find_root(struct walk *walk, struct unit *unit, const struct die *die, struct root *root)
 {
-    *root = (struct root){.unit = unit, .die = *die, .external = die->external, .type = die->type};
+    *root = (struct root){
+        .unit = unit, .die = *die, .external = die->external, .type = die->type, .abstract = die->key};
     root_place(walk, root);
     for (unsigned hops = 0; root->die.origin || root->die.specification; hops++) {
         uint64_t next = root->die.origin ? root->die.origin : root->die.specification;
@@ -45,6 +47,8 @@ static void find_root(struct walk *walk, struct unit *unit, const struct die *di
             walk_fail(walk, WALK_DAMAGED, "DIEs that are each other's origin in the unit %s",
                       unit->name ? unit->name : "");
         struct die previous = root->die;
+        if (root->die.origin)
+            root->abstract = next;
         root->unit = die_at(walk, root->unit, next, &root->die);
         root->external |= root->die.external;
         root_place(walk, root);
@@ -222,7 +226,7 @@ static uint32_t function_take(struct walk *walk, struct unit *unit, const struct
     row.file = root->file;
     row.line = root->line;
     struct raw_function *raw = vector_push(walk, &walk->raw_functions, 1);
-    *raw = (struct raw_function){row, die->origin ? root->die.key : die->key, root->die.key};
+    *raw = (struct raw_function){row, root->abstract, root->die.key};
     uint32_t index = (uint32_t)walk->raw_functions.count - 1;
     bool is_new;
     uint32_t *slot = map_slot(walk, &walk->function_by_root, root->die.key, &is_new);
@@ -249,6 +253,13 @@ static struct cursor subprogram_die(struct walk *walk, const struct scope *outer
     if (!die->origin)
         function_type_collect(walk, unit, die, root.type);
     return die->has_children ? scope_walk(walk, &scope, unit, die->after) : die->after;
+}
+
+/* A function that is not at the level of its unit but in a type. */
+struct cursor function_walk(struct walk *walk, struct unit *unit, const struct die *die, unsigned depth)
+{
+    const struct scope outer = {.function = NO_FUNCTION, .depth = depth};
+    return subprogram_die(walk, &outer, unit, die);
 }
 
 /* Lexical blocks and inlined functions narrow the code in which their locals exist. */
@@ -313,8 +324,11 @@ static struct cursor child_die(struct walk *walk, const struct scope *scope, str
             *(struct import *)vector_push(walk, &walk->imports, 1) = (struct import){unit, of};
         return die_end(walk, unit, die);
     }
-    default:
+    case DW_TAG_call_site:
+    case DW_TAG_GNU_call_site:
         return die_end(walk, unit, die);
+    default:
+        return die->has_children ? types_below(walk, unit, die->after, scope->depth) : die->after;
     }
 }
 

@@ -143,6 +143,23 @@ struct children {
 static void child_take(struct walk *walk, struct unit *unit, const struct die *die, uint8_t kind,
                        struct children *children);
 
+/* Types, and functions, anywhere below a DIE whose other children do not matter: C++ has them in structs. */
+struct cursor types_below(struct walk *walk, struct unit *unit, struct cursor at, unsigned depth)
+{
+    struct die die;
+    if (depth > DEPTH_LIMIT)
+        walk_fail(walk, WALK_DAMAGED, "DIEs nested more than %d deep", DEPTH_LIMIT);
+    while (die_read(walk, unit, at, &die)) {
+        if (is_type_tag(die.tag))
+            at = type_collect(walk, unit, &die, depth);
+        else if (die.tag == DW_TAG_subprogram)
+            at = function_walk(walk, unit, &die, depth + 1);
+        else
+            at = die.has_children ? types_below(walk, unit, die.after, depth + 1) : die.after;
+    }
+    return die.after;
+}
+
 /* Members of one compound must be contiguous, so nested type DIEs wait until it is complete. */
 static struct cursor children_take(struct walk *walk, struct unit *unit, struct cursor at, uint8_t kind,
                                    struct children *children, unsigned depth)
@@ -153,13 +170,13 @@ static struct cursor children_take(struct walk *walk, struct unit *unit, struct 
     struct vector *table = kind == KIND_ENUM ? &walk->raw_enumerators : &walk->raw_members;
     children->first = (uint32_t)table->count;
     for (; die_read(walk, unit, at, &die); at = die_end(walk, unit, &die)) {
-        has_nested |= is_type_tag(die.tag);
+        has_nested |= die.has_children || (is_type_tag(die.tag) && die.tag != DW_TAG_subrange_type);
         child_take(walk, unit, &die, kind, children);
     }
     struct cursor end = die.after;
     children->count = (uint32_t)(table->count - children->first);
-    while (has_nested && die_read(walk, unit, nested, &die))
-        nested = is_type_tag(die.tag) ? type_collect(walk, unit, &die, depth) : die_end(walk, unit, &die);
+    if (has_nested)
+        types_below(walk, unit, nested, depth);
     return end;
 }
 
@@ -254,7 +271,7 @@ struct cursor type_collect(struct walk *walk, struct unit *unit, const struct di
     if (die->signature) { /* a declaration of what a type unit defines */
         raw_at(walk, index)->row.kind = KIND_ALIAS;
         raw_at(walk, index)->target = die->signature;
-        return die_end(walk, unit, die);
+        return die->has_children ? types_below(walk, unit, die->after, depth + 1) : die->after;
     }
     if (die->tag == DW_TAG_subrange_type && !die->type)
         raw_at(walk, index)->row.kind = KIND_OPAQUE;

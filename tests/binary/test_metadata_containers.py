@@ -12,6 +12,7 @@ from instar.errors import RefusedError
 from instar.metadata.debug_files import build_id_path
 from instar.metadata.version import Version, load_version
 
+COMPILERS_PLUS = {"gcc": "g++", "clang": "clang++"}
 pytestmark = [pytest.mark.parametrize("level", LEVELS), pytest.mark.parametrize("compiler", COMPILERS)]
 
 
@@ -159,3 +160,15 @@ def test_link_time_optimisation(workshop: Workshop, compiler: str, level: str) -
     units = {version.text(version.units[v["unit"]]["name"]).rpartition("/")[2] for v in version.variables}
     assert units <= {"main.c", "other.c"}
     assert {"main", "visit"} <= {version.text(f["name"]) for f in version.functions}
+
+
+def test_units_in_another_language(workshop: Workshop, compiler: str, level: str) -> None:
+    for dwarf in ("-gdwarf-4", "-gdwarf-5"):
+        options = (level, dwarf, "-fdebug-types-section")
+        version = workshop.load(workshop.build(COMPILERS_PLUS[compiler], *options, files=("mixed.cc",)))
+        box = version.find_type("struct box<long int>") or version.find_type("struct box<long>")
+        assert box is not None and version.size_of(box) == 24
+        names = {
+            version.text(v["name"]).partition(".")[0] for v in version.variables
+        }  # without pieces' paths
+        assert {"spaced", "boxed", "count", "calls"} <= names

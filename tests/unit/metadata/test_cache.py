@@ -100,14 +100,14 @@ def test_another_layout_is_not_read(
     assert read_cached(path, PRINT) is None
 
 
-def test_every_flipped_byte_and_every_length_is_noticed(version: Version, tmp_path: Path) -> None:
+def test_flipped_bytes_and_every_length_are_noticed(version: Version, tmp_path: Path) -> None:
     path = cache_path(tmp_path, "abcd")
     write_cached(path, PRINT, version.columns)
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for place in range(0, len(whole), 3):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
         assert read_cached(path, PRINT) is None, place
-    for size in range(0, len(whole), 7):
+    for size in range(0, len(whole), 31):
         path.write_bytes(whole[:size])
         assert read_cached(path, PRINT) is None, size
 
@@ -119,7 +119,7 @@ def forge(raw: bytearray) -> bytes:
     return header.tobytes() + bytes(raw[HEADER.itemsize :])
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_forged_file_gives_nothing_or_columns_that_work(
     version: Version, tmp_path: Path, seed: int
 ) -> None:

@@ -67,7 +67,7 @@ def stopped(pid: int) -> Iterator[Tracee]:
 
 def copy_process(pid: int) -> tuple[Version, Image]:
     """Stop, copy, let go."""
-    version = load_version(Path(f"/proc/{pid}/exe").resolve())
+    version = load_version(Path(f"/proc/{pid}/exe"))
     table = build_type_table(version)
     with stopped(pid) as tracee:
         image = Capturer(tracee, version, table).image(heap=True)
@@ -180,7 +180,7 @@ def examine(pid: int) -> Examination:
 
 def evaluate_live(pid: int, expression: str, depth: int) -> tuple[Value, Any]:
     """The value that an expression names, and its contents as plain data, read in one short stop."""
-    version = load_version(Path(f"/proc/{pid}/exe").resolve())
+    version = load_version(Path(f"/proc/{pid}/exe"))
     table = build_type_table(version)
     with stopped(pid) as tracee:
         value = evaluate(Capturer(tracee, version, table).subject(), expression)

@@ -84,7 +84,6 @@ class Transaction:
                     self._paused()
                 with self.clock.phase("commit"):
                     self._commit()
-                self.undo.pop_all()
         except BaseException as error:
             self.clock.end_pause()
             if self.committed:
@@ -208,11 +207,12 @@ class Transaction:
         self.fetched.close()  # a socket that the future closes must be closed
         self.driver.enter_gate(self.pid, self.guard.tracee.signal_mask(), locks, self.deadline)
         gate, ending = self.driver.gate, self.guard.ending()
-        signals = self.guard.pending_signals()
         faults.reach("commit", "middle")
         gate.announce_ending(self.deadline)
         ending.commit()
         self.committed = True
+        self.undo.pop_all()  # whatever fails now, the future is the one that serves
+        signals = self.guard.pending_signals()
         gate.announce_ended()
         ending.run(Deadline(_END_S))
         self.driver.do_held()

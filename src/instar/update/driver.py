@@ -20,7 +20,7 @@ from instar.control.epoll import Cookies, fill_epolls, plan_epolls
 from instar.control.gate import Gate
 from instar.control.handover import Fetched, hand_over
 from instar.control.quiescence import QuiescentPoint
-from instar.control.runtime import Rows, Runtime
+from instar.control.runtime import EPOLL_ITEM, Rows, Runtime
 from instar.control.startup import Future, StartSpec, start_future
 from instar.control.startup_past import PastFacts
 from instar.control.streams import StreamPlan, open_streams, plan_streams, restore_streams
@@ -44,6 +44,7 @@ from instar.update.own import OwnMappings
 
 _ARENA_ROOM = 1 << 40
 _OWN_NUMBERS = 8
+_EPOLL_ADD = 1
 _KEPT = (Status.NULL, Status.SMALL, Status.STAY, Status.DANGLING, Status.WILD)
 
 
@@ -166,6 +167,16 @@ class Driver:
         """Give the future the past's descriptors, its epoll sets with translated cookies."""
         hand_over(fetched, self.runtime, self.channel)
         fill_epolls(self.runtime, plan_epolls(fetched, lambda cookies: _translate(plan, cookies)))
+        fill_epolls(self.runtime, self._own_registrations())
+
+    def _own_registrations(self) -> Rows:
+        """Listeners that only the new version has: its start-up registered them, but they did not listen yet."""
+        own = [one for one in self.future.registrations if one.past is None]
+        items = np.zeros(len(own), EPOLL_ITEM)
+        for item, one in zip(items, own, strict=True):
+            item["epoll"], item["descriptor"], item["operation"] = one.epoll, one.number, _EPOLL_ADD
+            item["events"], item["data"], item["source"] = one.events, one.data, -1
+        return items
 
     def pair_streams(self, guard: Guard) -> dict[int, int]:
         """The future's own stream for every ``FILE`` of the held past (old address -> new)."""

@@ -198,11 +198,24 @@ static void emit(instar_word *rows, uint64_t *used, uint64_t capacity, instar_wo
     (*used)++;
 }
 
+/* The end of a text, NUL included, over the high bytes of a pointer that lay there before: not to be touched. */
+static int is_text_over_stale(const instar_object *object, uint64_t value) {
+    if (object->type < 0 && !(object->flags & FLAG_BYTES))
+        return 0;
+    int length = 0;
+    while (length < 6 && (uint8_t)(value >> (8 * length)) >= ' ' && (uint8_t)(value >> (8 * length)) < 0x7f)
+        length++;
+    return length && length < 6 && !(uint8_t)(value >> (8 * length));
+}
+
 uint64_t instar_transfer_judge(instar_transfer *transfer, int64_t row, uint64_t offset, uint64_t value,
                                int32_t pointee, uint8_t source, int keep) {
     uint64_t result;
     int exact = source == WORD_UNEXPLAINED || source == WORD_UNION;
     uint8_t status = instar_transfer_translate(transfer, value, pointee, exact, &result);
+    if (status == STATUS_LIBRARY && source == WORD_UNEXPLAINED &&
+        is_text_over_stale(&transfer->state->objects[row], value))
+        return value;
     instar_word word = {value, result, (int32_t)row, (uint32_t)offset, pointee, status, source, 0};
     if (exact)
         transfer->unexplained_statuses[status]++;

@@ -1,8 +1,8 @@
 """A copy of parts of a process that is brought up to date instead of read anew, and tells what changed.
 
-The past is copied twice: while it serves, and when it is paused. The second time most bytes are the same: they
-are read into a small buffer that stays in the processor's cache and compared with the copy, which costs far less
-than filling fresh memory, and whoever used the first copy learns which pages to look at again.
+The past is copied twice: while it serves, and when it is paused. The second time most bytes are the same:
+they are read into a small buffer that stays in the processor's cache and compared with the copy, which costs
+far less than filling fresh memory, and whoever used the first copy learns which pages to look at again.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _Piece:
 
 
 class Mirror:
-    """The copy of one process's ranges; use ``read`` in place of a plain read, and ``begin`` before each round."""
+    """The copy of a process's ranges: use ``read`` in place of a plain read, ``begin`` before each round."""
 
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
@@ -116,15 +116,15 @@ class Mirror:
         return piece.buffer[at : at + size]
 
     def changes(self) -> Changes | None:
-        """What changed since ``begin``; None when something was read for the first time, or too much changed."""
+        """What changed since ``begin``; None when something was read for the first time or much changed."""
         parts = [part for part in self._parts if part is not None]
         return join_changes(parts) if len(parts) == len(self._parts) else None
 
     def _piece(self, address: int, size: int) -> _Piece:
         for piece in self._pieces:
-            if piece.start <= address <= piece.start + piece.valid:
-                if address + size <= piece.start + len(piece.buffer):
-                    return piece
+            room = piece.start + len(piece.buffer)
+            if piece.start <= address <= piece.start + piece.valid and address + size <= room:
+                return piece
         kept = [p for p in self._pieces if p.start + p.valid <= address or p.start >= address + size]
         piece = _Piece(address, np.empty(size + size // _SPARE, dtype=np.uint8), 0)
         self._pieces = [*kept, piece]

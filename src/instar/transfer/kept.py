@@ -53,8 +53,8 @@ def kept_ranges(state: State, heap: Sequence[Span], patches: Array) -> tuple[Kep
             result.extend(kept_mapping(span, span.mapped, patches[first:last]))
             continue
         pages = page_spans(blocks, span)
-        kept = KeptRange(start, end - start, blocks, pages, span.data, span.start, patches=patches[first:last])
-        result.append(kept)
+        own = patches[first:last]
+        result.append(KeptRange(start, end - start, blocks, pages, span.data, span.start, patches=own))
     return tuple(result)
 
 

@@ -1,9 +1,9 @@
 """Brings a carried-out plan up to date with what the past did since, instead of planning anew.
 
-A plan is a function of the past's memory, blocks, frames and mappings. Where all that differs are words that no
-part of planning looks at (see ``native/kernels/changes.c``), everything that was decided stays decided: only the
-objects with such words are converted again, and only changed pages are written. Whatever cannot be shown to be
-harmless makes ``refresh_plan`` give up, and the caller plans from the start. Pure.
+A plan is a function of the past's memory, blocks, frames and mappings. Where all that differs are words that
+no part of planning looks at (see ``native/kernels/changes.c``), everything that was decided stays decided:
+only the objects with such words are converted again, and only changed pages are written. Whatever cannot be
+shown to be harmless makes ``refresh_plan`` give up, and the caller plans from the start. Pure.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _is_same_frame(old: FramePair, new: FramePair) -> bool:
 
 
 def _other_spans(planner: Planner, past: Image, pairs: Sequence[FramePair]) -> list[tuple[Span, Span]] | None:
-    """Static, thread-local and stack spans, those of the plan with the new ones; None where they do not match."""
+    """Static, thread-local and stack spans, the plan's with the new ones; None where they do not match."""
     fresh = [*past.statics, *([past.tls] if past.tls else [])]
     fresh += stack_spans(pairs, past.subject.memory.read, planner.old)
     olds = {span.start: span for span in planner.state.spans if not span.granular}

@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+import stat
 from collections.abc import Generator
 
 import pytest
@@ -26,3 +27,13 @@ def builder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
     """Compiles test programs; they are kept in pytest's cache, if it has one."""
     cache = getattr(pytestconfig, "cache", None)
     return Builder(cache.mkdir("programs") if cache else tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reachable(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Other users may start what the tests build (a worker's directory lies one deeper than pytest's own)."""
+    base = tmp_path_factory.getbasetemp()
+    for directory in (base, *base.parents):
+        if directory.stat().st_uid != os.getuid() or directory.stat().st_mode & stat.S_IXOTH:
+            break
+        directory.chmod(directory.stat().st_mode | stat.S_IXOTH)

@@ -89,15 +89,22 @@ static void piece_row(struct walk *walk, const struct static_part *part, struct 
     row->type = type;
 }
 
+static long long choice_value(const struct type_row *type, uint64_t value)
+{
+    bool is_signed = type && (type->encoding == ENCODING_SIGNED || type->encoding == ENCODING_SIGNED_CHAR);
+    unsigned unused = type && type->size && type->size < 8 ? 64 - 8 * (unsigned)type->size : 0;
+    return is_signed ? (long long)(value << unused) >> unused : (long long)(value << unused >> unused);
+}
+
 /* 0 or 1 is a _Bool; any other pair of values is a type of its own, so that it is never taken for a number. */
 static int32_t choice_type(struct walk *walk, const struct static_part *part, int32_t type)
 {
-    char name[PATH_SIZE];
+    char name[64];
     const struct type_row *whole = type_at(walk, type);
     if (!part->low && part->step == 1)
         return own_type(walk, KIND_INTEGER, ENCODING_BOOLEAN, 1, "_Bool");
-    snprintf(name, sizeof name, "%s {%lld, %lld}", whole ? text_at(walk, whole->name) : "",
-             (long long)part->low, (long long)(part->low + part->step));
+    snprintf(name, sizeof name, "{%lld, %lld}", choice_value(whole, part->low),
+             choice_value(whole, part->low + part->step));
     return own_type(walk, KIND_OPAQUE, ENCODING_NONE, 1, name);
 }
 

@@ -196,7 +196,7 @@ def test_clang_takes_statics_apart(workshop: Workshop, level: str) -> None:
         "state.rows[1]": ("long", piece),
         "state.name": ("char *", piece),
         "done": ("_Bool", choice),
-        "mode": ("int {3, 7}", choice),
+        "mode": ("{3, 7}", choice),
         "whole": ("int", 0),
     }
     nm = subprocess.run(["nm", str(version.path)], capture_output=True, text=True, check=True).stdout

@@ -27,7 +27,7 @@ from instar.metadata.validate import InvalidColumnsError, validate_columns
 Columns = dict[str, npt.NDArray[Any]]
 
 MAGIC = b"INSTARCO"
-FORMAT = 1  # raise it when the walker's answers change; a changed layout is noticed by itself
+FORMAT = 2  # raise it when the walker's answers change; a changed layout is noticed by itself
 KEPT_FILES = 64
 HEADER = np.dtype(
     [

@@ -16,6 +16,7 @@ from instar.metadata.cache import Columns, cache_path, default_directory, digest
 from instar.metadata.debug_files import DEBUG_ROOTS, DebugFiles, find_debug_files
 from instar.metadata.elf import ElfFile
 from instar.metadata.elf_reader import read_program
+from instar.metadata.flexible import extend_flexible
 from instar.metadata.model import TypeFlag, TypeKind
 from instar.metadata.spelling import KEYWORDS, declare
 from instar.metadata.text import StringPool
@@ -295,13 +296,14 @@ def load_version(
     key = elf.build_id or digest(elf.image).hex()
     fingerprint = digest(*map(_layout_of, {id(one): one for one in (elf, files.elf)}.values()))
     place = cache_path(cache or default_directory(), key)
+    whole = _with_symbols(elf, files.elf)
     columns = read_cached(place, fingerprint)
     if columns is None:
-        columns = _walk(files)
+        columns = _walk(files, whole)
         write_cached(place, fingerprint, columns)
     for column in columns.values():
         column.flags.writeable = False
-    return Version(elf.path, _with_symbols(elf, files.elf), columns, build_id=key)
+    return Version(elf.path, whole, columns, build_id=key)
 
 
 def _layout_of(elf: ElfFile) -> bytes:
@@ -309,10 +311,11 @@ def _layout_of(elf: ElfFile) -> bytes:
     return repr((elf.entry, elf.segments, elf.sections)).encode("utf-8", "surrogateescape")
 
 
-def _walk(files: DebugFiles) -> Columns:
+def _walk(files: DebugFiles, elf: ElfFile) -> Columns:
     columns = walk_program(files.debug, beside=files.beside, alternate=files.alternate, package=files.package)
     try:
         validate_columns(columns)
+        columns = extend_flexible(columns, elf)
     except InvalidColumnsError as error:
         raise RefusedError(
             "damaged-debug-info", f"{files.debug} has contradictory debug information: {error}", REBUILD

@@ -140,7 +140,7 @@ def _fill_gaps(
     """Bytes that no variable covers: symbols without debug information (compound literals), and the rest."""
     symbols = _unnamed_symbols(version, segment, size)
     symbols["address"] += np.uint64(bias)
-    both = np.concatenate([rows, symbols])
+    both = np.concatenate([rows, symbols[~_overlap(symbols, rows)]])
     rows, origins = sort_objects(both, np.concatenate([origins, np.full(len(symbols), -1, dtype=np.int32)]))
     start = segment + bias
     ends = np.concatenate([[np.uint64(start)], rows["address"] + rows["size"]]).astype(np.uint64)
@@ -154,6 +154,16 @@ def _fill_gaps(
     all_origins = np.concatenate([origins, np.full(len(gaps), -1, dtype=np.int32)])
     order = np.argsort(all_rows["address"], kind="stable")
     return all_rows[order], all_origins[order]
+
+
+def _overlap(symbols: Array, rows: Array) -> Array:
+    """Which symbols have bytes of a variable: a longer one (a flexible array's) must not take its place."""
+    if not len(rows):
+        return np.zeros(len(symbols), dtype=bool)
+    before = np.searchsorted(rows["address"], symbols["address"] + symbols["size"], "left") - 1
+    ends = (rows["address"] + rows["size"])[np.maximum(before, 0)]
+    covered: Array = (before >= 0) & (ends > symbols["address"])
+    return covered
 
 
 def _unnamed_symbols(version: Version, start: int, size: int) -> Array:

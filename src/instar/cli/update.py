@@ -89,7 +89,7 @@ def _update(arguments: argparse.Namespace, options: UpdateOptions) -> tuple[Upda
         from instar.update.transaction import update
 
         with open_progress(quiet=arguments.quiet, to_stderr=arguments.json) as progress:
-            report = update(arguments.pid, arguments.new, options, progress)
+            report = update(arguments.pid, arguments.new.absolute(), options, progress)
     except InstarError as error:
         return UpdateReport.from_error(arguments.pid, error), exit_status(error)
     except (Exception, KeyboardInterrupt) as error:

@@ -40,7 +40,8 @@ def directory(tmp_path: Path) -> Path:
 
 def test_tutorial(directory: Path) -> None:
     commands = "\n".join(block for _, block in blocks("sh"))
-    script = f"set -e\n{commands}\nexec 3>&-\n".replace("7000", str(free_port()))
+    guard = "set -e; trap 'kill $server 2>/dev/null || :' EXIT"  # what an update has replaced is gone already
+    script = f"{guard}\n{commands}\nexec 3>&-\n".replace("7000", str(free_port()))
     environment = {**os.environ, "XDG_STATE_HOME": str(directory / "state")}
     output = directory / "output"  # a file: the successor keeps its standard output open
     with output.open("w") as stream:

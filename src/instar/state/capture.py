@@ -77,7 +77,7 @@ class Shapes:
 
 def program_bias(version: Version, maps: Iterable[Mapping], path: str) -> int:
     """Load bias of the program file, from its lowest mapping."""
-    first = min((m for m in maps if m.path == path and m.offset == 0), key=lambda m: m.start)
+    first = min((m for m in maps if m.file == path and m.offset == 0), key=lambda m: m.start)
     lowest = min(segment.address for segment in version.elf.loads)
     return first.start - (lowest & ~0xFFF)
 

@@ -11,7 +11,7 @@ from instar.heap.glibc import GlibcHeap
 from instar.heap.inherited import LIBRARY, read_inherited
 from instar.metadata.version import Version
 from instar.process.exports import Exports, read_exports
-from instar.process.maps import Mapping, read_maps
+from instar.process.maps import DELETED, Mapping, read_maps
 from instar.process.tracee import Tracee
 from instar.process.unwind import prepare, unwind
 from instar.state.arguments import argument_area
@@ -45,7 +45,7 @@ class Capturer:
         self.tracee, self.version, self.table = tracee, version, table
         self.mirror = mirror
         self.memory = tracee.memory
-        self.program = str(Path(f"/proc/{tracee.pid}/exe").readlink())
+        self.program = str(Path(f"/proc/{tracee.pid}/exe").readlink()).removesuffix(DELETED)
         self._exports: dict[str, Exports | None] = {}
         self._heap: GlibcHeap | None = None
 

@@ -96,6 +96,8 @@ def load_verb(name: str) -> Verb:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status. ``argv`` is without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_streams()
+    _reset_signals()
     chosen = next((word for word in words if not word.startswith("-")), None)
     try:
         with _signals_as_exceptions():
@@ -107,6 +109,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _reader_gone()
     except (Exception, KeyboardInterrupt) as error:
         return _report(error, words)
+
+
+def _open_standard_streams() -> None:
+    """Whoever started us may have closed them; then another file would get their numbers, and our messages."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115, PTH123
+
+
+def _reset_signals() -> None:
+    """Ignored children cannot be waited for, and blocked signals neither interrupt nor end a pause."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    except ValueError:  # not the main thread: signals are somebody else's there
+        return
+    blocked = (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
 
 
 def _report(error: BaseException, words: Sequence[str]) -> int:
@@ -151,7 +174,8 @@ def _signals_as_exceptions() -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is interrupt:
+                signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Literal
 
 from instar.control.paths import Directories, Entry
 from instar.errors import InternalError
+from instar.process.forking import fork
 
 Verb = Literal[
     "unlink", "rmdir", "rename", "chmod", "chown", "truncate", "times",
@@ -183,7 +184,7 @@ class HeldActions:
 
     def _perform_as(self, credentials: Credentials, batch: Sequence[_Kept]) -> list[Outcome]:
         read, write = os.pipe2(os.O_CLOEXEC)
-        child = os.fork()
+        child = fork()
         if child == 0:
             status = 1
             try:

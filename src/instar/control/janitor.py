@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from instar.process.forking import fork, open_signals
+
 _PATIENCE_S = 10.0
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 
@@ -26,7 +28,7 @@ class Janitor:
 
     def __init__(self) -> None:
         read, self._write = os.pipe2(os.O_CLOEXEC)
-        self._child = os.fork()
+        self._child = fork()
         if self._child == 0:
             os.close(self._write)
             _serve(read)
@@ -65,6 +67,7 @@ def _serve(read: int) -> NoReturn:
     try:
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
+        open_signals()
         os.setsid()
         _close_all_but(read)
         with os.fdopen(read, "rb") as pipe:

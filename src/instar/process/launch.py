@@ -9,7 +9,6 @@ import os
 import resource
 import signal as signals
 import struct
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from instar.errors import RefusedError
 from instar.process import ptrace
 from instar.process.deadline import Deadline
 from instar.process.failures import explain_seize
+from instar.process.forking import fork
 from instar.process.tracee import Tracee
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -99,7 +99,7 @@ def launch_tracee(
     go_read, go_write = os.pipe2(os.O_CLOEXEC)
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
     with _open(go_read, go_write, report_read, report_write):
-        pid = _fork()
+        pid = fork()
         if pid == 0:
             _be_child(prepare or Preparation(), (go_read, go_write, report_read, report_write),
                       program, arguments, environment)  # fmt: skip
@@ -112,13 +112,6 @@ def launch_tracee(
             tracee.kill()
             raise
     return tracee
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():
-        # Python 3.12 warns when there are other threads; the child only makes system calls and executes.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 @contextlib.contextmanager

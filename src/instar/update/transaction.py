@@ -35,6 +35,7 @@ from instar.update.options import UpdateOptions
 from instar.update.outcome import Failure, Leaked, Outcome, PhaseTime, UpdateReport, VersionId
 from instar.update.preflight import validate_new, validate_target
 from instar.update.progress import Progress
+from instar.update.shield import ignore_from_now_on, shielded
 from instar.update.target import parent_notes
 from instar.update.watchdog import bounded_pause
 
@@ -77,13 +78,17 @@ class Transaction:
         with self.clock.phase("plan"):
             self._plan()
         try:
-            with self.undo:
+            with ExitStack() as shield, self.undo:
                 self.undo.callback(self.guard.release)  # last: the future is gone by then
-                self._beside()
-                with bounded_pause(self.options.max_pause_ms):
-                    self._paused()
-                with self.clock.phase("commit"):
-                    self._commit()
+                try:
+                    self._beside()
+                    with bounded_pause(self.options.max_pause_ms):
+                        self._paused()
+                    with self.clock.phase("commit"):
+                        self._commit()
+                except BaseException:
+                    shield.enter_context(shielded())  # nothing is undone by halves
+                    raise
         except BaseException as error:
             self.clock.end_pause()
             if self.committed:
@@ -208,10 +213,12 @@ class Transaction:
         self.driver.enter_gate(self.pid, self.guard.tracee.signal_mask(), locks, self.deadline)
         gate, ending = self.driver.gate, self.guard.ending()
         faults.reach("commit", "middle")
-        gate.announce_ending(self.deadline)
-        ending.commit()
-        self.committed = True
-        self.undo.pop_all()  # whatever fails now, the future is the one that serves
+        with shielded():
+            gate.announce_ending(self.deadline)
+            ending.commit()
+            self.committed = True
+            self.undo.pop_all()  # whatever fails now, the future is the one that serves
+            ignore_from_now_on()
         signals = self.guard.pending_signals()
         gate.announce_ended()
         ending.run(Deadline(_END_S))

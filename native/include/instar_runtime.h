@@ -111,11 +111,12 @@ enum instar_stream_state { INSTAR_STREAM_IDLE = 0, INSTAR_STREAM_READING = 1, IN
 
 /* A stream of the past. All addresses are in the future. */
 struct instar_stream {
-    uint64_t file;        /* its counterpart; 0: instar_runtime_streams_open makes one and tells here */
-    uint64_t data;        /* writing: bytes not yet written; reading: the read-ahead, what was taken of it included */
+    uint64_t file; /* its counterpart; 0: instar_runtime_streams_open makes one and tells here */
+    uint64_t
+        data; /* writing: bytes not yet written; reading: the read-ahead, what was taken of it included */
     uint64_t data_size;
-    uint64_t position;    /* reading: how many bytes of data were taken */
-    uint64_t pushed;      /* bytes that ungetc pushed back, in the order they will be read */
+    uint64_t position; /* reading: how many bytes of data were taken */
+    uint64_t pushed;   /* bytes that ungetc pushed back, in the order they will be read */
     uint64_t pushed_size;
     uint64_t buffer_size; /* 0: none was made yet */
     int64_t offset;       /* what the stream takes for the descriptor's offset, -1: unknown */
@@ -176,7 +177,7 @@ enum instar_runtime_flags {
 struct instar_runtime_state {
     uint64_t magic;
     uint32_t version;
-    uint32_t size; /* of this struct */
+    uint32_t size;   /* of this struct */
     uint64_t ranges; /* struct instar_range[range_count], sorted by start */
     uint64_t spans;  /* struct instar_span[range_count], the same order */
     uint64_t range_count;
@@ -202,7 +203,8 @@ int64_t instar_runtime_reserve_blocks(struct instar_range_request *requests, uin
 int64_t instar_runtime_set_blocks(struct instar_range_request *requests, uint64_t count);
 
 /* Bulk malloc (alignments may be NULL; 0 and 16 mean malloc's own). Returns how many were allocated. */
-int64_t instar_runtime_allocate(const uint64_t *sizes, const uint64_t *alignments, uint64_t *addresses, uint64_t count);
+int64_t instar_runtime_allocate(const uint64_t *sizes, const uint64_t *alignments, uint64_t *addresses,
+                                uint64_t count);
 int64_t instar_runtime_release(const uint64_t *addresses, uint64_t count);
 
 /* Memory for arguments, unmapped when the gate is passed. Returns its address. */

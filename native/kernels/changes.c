@@ -8,7 +8,8 @@
 /* Brings a copy up to date. Every page (or part of one at the ends) that differs is noted with its address and
  * size, and its old bytes are kept at saved + PAGE * number; past `capacity` changes are counted only. */
 uint64_t instar_state_merge(uint8_t *copy, const uint8_t *fresh, uint64_t address, uint64_t size,
-                            instar_change *changes, uint8_t *saved, uint64_t capacity) {
+                            instar_change *changes, uint8_t *saved, uint64_t capacity)
+{
     uint64_t count = 0;
     for (uint64_t at = 0; at < size;) {
         uint64_t step = PAGE - ((address + at) & (PAGE - 1));
@@ -28,18 +29,22 @@ uint64_t instar_state_merge(uint8_t *copy, const uint8_t *fresh, uint64_t addres
 }
 
 /* A word that leads nowhere, whoever reads it: it types nothing, keeps nothing alive, is carried as it is. */
-static int is_inert(const instar_transfer *transfer, uint64_t value) {
+static int is_inert(const instar_transfer *transfer, uint64_t value)
+{
     uint64_t result;
     if (instar_state_find(transfer->state, value) >= 0)
         return 0;
     uint8_t status = instar_transfer_translate(transfer, value, -1, 1, &result);
-    return status == STATUS_NULL || status == STATUS_SMALL || status == STATUS_WILD || status == STATUS_DANGLING;
+    return status == STATUS_NULL || status == STATUS_SMALL || status == STATUS_WILD ||
+           status == STATUS_DANGLING;
 }
 
-static int overlaps(const instar_slot *slot, uint64_t offset) {
+static int overlaps(const instar_slot *slot, uint64_t offset)
+{
     if (offset + 8 <= slot->offset)
         return 0;
-    uint64_t last = slot->count ? slot->count - 1 : 0, index = slot->stride ? (offset + 7 - slot->offset) / slot->stride : 0;
+    uint64_t last = slot->count ? slot->count - 1 : 0,
+             index = slot->stride ? (offset + 7 - slot->offset) / slot->stride : 0;
     if (index > last)
         index = last;
     for (int back = 0; back < 2 && index + 1 > (uint64_t)back; back++) {
@@ -51,16 +56,20 @@ static int overlaps(const instar_slot *slot, uint64_t offset) {
 }
 
 /* Does an object live, and have its type if that is asked for, whoever else points at it? */
-static int is_held(const instar_object *object, int typed) {
+static int is_held(const instar_object *object, int typed)
+{
     if (object->flags & FLAG_ROOT)
         return 1;
-    return (object->flags & FLAG_HELD) && (!typed || (object->type >= 0 && object->strength == STRENGTH_STRONG));
+    return (object->flags & FLAG_HELD) &&
+           (!typed || (object->type >= 0 && object->strength == STRENGTH_STRONG));
 }
 
 /* Do all words of a nameless piece of a data section lead to what is held, or nowhere? */
-static int leads_to_held(const instar_transfer *transfer, const instar_object *object) {
+static int leads_to_held(const instar_transfer *transfer, const instar_object *object)
+{
     const instar_region *region = instar_state_region(transfer->state, object->address);
-    if (object->kind != OBJECT_UNNAMED || object->type >= 0 || object->size > PAGE || !region || !region->data)
+    if (object->kind != OBJECT_UNNAMED || object->type >= 0 || object->size > PAGE || !region ||
+        !region->data)
         return 0;
     uint64_t at = -object->address & 7;
     for (; at + 8 <= object->size; at += 8) {
@@ -75,7 +84,8 @@ static int leads_to_held(const instar_transfer *transfer, const instar_object *o
 }
 
 /* Does whatever a value leads to stay what it is when the value changes? */
-static int is_settled(const instar_transfer *transfer, uint64_t value, int typed) {
+static int is_settled(const instar_transfer *transfer, uint64_t value, int typed)
+{
     int64_t row = instar_state_find(transfer->state, value);
     if (row < 0)
         return 1;
@@ -86,7 +96,8 @@ static int is_settled(const instar_transfer *transfer, uint64_t value, int typed
 /* Words of frames that are planned afresh whatever happens: they keep alive what they lead to, and the typed ones
  * among them type what nothing stronger does. */
 static int is_free_on_stack(const instar_transfer *transfer, const instar_object *object, uint64_t old_value,
-                            uint64_t new_value) {
+                            uint64_t new_value)
+{
     int typed = object->kind == OBJECT_LOCAL;
     if (object->kind != OBJECT_FRAME && (!typed || object->fate != FATE_REPLACE))
         return 0;
@@ -95,7 +106,8 @@ static int is_free_on_stack(const instar_transfer *transfer, const instar_object
 
 /* May a word of this object change from one inert value to another without any consequence but its own? Pointer
  * slots may not; nor may words of blocks whose type was found by looking at what they hold. */
-static int is_free(const instar_transfer *transfer, const instar_object *object, uint64_t offset) {
+static int is_free(const instar_transfer *transfer, const instar_object *object, uint64_t offset)
+{
     const uint32_t claims = FLAG_TENTATIVE | FLAG_INTERIOR | FLAG_UNION | FLAG_CONFLICT | FLAG_POOL;
     if (object->type < 0)
         return object->kind != OBJECT_HEAP || !(object->flags & claims);
@@ -124,7 +136,8 @@ enum { CHANGE_FREE = 0, CHANGE_BINDING = -1, CHANGE_TOO_MANY = -2 };
 
 /* One changed word as a part of one object. A word that sticks out of the object is read by nobody as a word. */
 static int judge_object(const instar_transfer *transfer, int64_t row, uint64_t address, uint64_t old_value,
-                        uint64_t new_value, row_list *list) {
+                        uint64_t new_value, row_list *list)
+{
     const instar_object *object = &transfer->state->objects[row];
     uint64_t end = object->address + object->size;
     if (address >= end || !(object->flags & (FLAG_REACHED | FLAG_ROOT)) || (object->flags & FLAG_LIBRARY))
@@ -146,8 +159,9 @@ static int judge_object(const instar_transfer *transfer, int64_t row, uint64_t a
     return CHANGE_FREE;
 }
 
-static int judge_word(const instar_transfer *transfer, uint64_t address, uint64_t old_value, uint64_t new_value,
-                      row_list *list) {
+static int judge_word(const instar_transfer *transfer, uint64_t address, uint64_t old_value,
+                      uint64_t new_value, row_list *list)
+{
     int64_t before = -1;
     for (int byte = 0; byte < 8; byte++) {
         if (!((old_value ^ new_value) >> (8 * byte) & 0xff))
@@ -166,14 +180,16 @@ static int judge_word(const instar_transfer *transfer, uint64_t address, uint64_
 /* The objects in which words changed, perhaps repeated. Returns how many; -1 when a change may touch types,
  * reachability, targets or findings, so that a new plan is needed; -2 when `rows` is full. */
 int64_t instar_transfer_changed_rows(const instar_transfer *transfer, const instar_change *changes,
-                                     const uint8_t *saved, uint64_t count, int64_t *rows, uint64_t capacity) {
+                                     const uint8_t *saved, uint64_t count, int64_t *rows, uint64_t capacity)
+{
     row_list list = {rows, 0, capacity};
     for (uint64_t c = 0; c < count; c++) {
         const instar_change *change = &changes[c];
         const instar_region *region = instar_state_region(transfer->state, change->address);
         if (!region || !region->data || change->address % 8)
             return CHANGE_BINDING;
-        const uint8_t *old_bytes = saved + PAGE * c, *new_bytes = region->data + (change->address - region->start);
+        const uint8_t *old_bytes = saved + PAGE * c,
+                      *new_bytes = region->data + (change->address - region->start);
         for (uint64_t at = 0; at < change->size; at += 8) {
             uint64_t old_value = 0, new_value = 0, size = change->size - at < 8 ? change->size - at : 8;
             memcpy(&old_value, old_bytes + at, size);

@@ -4,15 +4,17 @@
 #include <math.h>
 #include <string.h>
 
-static void fault(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move, uint64_t offset,
-                  int64_t value, uint32_t kind) {
+static void fault(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
+                  uint64_t offset, int64_t value, uint32_t kind)
+{
     if (transfer->fault_count < transfer->fault_capacity)
-        transfer->faults[transfer->fault_count] = (instar_fault){
-            value, (int32_t)row, element, (uint32_t)(move - transfer->moves), kind, offset};
+        transfer->faults[transfer->fault_count] =
+            (instar_fault){value, (int32_t)row, element, (uint32_t)(move - transfer->moves), kind, offset};
     transfer->fault_count++;
 }
 
-static int64_t load_integer(const uint8_t *at, uint32_t size, int is_signed) {
+static int64_t load_integer(const uint8_t *at, uint32_t size, int is_signed)
+{
     uint64_t value = 0;
     memcpy(&value, at, size > 8 ? 8 : size);
     if (is_signed && size < 8) {
@@ -23,7 +25,8 @@ static int64_t load_integer(const uint8_t *at, uint32_t size, int is_signed) {
 }
 
 /* Does `value`, read as (un)signed, have the same meaning in `bits` bits of the other signedness? */
-static int fits(int64_t value, int old_signed, uint32_t bits, int new_signed) {
+static int fits(int64_t value, int old_signed, uint32_t bits, int new_signed)
+{
     if (old_signed && !new_signed && value < 0)
         return 0;
     if (!old_signed && new_signed && value < 0)
@@ -35,7 +38,8 @@ static int fits(int64_t value, int old_signed, uint32_t bits, int new_signed) {
     return (uint64_t)value < (uint64_t)1 << bits;
 }
 
-static double load_float(const uint8_t *at, uint32_t size) {
+static double load_float(const uint8_t *at, uint32_t size)
+{
     float single;
     double full;
     long double wide;
@@ -49,20 +53,27 @@ static double load_float(const uint8_t *at, uint32_t size) {
     }
 }
 
-static void store_float(uint8_t *at, uint32_t size, double value) {
+static void store_float(uint8_t *at, uint32_t size, double value)
+{
     float single = (float)value;
     long double wide = value;
-    memcpy(at, size == 4 ? (void *)&single : size == 8 ? (void *)&value : (void *)&wide, size > 16 ? 16 : size);
+    memcpy(at,
+           size == 4   ? (void *)&single
+           : size == 8 ? (void *)&value
+                       : (void *)&wide,
+           size > 16 ? 16 : size);
 }
 
-static uint64_t load_bits(const uint8_t *base, uint32_t bit, uint32_t width) {
+static uint64_t load_bits(const uint8_t *base, uint32_t bit, uint32_t width)
+{
     uint64_t value = 0;
     for (uint32_t i = 0; i < width; i++)
         value |= (uint64_t)(base[(bit + i) / 8] >> ((bit + i) % 8) & 1) << i;
     return value;
 }
 
-static void store_bits(uint8_t *base, uint32_t bit, uint32_t width, uint64_t value) {
+static void store_bits(uint8_t *base, uint32_t bit, uint32_t width, uint64_t value)
+{
     for (uint32_t i = 0; i < width; i++) {
         uint8_t mask = (uint8_t)(1u << ((bit + i) % 8));
         uint8_t *at = &base[(bit + i) / 8];
@@ -70,7 +81,8 @@ static void store_bits(uint8_t *base, uint32_t bit, uint32_t width, uint64_t val
     }
 }
 
-static int find_enum(const instar_transfer *transfer, int32_t table, int64_t value, int64_t *result) {
+static int find_enum(const instar_transfer *transfer, int32_t table, int64_t value, int64_t *result)
+{
     const instar_enum *row = &transfer->enums[table];
     const int64_t *pairs = transfer->enum_values + 2 * (uint64_t)row->first_value;
     for (uint32_t i = 0; i < row->value_count; i++)
@@ -79,7 +91,8 @@ static int find_enum(const instar_transfer *transfer, int32_t table, int64_t val
     return 0;
 }
 
-static int all_zero(const uint8_t *at, uint64_t size) {
+static int all_zero(const uint8_t *at, uint64_t size)
+{
     for (uint64_t i = 0; i < size; i++)
         if (at[i])
             return 0;
@@ -88,21 +101,24 @@ static int all_zero(const uint8_t *at, uint64_t size) {
 
 /* Null, small, staying, dangling: as it is; what cannot be translated is a finding, and refused by name. */
 static void move_pointer(instar_transfer *transfer, int64_t row, uint64_t offset, const instar_move *move,
-                         const uint8_t *from, uint8_t *to) {
+                         const uint8_t *from, uint8_t *to)
+{
     uint64_t value;
     memcpy(&value, from, 8);
     value = instar_transfer_judge(transfer, row, offset, value, move->extra, WORD_POINTER, 0);
     memcpy(to, &value, 8);
 }
 
-static int narrows(int64_t value, const instar_move *move, uint32_t bits) {
+static int narrows(int64_t value, const instar_move *move, uint32_t bits)
+{
     if (move->flags & MOVE_NEW_BOOLEAN)
         return value != 0 && value != 1;
     return !fits(value, move->flags & MOVE_OLD_SIGNED, bits, move->flags & MOVE_NEW_SIGNED);
 }
 
 static void move_bits(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                      uint64_t offset, const uint8_t *from, uint8_t *to) {
+                      uint64_t offset, const uint8_t *from, uint8_t *to)
+{
     const instar_bits *bits = &transfer->bits[move->extra];
     uint64_t raw = load_bits(from, bits->old_shift, bits->old_bits);
     if ((move->flags & MOVE_OLD_SIGNED) && bits->old_bits < 64 && raw >> (bits->old_bits - 1) & 1)
@@ -118,7 +134,8 @@ static void move_bits(instar_transfer *transfer, int64_t row, uint32_t element, 
 }
 
 static void move_float(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                       uint64_t offset, const uint8_t *from, uint8_t *to) {
+                       uint64_t offset, const uint8_t *from, uint8_t *to)
+{
     double number = load_float(from, move->old_size);
     if (move->new_size == 4 && isfinite(number) && (double)(float)number != number)
         fault(transfer, row, element, move, offset, 0, FAULT_FLOAT);
@@ -129,7 +146,8 @@ static void move_float(instar_transfer *transfer, int64_t row, uint32_t element,
 }
 
 static void move_int_float(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                           uint64_t offset, const uint8_t *from, uint8_t *to) {
+                           uint64_t offset, const uint8_t *from, uint8_t *to)
+{
     if (move->flags & MOVE_FROM_FLOAT) {
         double number = load_float(from, move->old_size);
         int in_range = number >= -9223372036854775808.0 && number < 9223372036854775808.0;
@@ -144,7 +162,8 @@ static void move_int_float(instar_transfer *transfer, int64_t row, uint32_t elem
     int64_t value = load_integer(from, move->old_size, is_signed);
     double number = is_signed ? (double)value : (double)(uint64_t)value;
     double stored = move->new_size == 4 ? (double)(float)number : number;
-    int kept = is_signed ? stored >= -9223372036854775808.0 && stored < 9223372036854775808.0 && (int64_t)stored == value
+    int kept = is_signed ? stored >= -9223372036854775808.0 && stored < 9223372036854775808.0 &&
+                               (int64_t)stored == value
                          : stored < 18446744073709551616.0 && (uint64_t)stored == (uint64_t)value;
     if (!kept)
         fault(transfer, row, element, move, offset, value, FAULT_FLOAT);
@@ -152,7 +171,8 @@ static void move_int_float(instar_transfer *transfer, int64_t row, uint32_t elem
 }
 
 static void move_integer(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                         uint64_t offset, const uint8_t *from, uint8_t *to) {
+                         uint64_t offset, const uint8_t *from, uint8_t *to)
+{
     int64_t value = load_integer(from, move->old_size, move->flags & MOVE_OLD_SIGNED), result = value;
     if (move->op == OP_ENUM && !find_enum(transfer, move->extra, value, &result)) {
         fault(transfer, row, element, move, offset, value, FAULT_ENUM);
@@ -165,7 +185,8 @@ static void move_integer(instar_transfer *transfer, int64_t row, uint32_t elemen
 
 /* The bytes of a union: an aligned word that leads exactly to something that moves is translated. */
 static void move_evidence(const instar_transfer *transfer, uint64_t offset, const uint8_t *from, uint8_t *to,
-                          uint64_t size) {
+                          uint64_t size)
+{
     memcpy(to, from, size);
     for (uint64_t at = -offset & 7; at + 8 <= size; at += 8) {
         uint64_t value, result;
@@ -177,7 +198,8 @@ static void move_evidence(const instar_transfer *transfer, uint64_t offset, cons
 }
 
 static void run_element(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                        uint64_t base, uint64_t offset, const uint8_t *from, uint8_t *to, uint64_t size) {
+                        uint64_t base, uint64_t offset, const uint8_t *from, uint8_t *to, uint64_t size)
+{
     switch (move->op) {
     case OP_COPY:
         if ((move->flags & MOVE_CHECK_ZERO_TAIL) && !all_zero(from, size))
@@ -205,7 +227,8 @@ static void run_element(instar_transfer *transfer, int64_t row, uint32_t element
 }
 
 static void run_move(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
-                     uint64_t base, const uint8_t *old_base, uint8_t *new_base, uint64_t limit, uint64_t room) {
+                     uint64_t base, const uint8_t *old_base, uint8_t *new_base, uint64_t limit, uint64_t room)
+{
     for (uint32_t k = 0; k < move->count; k++) {
         uint64_t from = move->old_offset + (uint64_t)k * move->old_stride;
         uint64_t to = move->new_offset + (uint64_t)k * move->new_stride;
@@ -226,8 +249,9 @@ static void run_move(instar_transfer *transfer, int64_t row, uint32_t element, c
     }
 }
 
-static void convert_tail(instar_transfer *transfer, int64_t row, const instar_mapping *mapping, const uint8_t *data,
-                         uint64_t size, uint8_t *out, uint64_t out_size) {
+static void convert_tail(instar_transfer *transfer, int64_t row, const instar_mapping *mapping,
+                         const uint8_t *data, uint64_t size, uint8_t *out, uint64_t out_size)
+{
     if (!mapping->old_element || size <= mapping->old_tail)
         return;
     uint64_t elements = (size - mapping->old_tail) / mapping->old_element;
@@ -238,12 +262,12 @@ static void convert_tail(instar_transfer *transfer, int64_t row, const instar_ma
             return;
         for (uint32_t m = 0; m < mapping->tail_move_count; m++)
             run_move(transfer, row, (uint32_t)i, &transfer->moves[mapping->first_tail_move + m],
-                     (uint64_t)(from - data), from, out + to,
-                     mapping->old_element, out_size - to);
+                     (uint64_t)(from - data), from, out + to, mapping->old_element, out_size - to);
     }
 }
 
-static void convert_object(instar_transfer *transfer, int64_t row) {
+static void convert_object(instar_transfer *transfer, int64_t row)
+{
     const instar_object *object = &transfer->state->objects[row];
     const instar_region *region = instar_state_region(transfer->state, object->address);
     if (!region || !region->data)
@@ -260,25 +284,28 @@ static void convert_object(instar_transfer *transfer, int64_t row) {
         if (from >= object->size || to >= object->out_size)
             break;
         for (uint32_t m = 0; m < mapping->move_count; m++)
-            run_move(transfer, row, element, &transfer->moves[mapping->first_move + m], from, data + from, out + to,
-                     object->size - from, object->out_size - to);
+            run_move(transfer, row, element, &transfer->moves[mapping->first_move + m], from, data + from,
+                     out + to, object->size - from, object->out_size - to);
     }
     if (object->flags & FLAG_TRUNCATED)
         convert_tail(transfer, row, mapping, data, object->size, out, object->out_size);
 }
 
-static int is_converted(const instar_object *object) {
+static int is_converted(const instar_object *object)
+{
     return object->fate == FATE_MOVE && (object->flags & (FLAG_REACHED | FLAG_ROOT));
 }
 
-void instar_transfer_convert(instar_transfer *transfer) {
+void instar_transfer_convert(instar_transfer *transfer)
+{
     const instar_state *state = transfer->state;
     for (uint64_t row = 0; row < state->object_count; row++)
         if (is_converted(&state->objects[row]))
             convert_object(transfer, (int64_t)row);
 }
 
-void instar_transfer_convert_rows(instar_transfer *transfer, const int64_t *rows, uint64_t count) {
+void instar_transfer_convert_rows(instar_transfer *transfer, const int64_t *rows, uint64_t count)
+{
     for (uint64_t i = 0; i < count; i++)
         if (is_converted(&transfer->state->objects[rows[i]]))
             convert_object(transfer, rows[i]);

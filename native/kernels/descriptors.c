@@ -29,10 +29,11 @@ struct instar_epoll_entry {
     uint64_t device; /* as the kernel counts: 20 bits minor */
 };
 
-int64_t instar_descriptors_duplicate(int32_t pidfd, int32_t limit, struct instar_descriptor *found, int64_t room);
+int64_t instar_descriptors_duplicate(int32_t pidfd, int32_t limit, struct instar_descriptor *found,
+                                     int64_t room);
 int64_t instar_descriptors_observe(int32_t pid, struct instar_descriptor *rows, int64_t count);
-int64_t instar_descriptors_compare(int32_t pid, const int32_t *numbers, int32_t other, const int32_t *other_numbers,
-                                   int64_t count, uint8_t *same);
+int64_t instar_descriptors_compare(int32_t pid, const int32_t *numbers, int32_t other,
+                                   const int32_t *other_numbers, int64_t count, uint8_t *same);
 int64_t instar_epoll_parse(const char *text, int64_t size, struct instar_epoll_entry *entries, int64_t room);
 
 static int describe(int descriptor, struct instar_descriptor *row)
@@ -48,7 +49,8 @@ static int describe(int descriptor, struct instar_descriptor *row)
 
 /* Duplicates every descriptor below `limit` of the process behind a pidfd into this one. Returns how many, ascending
  * by number; on an error -errno, with nothing left open. */
-int64_t instar_descriptors_duplicate(int32_t pidfd, int32_t limit, struct instar_descriptor *found, int64_t room)
+int64_t instar_descriptors_duplicate(int32_t pidfd, int32_t limit, struct instar_descriptor *found,
+                                     int64_t room)
 {
     int64_t count = 0;
     int error = 0;
@@ -122,8 +124,8 @@ int64_t instar_descriptors_observe(int32_t pid, struct instar_descriptor *rows, 
 
 /* same[i] = 1 where both descriptors share one open file description (kcmp(2)), 0 where not or where one is closed.
  * Returns 0, or -errno if the question cannot be asked at all. */
-int64_t instar_descriptors_compare(int32_t pid, const int32_t *numbers, int32_t other, const int32_t *other_numbers,
-                                   int64_t count, uint8_t *same)
+int64_t instar_descriptors_compare(int32_t pid, const int32_t *numbers, int32_t other,
+                                   const int32_t *other_numbers, int64_t count, uint8_t *same)
 {
     for (int64_t i = 0; i < count; i++) {
         long result = syscall(SYS_kcmp, pid, other, 0 /* KCMP_FILE */, numbers[i], other_numbers[i]);

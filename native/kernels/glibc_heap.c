@@ -3,7 +3,15 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { PREV_INUSE = 1, IS_MMAPPED = 2, NON_MAIN_ARENA = 4, FLAGS = 7, ALIGNMENT = 16, HEADER = 16, MINIMUM = 32 };
+enum {
+    PREV_INUSE = 1,
+    IS_MMAPPED = 2,
+    NON_MAIN_ARENA = 4,
+    FLAGS = 7,
+    ALIGNMENT = 16,
+    HEADER = 16,
+    MINIMUM = 32
+};
 
 enum instar_walk_state {
     WALK_FULL = 0,  /* the output is full */
@@ -42,25 +50,29 @@ typedef struct {
 } instar_heap_span;
 
 uint64_t instar_heap_segment(instar_heap_walk *walk, instar_heap_block *out, uint64_t capacity);
-int64_t instar_heap_chain(const instar_heap_span *spans, uint64_t span_count, uint64_t head, uint32_t link_offset,
-                          uint32_t mangled, uint64_t *out, uint64_t capacity);
+int64_t instar_heap_chain(const instar_heap_span *spans, uint64_t span_count, uint64_t head,
+                          uint32_t link_offset, uint32_t mangled, uint64_t *out, uint64_t capacity);
 uint64_t instar_heap_layout(int which);
-uint64_t instar_heap_remove(instar_heap_block *blocks, uint64_t count, const int64_t *rows, uint64_t row_count);
+uint64_t instar_heap_remove(instar_heap_block *blocks, uint64_t count, const int64_t *rows,
+                            uint64_t row_count);
 
-static uint64_t word_at(const instar_heap_walk *walk, uint64_t address) {
+static uint64_t word_at(const instar_heap_walk *walk, uint64_t address)
+{
     uint64_t value;
     memcpy(&value, walk->data + (address - walk->start), sizeof value);
     return value;
 }
 
-static void fail(instar_heap_walk *walk, uint64_t chunk, uint32_t reason) {
+static void fail(instar_heap_walk *walk, uint64_t chunk, uint32_t reason)
+{
     walk->state = WALK_FAULT;
     walk->reason = reason;
     walk->fault = chunk;
 }
 
 /* Fenceposts: chunks of 16 bytes (up to three in a main segment), in thread arenas closed by a size of 0. */
-static void skip_fence(instar_heap_walk *walk, uint64_t chunk) {
+static void skip_fence(instar_heap_walk *walk, uint64_t chunk)
+{
     while (chunk + HEADER <= walk->end && (word_at(walk, chunk + 8) & ~(uint64_t)PREV_INUSE) == HEADER)
         chunk += HEADER;
     if (walk->foreign_arena && chunk + HEADER <= walk->end && word_at(walk, chunk + 8) == PREV_INUSE)
@@ -70,7 +82,8 @@ static void skip_fence(instar_heap_walk *walk, uint64_t chunk) {
 }
 
 /* One chunk that is no fencepost: 0 when it is wrong, otherwise its size; *live tells whether it is in use. */
-static uint64_t judge(instar_heap_walk *walk, uint64_t chunk, uint64_t limit, int *live) {
+static uint64_t judge(instar_heap_walk *walk, uint64_t chunk, uint64_t limit, int *live)
+{
     uint64_t head = word_at(walk, chunk + 8), size = head & ~(uint64_t)FLAGS;
     if (size % ALIGNMENT || size < MINIMUM)
         return fail(walk, chunk, REASON_SIZE), 0;
@@ -89,7 +102,8 @@ static uint64_t judge(instar_heap_walk *walk, uint64_t chunk, uint64_t limit, in
 
 /* Writes the chunks in use (those in thread caches and fast bins included: they look the same) from walk->cursor
  * on; returns how many. */
-uint64_t instar_heap_segment(instar_heap_walk *walk, instar_heap_block *out, uint64_t capacity) {
+uint64_t instar_heap_segment(instar_heap_walk *walk, instar_heap_block *out, uint64_t capacity)
+{
     uint64_t limit = walk->top ? walk->top : walk->end - HEADER, count = 0, chunk = walk->cursor;
     walk->state = WALK_FULL;
     while (count < capacity) {
@@ -123,7 +137,8 @@ uint64_t instar_heap_segment(instar_heap_walk *walk, instar_heap_block *out, uin
     return count;
 }
 
-static const instar_heap_span *span_of(const instar_heap_span *spans, uint64_t count, uint64_t address) {
+static const instar_heap_span *span_of(const instar_heap_span *spans, uint64_t count, uint64_t address)
+{
     uint64_t low = 0, high = count;
     while (low < high) {
         uint64_t middle = (low + high) / 2;
@@ -138,8 +153,9 @@ static const instar_heap_span *span_of(const instar_heap_span *spans, uint64_t c
 /* Follows a list of free blocks from `head` (address of its link word); the link word of a block lies at
  * link_offset from what the links point at. Writes the addresses that the links hold; -1 when a link leads
  * outside the spans or to an odd address, -2 when there are more than `capacity` (a loop). */
-int64_t instar_heap_chain(const instar_heap_span *spans, uint64_t span_count, uint64_t head, uint32_t link_offset,
-                          uint32_t mangled, uint64_t *out, uint64_t capacity) {
+int64_t instar_heap_chain(const instar_heap_span *spans, uint64_t span_count, uint64_t head,
+                          uint32_t link_offset, uint32_t mangled, uint64_t *out, uint64_t capacity)
+{
     uint64_t count = 0;
     for (uint64_t at = head; at;) {
         uint64_t link = at + link_offset, next;
@@ -156,7 +172,9 @@ int64_t instar_heap_chain(const instar_heap_span *spans, uint64_t span_count, ui
 }
 
 /* Takes the given rows (ascending, no row twice) out of the column in place; returns how many are left. */
-uint64_t instar_heap_remove(instar_heap_block *blocks, uint64_t count, const int64_t *rows, uint64_t row_count) {
+uint64_t instar_heap_remove(instar_heap_block *blocks, uint64_t count, const int64_t *rows,
+                            uint64_t row_count)
+{
     if (!row_count)
         return count;
     uint64_t to = (uint64_t)rows[0];
@@ -168,6 +186,9 @@ uint64_t instar_heap_remove(instar_heap_block *blocks, uint64_t count, const int
     return to;
 }
 
-uint64_t instar_heap_layout(int which) {
-    return which == 0 ? sizeof(instar_heap_block) : which == 1 ? sizeof(instar_heap_walk) : sizeof(instar_heap_span);
+uint64_t instar_heap_layout(int which)
+{
+    return which == 0   ? sizeof(instar_heap_block)
+           : which == 1 ? sizeof(instar_heap_walk)
+                        : sizeof(instar_heap_span);
 }

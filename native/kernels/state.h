@@ -18,20 +18,20 @@ enum instar_object_kind {
 enum instar_strength { STRENGTH_NONE = 0, STRENGTH_WEAK = 1, STRENGTH_INFERRED = 2, STRENGTH_STRONG = 3 };
 
 enum instar_object_flag {
-    FLAG_REACHED = 1,     /* some word of the state may point into it */
-    FLAG_BYTES = 2,       /* claimed by a pointer to a character type */
-    FLAG_VOID = 4,        /* claimed by a void pointer or a pointer to an incomplete type */
-    FLAG_TENTATIVE = 8,   /* claim_type at claim_offset 0 does not fit as exactly one element */
-    FLAG_INTERIOR = 16,   /* claim_type was claimed at claim_offset > 0 */
-    FLAG_CONFLICT = 32,   /* two claims that no rule reconciles */
-    FLAG_TRUNCATED = 64,  /* shorter than its type: the last member is cut, or is a flexible array */
-    FLAG_POOL = 128,      /* several disjoint types claimed inside */
+    FLAG_REACHED = 1,    /* some word of the state may point into it */
+    FLAG_BYTES = 2,      /* claimed by a pointer to a character type */
+    FLAG_VOID = 4,       /* claimed by a void pointer or a pointer to an incomplete type */
+    FLAG_TENTATIVE = 8,  /* claim_type at claim_offset 0 does not fit as exactly one element */
+    FLAG_INTERIOR = 16,  /* claim_type was claimed at claim_offset > 0 */
+    FLAG_CONFLICT = 32,  /* two claims that no rule reconciles */
+    FLAG_TRUNCATED = 64, /* shorter than its type: the last member is cut, or is a flexible array */
+    FLAG_POOL = 128,     /* several disjoint types claimed inside */
     FLAG_QUEUED = 256,
     FLAG_SCANNED = 512,
     FLAG_ROOT = 1024,
-    FLAG_UNION = 4096,    /* claimed by a member of a union */
-    FLAG_HELD = 8192,     /* a pointer of a strongly typed object leads to it */
-    FLAG_LIBRARY = 2048,  /* owned by a library (FILE): never traced, never copied */
+    FLAG_UNION = 4096,   /* claimed by a member of a union */
+    FLAG_HELD = 8192,    /* a pointer of a strongly typed object leads to it */
+    FLAG_LIBRARY = 2048, /* owned by a library (FILE): never traced, never copied */
 };
 
 enum instar_fate { FATE_STAY = 0, FATE_MOVE = 1, FATE_REPLACE = 2, FATE_DROP = 3 };
@@ -61,7 +61,13 @@ typedef struct {
     int64_t first, last;     /* rows of `objects`, sorted by address, to search */
 } instar_region;
 
-enum instar_type_kind { KTYPE_NONE = 0, KTYPE_BYTES = 1, KTYPE_SCALAR = 2, KTYPE_POINTER = 3, KTYPE_AGGREGATE = 4 };
+enum instar_type_kind {
+    KTYPE_NONE = 0,
+    KTYPE_BYTES = 1,
+    KTYPE_SCALAR = 2,
+    KTYPE_POINTER = 3,
+    KTYPE_AGGREGATE = 4
+};
 
 typedef struct {
     uint64_t size;
@@ -69,7 +75,7 @@ typedef struct {
     uint32_t first_slot, slot_count;
     uint32_t tail_slot, tail_slot_count; /* slots of one element of a flexible array member */
     uint32_t tail_size;                  /* its element size, 0: none */
-    int32_t inner; /* type at offset 0: first member or element, -1 for scalars */
+    int32_t inner;                       /* type at offset 0: first member or element, -1 for scalars */
     uint8_t kind, truncatable, library, spare;
     uint32_t spare2;
 } instar_type;
@@ -123,6 +129,7 @@ void instar_state_trace_unions(instar_state *state);
 void instar_state_infer(instar_state *state, const int64_t *rows, uint64_t count, int32_t type);
 void instar_state_plausible(const instar_state *state, const int64_t *rows, uint64_t row_count, int32_t type,
                             const uint64_t *known, uint64_t known_count, uint8_t *results);
-int32_t instar_state_fit(const instar_state *state, const instar_object *block, int32_t type, uint32_t *count);
+int32_t instar_state_fit(const instar_state *state, const instar_object *block, int32_t type,
+                         uint32_t *count);
 
 #endif

@@ -8,7 +8,8 @@
 #define SLACK 31
 #define PAGE 4096
 
-const instar_region *instar_state_region(const instar_state *state, uint64_t address) {
+const instar_region *instar_state_region(const instar_state *state, uint64_t address)
+{
     uint64_t low = 0, high = state->region_count;
     while (low < high) {
         uint64_t middle = (low + high) / 2;
@@ -22,7 +23,8 @@ const instar_region *instar_state_region(const instar_state *state, uint64_t add
     return NULL;
 }
 
-static int64_t search_objects(const instar_state *state, const instar_region *region, uint64_t address) {
+static int64_t search_objects(const instar_state *state, const instar_region *region, uint64_t address)
+{
     int64_t low = region->first, high = region->last;
     while (low < high) { /* first object that starts after address */
         int64_t middle = (low + high) / 2;
@@ -37,7 +39,8 @@ static int64_t search_objects(const instar_state *state, const instar_region *re
     return address - object->address < object->size ? low - 1 : -1;
 }
 
-int64_t instar_state_find(const instar_state *state, uint64_t address) {
+int64_t instar_state_find(const instar_state *state, uint64_t address)
+{
     const instar_region *region = instar_state_region(state, address);
     if (!region)
         return -1;
@@ -51,7 +54,8 @@ int64_t instar_state_find(const instar_state *state, uint64_t address) {
 }
 
 void instar_state_fill_granules(const instar_object *objects, int64_t first, int64_t last, uint64_t start,
-                                int32_t *granules) {
+                                int32_t *granules)
+{
     for (int64_t row = first; row < last; row++) {
         uint64_t from = (objects[row].address - start) >> 4;
         uint64_t to = (objects[row].address + (objects[row].size ? objects[row].size - 1 : 0) - start) >> 4;
@@ -61,7 +65,8 @@ void instar_state_fill_granules(const instar_object *objects, int64_t first, int
 }
 
 /* Opaque heap blocks from a column that begins with address and usable size (u64 each). */
-void instar_state_make_blocks(instar_object *objects, const uint8_t *blocks, uint64_t stride, uint64_t count) {
+void instar_state_make_blocks(instar_object *objects, const uint8_t *blocks, uint64_t stride, uint64_t count)
+{
     for (uint64_t i = 0; i < count; i++, blocks += stride) {
         instar_object object = {
             .parent = -1, .type = -1, .count = 1, .mapping = -1, .claim_type = -1, .kind = OBJECT_HEAP};
@@ -71,7 +76,8 @@ void instar_state_make_blocks(instar_object *objects, const uint8_t *blocks, uin
     }
 }
 
-static void enqueue(instar_state *state, int64_t row) {
+static void enqueue(instar_state *state, int64_t row)
+{
     instar_object *object = &state->objects[row];
     if (object->flags & FLAG_QUEUED)
         return;
@@ -81,7 +87,8 @@ static void enqueue(instar_state *state, int64_t row) {
     state->queued++;
 }
 
-static int64_t dequeue(instar_state *state) {
+static int64_t dequeue(instar_state *state)
+{
     if (!state->queued)
         return -1;
     int64_t row = state->queue[state->queue_head];
@@ -91,13 +98,15 @@ static int64_t dequeue(instar_state *state) {
     return row;
 }
 
-static uint64_t slack_of(const instar_object *block) {
+static uint64_t slack_of(const instar_object *block)
+{
     return block->size >= 128 * 1024 - 64 ? PAGE + SLACK : SLACK;
 }
 
 /* How `type` explains the whole block: 1 exactly one element, 2 one element with a cut or flexible tail,
  * 3 several elements, 0 not at all. */
-int32_t instar_state_fit(const instar_state *state, const instar_object *block, int32_t type, uint32_t *count) {
+int32_t instar_state_fit(const instar_state *state, const instar_object *block, int32_t type, uint32_t *count)
+{
     const instar_type *t = &state->types[type];
     *count = 1;
     if (t->size && t->size <= block->size && block->size - t->size <= slack_of(block) && !t->tail_size)
@@ -116,14 +125,16 @@ int32_t instar_state_fit(const instar_state *state, const instar_object *block, 
 }
 
 /* Is `inner` at offset 0 of `outer`, at any depth? */
-static bool starts_with(const instar_state *state, int32_t outer, int32_t inner) {
+static bool starts_with(const instar_state *state, int32_t outer, int32_t inner)
+{
     for (int32_t t = outer; t >= 0; t = state->types[t].inner)
         if (t == inner)
             return true;
     return false;
 }
 
-static int32_t verdict(instar_state *state, int32_t current, int32_t claimed) {
+static int32_t verdict(instar_state *state, int32_t current, int32_t claimed)
+{
     for (uint64_t i = 0; i < state->verdict_count; i++)
         if (state->verdicts[3 * i] == current && state->verdicts[3 * i + 1] == claimed)
             return state->verdicts[3 * i + 2];
@@ -138,8 +149,9 @@ static int32_t verdict(instar_state *state, int32_t current, int32_t claimed) {
     return 0;
 }
 
-static void set_type(instar_state *state, int64_t row, int32_t type, uint32_t count, int32_t how, int32_t strength,
-                     int64_t parent, uint64_t parent_offset) {
+static void set_type(instar_state *state, int64_t row, int32_t type, uint32_t count, int32_t how,
+                     int32_t strength, int64_t parent, uint64_t parent_offset)
+{
     instar_object *block = &state->objects[row];
     block->type = type;
     block->count = count;
@@ -156,7 +168,8 @@ static void set_type(instar_state *state, int64_t row, int32_t type, uint32_t co
 }
 
 static void claim_base(instar_state *state, int64_t row, int32_t type, int32_t strength, int64_t parent,
-                       uint64_t parent_offset) {
+                       uint64_t parent_offset)
+{
     instar_object *block = &state->objects[row];
     uint32_t count;
     if (block->type == type)
@@ -181,7 +194,8 @@ static void claim_base(instar_state *state, int64_t row, int32_t type, int32_t s
     if (block->flags & FLAG_TENTATIVE) {
         if (starts_with(state, block->claim_type, type))
             return;
-        if (!starts_with(state, type, block->claim_type) && state->types[block->claim_type].kind != KTYPE_POINTER)
+        if (!starts_with(state, type, block->claim_type) &&
+            state->types[block->claim_type].kind != KTYPE_POINTER)
             return; /* the first of two tentative claims stays; resolved later from both sides */
     }
     block->flags |= FLAG_TENTATIVE;
@@ -192,7 +206,8 @@ static void claim_base(instar_state *state, int64_t row, int32_t type, int32_t s
 }
 
 static void claim(instar_state *state, uint64_t value, int32_t type, int32_t strength, int64_t parent,
-                  uint64_t parent_offset) {
+                  uint64_t parent_offset)
+{
     int64_t row = instar_state_find(state, value);
     if (row < 0)
         return;
@@ -218,7 +233,8 @@ static void claim(instar_state *state, uint64_t value, int32_t type, int32_t str
         claim_base(state, row, type, strength, parent, parent_offset);
     } else if (block->type < 0 && !(block->flags & FLAG_TENTATIVE)) {
         uint64_t size = state->types[type].size; /* elements of one array lie a multiple of it apart */
-        uint64_t apart = offset > block->claim_offset ? offset - block->claim_offset : block->claim_offset - offset;
+        uint64_t apart =
+            offset > block->claim_offset ? offset - block->claim_offset : block->claim_offset - offset;
         if ((block->flags & FLAG_INTERIOR) && (block->claim_type != type || (size ? apart % size : apart)))
             block->flags |= FLAG_POOL;
         block->flags |= FLAG_INTERIOR;
@@ -230,7 +246,8 @@ static void claim(instar_state *state, uint64_t value, int32_t type, int32_t str
 }
 
 static void trace_slots(instar_state *state, int64_t row, const uint8_t *data, uint64_t base, uint64_t limit,
-                        const instar_slot *slots, uint32_t slot_count, int32_t strength) {
+                        const instar_slot *slots, uint32_t slot_count, int32_t strength)
+{
     for (uint32_t s = 0; s < slot_count; s++) {
         const instar_slot *slot = &slots[s];
         if (slot->kind == SLOT_UNION || slot->kind == SLOT_FUNCTION)
@@ -247,7 +264,8 @@ static void trace_slots(instar_state *state, int64_t row, const uint8_t *data, u
     }
 }
 
-static void trace_object(instar_state *state, int64_t row, int32_t strength) {
+static void trace_object(instar_state *state, int64_t row, int32_t strength)
+{
     instar_object *object = &state->objects[row];
     if (object->type < 0 || (object->flags & FLAG_LIBRARY))
         return;
@@ -256,7 +274,8 @@ static void trace_object(instar_state *state, int64_t row, int32_t strength) {
         return;
     const uint8_t *data = region->data + (object->address - region->start);
     const instar_type *type = &state->types[object->type];
-    uint64_t limit = object->size < region->end - object->address ? object->size : region->end - object->address;
+    uint64_t limit =
+        object->size < region->end - object->address ? object->size : region->end - object->address;
     if (object->strength < strength)
         strength = object->strength;
     if (type->slot_count)
@@ -265,11 +284,13 @@ static void trace_object(instar_state *state, int64_t row, int32_t strength) {
                         type->slot_count, strength);
     if (type->tail_slot_count && type->tail_size)
         for (uint64_t at = type->tail_offset; at + type->tail_size <= limit; at += type->tail_size)
-            trace_slots(state, row, data, at, limit, state->slots + type->tail_slot, type->tail_slot_count, strength);
+            trace_slots(state, row, data, at, limit, state->slots + type->tail_slot, type->tail_slot_count,
+                        strength);
 }
 
 /* Follows every object that is queued or, at first, every typed root; runs to the fixpoint. */
-void instar_state_trace(instar_state *state, int32_t strength) {
+void instar_state_trace(instar_state *state, int32_t strength)
+{
     for (uint64_t row = 0; row < state->object_count; row++)
         if ((state->objects[row].flags & FLAG_ROOT) && state->objects[row].strength == strength)
             enqueue(state, (int64_t)row);
@@ -277,7 +298,8 @@ void instar_state_trace(instar_state *state, int32_t strength) {
         trace_object(state, row, strength);
 }
 
-static void reach_word(instar_state *state, int64_t row, uint64_t offset, uint64_t value) {
+static void reach_word(instar_state *state, int64_t row, uint64_t offset, uint64_t value)
+{
     if (value < PAGE || value >> 47)
         return;
     int64_t target = instar_state_find(state, value);
@@ -292,7 +314,8 @@ static void reach_word(instar_state *state, int64_t row, uint64_t offset, uint64
     enqueue(state, target);
 }
 
-static void reach_words(instar_state *state, int64_t row, const uint8_t *data, uint64_t from, uint64_t to) {
+static void reach_words(instar_state *state, int64_t row, const uint8_t *data, uint64_t from, uint64_t to)
+{
     uint64_t address = state->objects[row].address;
     for (uint64_t offset = from + (-(address + from) & 7); offset + 8 <= to; offset += 8) {
         uint64_t value;
@@ -302,8 +325,9 @@ static void reach_words(instar_state *state, int64_t row, const uint8_t *data, u
 }
 
 /* The words of one typed element that tracing has not followed: no slots, and slots of unions. */
-static void reach_element(instar_state *state, int64_t row, const uint8_t *data, uint64_t base, uint64_t limit,
-                          const instar_type *type, uint64_t first_bit) {
+static void reach_element(instar_state *state, int64_t row, const uint8_t *data, uint64_t base,
+                          uint64_t limit, const instar_type *type, uint64_t first_bit)
+{
     uint64_t end = base + type->size < limit ? base + type->size : limit, value;
     for (uint64_t offset = base; offset + 8 <= end; offset += 8) {
         uint64_t bit = first_bit + (offset - base) / 8;
@@ -324,13 +348,15 @@ static void reach_element(instar_state *state, int64_t row, const uint8_t *data,
     }
 }
 
-static void reach_object(instar_state *state, int64_t row) {
+static void reach_object(instar_state *state, int64_t row)
+{
     instar_object *object = &state->objects[row];
     const instar_region *region = instar_state_region(state, object->address);
     if (!region || !region->data)
         return;
     const uint8_t *data = region->data + (object->address - region->start);
-    uint64_t limit = object->size < region->end - object->address ? object->size : region->end - object->address;
+    uint64_t limit =
+        object->size < region->end - object->address ? object->size : region->end - object->address;
     const instar_type *type = object->type >= 0 ? &state->types[object->type] : NULL;
     if (!type || !type->slot_count || (object->address | type->size) & 7) {
         reach_words(state, row, data, 0, limit);
@@ -345,9 +371,11 @@ static void reach_object(instar_state *state, int64_t row) {
 
 /* Marks every block that any aligned word of a reached object could point into, tags and integers included:
  * what is left over afterwards is a leak or belongs to a library. */
-void instar_state_reach(instar_state *state) {
+void instar_state_reach(instar_state *state)
+{
     for (uint64_t row = 0; row < state->object_count; row++)
-        if ((state->objects[row].flags & (FLAG_REACHED | FLAG_ROOT)) && !(state->objects[row].flags & FLAG_SCANNED))
+        if ((state->objects[row].flags & (FLAG_REACHED | FLAG_ROOT)) &&
+            !(state->objects[row].flags & FLAG_SCANNED))
             enqueue(state, (int64_t)row); /* called again after more roots: the rest was scanned already */
     for (int64_t row = dequeue(state); row >= 0; row = dequeue(state)) {
         instar_object *object = &state->objects[row];
@@ -361,7 +389,8 @@ void instar_state_reach(instar_state *state) {
 /* Could each of `rows` be `count` elements of `type`? Every pointer slot must hold null, a small integer, or lead
  * to a live object or into `known` (sorted ranges). */
 void instar_state_plausible(const instar_state *state, const int64_t *rows, uint64_t row_count, int32_t type,
-                            const uint64_t *known, uint64_t known_count, uint8_t *results) {
+                            const uint64_t *known, uint64_t known_count, uint8_t *results)
+{
     const instar_type *t = &state->types[type];
     for (uint64_t i = 0; i < row_count; i++) {
         const instar_object *block = &state->objects[rows[i]];
@@ -388,10 +417,12 @@ void instar_state_plausible(const instar_state *state, const int64_t *rows, uint
 }
 
 /* Unions with pointers: the word is the base of an untyped block that exactly one member's pointee explains. */
-void instar_state_trace_unions(instar_state *state) {
+void instar_state_trace_unions(instar_state *state)
+{
     for (uint64_t row = 0; row < state->object_count; row++) {
         const instar_object *object = &state->objects[row];
-        if (object->type < 0 || !(object->flags & (FLAG_REACHED | FLAG_ROOT)) || (object->flags & FLAG_LIBRARY))
+        if (object->type < 0 || !(object->flags & (FLAG_REACHED | FLAG_ROOT)) ||
+            (object->flags & FLAG_LIBRARY))
             continue;
         const instar_type *type = &state->types[object->type];
         const instar_region *region = instar_state_region(state, object->address);
@@ -401,7 +432,8 @@ void instar_state_trace_unions(instar_state *state) {
         for (uint32_t element = 0; element < object->count; element++)
             for (uint32_t s = 0; s < type->slot_count; s++) {
                 const instar_slot *slot = &state->slots[type->first_slot + s];
-                if (slot->kind != SLOT_UNION || slot->pointee < 0 || state->types[slot->pointee].kind <= KTYPE_BYTES)
+                if (slot->kind != SLOT_UNION || slot->pointee < 0 ||
+                    state->types[slot->pointee].kind <= KTYPE_BYTES)
                     continue;
                 for (uint32_t k = 0; k < slot->count; k++) {
                     uint64_t offset = element * type->size + slot->offset + (uint64_t)k * slot->stride, value;
@@ -434,12 +466,14 @@ void instar_state_trace_unions(instar_state *state) {
 }
 
 /* Gives `rows` a type that was inferred elsewhere and queues them for the next trace. */
-void instar_state_infer(instar_state *state, const int64_t *rows, uint64_t count, int32_t type) {
+void instar_state_infer(instar_state *state, const int64_t *rows, uint64_t count, int32_t type)
+{
     for (uint64_t i = 0; i < count; i++) {
         const instar_object *block = &state->objects[rows[i]];
         uint32_t elements;
         int32_t how = instar_state_fit(state, block, type, &elements);
         if (how && block->type < 0)
-            set_type(state, rows[i], type, elements, how, STRENGTH_INFERRED, block->parent, block->parent_offset);
+            set_type(state, rows[i], type, elements, how, STRENGTH_INFERRED, block->parent,
+                     block->parent_offset);
     }
 }

@@ -76,8 +76,8 @@ typedef struct {
     uint32_t old_element, new_element;
     uint32_t first_move, move_count;
     uint32_t first_tail_move, tail_move_count;
-    uint64_t first_offset;               /* into offset_maps, old_size + 1 entries */
-    uint32_t first_inner, inner_count;   /* into inners */
+    uint64_t first_offset;             /* into offset_maps, old_size + 1 entries */
+    uint32_t first_inner, inner_count; /* into inners */
 } instar_mapping;
 
 /* Sub-objects of a mapping: a pointer of type `type *` to old_offset leads to new_offset. Sorted by old_offset. */
@@ -89,15 +89,15 @@ typedef struct {
 
 enum instar_status {
     STATUS_NULL = 0,
-    STATUS_SMALL = 1,      /* an integer in a pointer: first or last page */
-    STATUS_STAY = 2,       /* leads to a block that keeps its address */
-    STATUS_MOVED = 3,      /* rewritten */
-    STATUS_LIBRARY = 4,    /* rewritten by (library, offset) */
-    STATUS_DANGLING = 5,   /* into the heap, into no live block */
-    STATUS_WILD = 6,       /* into nothing */
-    STATUS_UNPAIRED = 7,   /* target has no counterpart */
-    STATUS_INSIDE = 8,     /* at an odd place of something that moves */
-    STATUS_DROPPED = 9,    /* into a member that the new version does not have */
+    STATUS_SMALL = 1,    /* an integer in a pointer: first or last page */
+    STATUS_STAY = 2,     /* leads to a block that keeps its address */
+    STATUS_MOVED = 3,    /* rewritten */
+    STATUS_LIBRARY = 4,  /* rewritten by (library, offset) */
+    STATUS_DANGLING = 5, /* into the heap, into no live block */
+    STATUS_WILD = 6,     /* into nothing */
+    STATUS_UNPAIRED = 7, /* target has no counterpart */
+    STATUS_INSIDE = 8,   /* at an odd place of something that moves */
+    STATUS_DROPPED = 9,  /* into a member that the new version does not have */
     STATUS_UNRESOLVED = 10,
     STATUS_AMBIGUOUS = 11, /* end of one variable and start of the next, which part ways */
     STATUS_COUNT = 12,
@@ -114,10 +114,10 @@ typedef struct {
 } instar_word;
 
 enum instar_fault_kind {
-    FAULT_RANGE = 1,  /* value does not fit */
-    FAULT_ENUM = 2,   /* no enumerator of that value */
-    FAULT_TAIL = 3,   /* a cut drops non-zero data */
-    FAULT_FLOAT = 4,  /* precision is lost */
+    FAULT_RANGE = 1, /* value does not fit */
+    FAULT_ENUM = 2,  /* no enumerator of that value */
+    FAULT_TAIL = 3,  /* a cut drops non-zero data */
+    FAULT_FLOAT = 4, /* precision is lost */
 };
 
 typedef struct {
@@ -140,9 +140,9 @@ typedef struct {
     const int64_t *enum_values; /* pairs (old, new) */
     const int64_t *offset_maps;
     const instar_inner *inners;
-    const uint64_t *bitmaps;       /* per type: which aligned words are pointer slots */
-    const uint64_t *bitmap_first;  /* per type: first bit */
-    const uint64_t *known;         /* ranges (start, end) that are mapped and explained, sorted */
+    const uint64_t *bitmaps;      /* per type: which aligned words are pointer slots */
+    const uint64_t *bitmap_first; /* per type: first bit */
+    const uint64_t *known;        /* ranges (start, end) that are mapped and explained, sorted */
     uint64_t known_count;
     uint8_t *output;
     instar_word *words;
@@ -151,7 +151,7 @@ typedef struct {
     uint64_t finding_count, finding_capacity;
     instar_fault *faults;
     uint64_t fault_count, fault_capacity;
-    uint64_t statuses[STATUS_COUNT];            /* of typed pointer slots */
+    uint64_t statuses[STATUS_COUNT];             /* of typed pointer slots */
     uint64_t unexplained_statuses[STATUS_COUNT]; /* of all other words */
 } instar_transfer;
 
@@ -161,8 +161,8 @@ uint8_t instar_transfer_translate(const instar_transfer *transfer, uint64_t valu
  * rewrite in `words`. */
 uint64_t instar_transfer_judge(instar_transfer *transfer, int64_t row, uint64_t offset, uint64_t value,
                                int32_t pointee, uint8_t source, int keep);
-void instar_transfer_translate_all(const instar_transfer *transfer, const uint64_t *values, uint64_t count, int exact,
-                                   uint8_t *statuses, uint64_t *results);
+void instar_transfer_translate_all(const instar_transfer *transfer, const uint64_t *values, uint64_t count,
+                                   int exact, uint8_t *statuses, uint64_t *results);
 void instar_transfer_scan(instar_transfer *transfer);
 void instar_transfer_convert(instar_transfer *transfer);
 void instar_transfer_convert_rows(instar_transfer *transfer, const int64_t *rows, uint64_t count);

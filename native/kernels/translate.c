@@ -5,7 +5,8 @@
 
 #define PAGE 4096
 
-static const instar_fixed *find_fixed(const instar_transfer *transfer, uint64_t address) {
+static const instar_fixed *find_fixed(const instar_transfer *transfer, uint64_t address)
+{
     uint64_t low = 0, high = transfer->fixed_count;
     while (low < high) {
         uint64_t middle = (low + high) / 2;
@@ -17,7 +18,8 @@ static const instar_fixed *find_fixed(const instar_transfer *transfer, uint64_t 
     return low ? &transfer->fixed[low - 1] : NULL;
 }
 
-static int is_known(const instar_transfer *transfer, uint64_t address) {
+static int is_known(const instar_transfer *transfer, uint64_t address)
+{
     uint64_t low = 0, high = transfer->known_count;
     while (low < high) {
         uint64_t middle = (low + high) / 2;
@@ -29,8 +31,9 @@ static int is_known(const instar_transfer *transfer, uint64_t address) {
     return low < transfer->known_count && transfer->known[2 * low] <= address;
 }
 
-static const instar_inner *find_inner(const instar_transfer *transfer, const instar_mapping *mapping, uint64_t offset,
-                                      int32_t pointee) {
+static const instar_inner *find_inner(const instar_transfer *transfer, const instar_mapping *mapping,
+                                      uint64_t offset, int32_t pointee)
+{
     const instar_inner *inners = transfer->inners + mapping->first_inner;
     uint64_t low = 0, high = mapping->inner_count;
     while (low < high) {
@@ -48,8 +51,9 @@ static const instar_inner *find_inner(const instar_transfer *transfer, const ins
 
 /* New offset of byte `offset` of `count` mapped elements. A pointer to the struct and one to its first member
  * differ only in the slot's type. Returns a status; *result is the new offset. */
-static uint8_t map_offset(const instar_transfer *transfer, int32_t row, int32_t type, uint32_t count, uint64_t size,
-                          uint64_t offset, int32_t pointee, uint64_t *result) {
+static uint8_t map_offset(const instar_transfer *transfer, int32_t row, int32_t type, uint32_t count,
+                          uint64_t size, uint64_t offset, int32_t pointee, uint64_t *result)
+{
     if (row < 0) {
         *result = offset;
         return STATUS_MOVED;
@@ -85,8 +89,9 @@ static uint8_t map_offset(const instar_transfer *transfer, int32_t row, int32_t 
         uint64_t in_tail = offset - mapping->old_tail;
         uint64_t index = in_tail / mapping->old_element;
         *result = base + mapping->new_tail + index * mapping->new_element + in_tail % mapping->old_element;
-        return mapping->old_element == mapping->new_element || in_tail % mapping->old_element == 0 ? STATUS_MOVED
-                                                                                                 : STATUS_INSIDE;
+        return mapping->old_element == mapping->new_element || in_tail % mapping->old_element == 0
+                   ? STATUS_MOVED
+                   : STATUS_INSIDE;
     }
     if (offset > mapping->old_size) {
         *result = base + mapping->new_size;
@@ -100,7 +105,8 @@ static uint8_t map_offset(const instar_transfer *transfer, int32_t row, int32_t 
 }
 
 static uint8_t translate_object(const instar_transfer *transfer, const instar_object *object, uint64_t offset,
-                                int32_t pointee, int exact, uint64_t *result) {
+                                int32_t pointee, int exact, uint64_t *result)
+{
     if (object->fate == FATE_STAY)
         return STATUS_STAY;
     if (object->fate == FATE_DROP)
@@ -115,7 +121,8 @@ static uint8_t translate_object(const instar_transfer *transfer, const instar_ob
 }
 
 static uint8_t translate_fixed(const instar_transfer *transfer, const instar_fixed *fixed, uint64_t value,
-                               int32_t pointee, int exact, uint64_t *result) {
+                               int32_t pointee, int exact, uint64_t *result)
+{
     uint64_t offset = value - fixed->start;
     if (fixed->flags & FIXED_UNRESOLVED)
         return STATUS_UNRESOLVED;
@@ -123,18 +130,20 @@ static uint8_t translate_fixed(const instar_transfer *transfer, const instar_fix
         return STATUS_DANGLING;
     if (fixed->flags & FIXED_UNPAIRED)
         return STATUS_UNPAIRED;
-    if (offset && ((fixed->flags & FIXED_EXACT) || (exact && fixed->kind != FIXED_LIBRARY &&
-                                                    fixed->kind != FIXED_STRING && fixed->kind != FIXED_ARGUMENT)))
+    if (offset &&
+        ((fixed->flags & FIXED_EXACT) || (exact && fixed->kind != FIXED_LIBRARY &&
+                                          fixed->kind != FIXED_STRING && fixed->kind != FIXED_ARGUMENT)))
         return STATUS_INSIDE;
     uint64_t mapped = 0;
-    uint8_t status = map_offset(transfer, fixed->mapping, fixed->type, fixed->count, fixed->end - fixed->start,
-                                offset, pointee, &mapped);
+    uint8_t status = map_offset(transfer, fixed->mapping, fixed->type, fixed->count,
+                                fixed->end - fixed->start, offset, pointee, &mapped);
     *result = fixed->new_start + mapped;
     return status == STATUS_MOVED && fixed->kind == FIXED_LIBRARY ? STATUS_LIBRARY : status;
 }
 
 /* Does `type` begin with, or is it, an element of the pointee's type? */
-static int leads_to(const instar_transfer *transfer, int32_t type, int32_t pointee) {
+static int leads_to(const instar_transfer *transfer, int32_t type, int32_t pointee)
+{
     for (int32_t t = type; t >= 0; t = transfer->state->types[t].inner)
         if (t == pointee)
             return 1;
@@ -142,8 +151,9 @@ static int leads_to(const instar_transfer *transfer, int32_t type, int32_t point
 }
 
 /* `value` is the end of `before` and perhaps the start of `at` too (static arrays lie back to back). */
-static uint8_t translate_boundary(const instar_transfer *transfer, const instar_fixed *before, const instar_fixed *at,
-                                  uint64_t value, int32_t pointee, uint64_t *result) {
+static uint8_t translate_boundary(const instar_transfer *transfer, const instar_fixed *before,
+                                  const instar_fixed *at, uint64_t value, int32_t pointee, uint64_t *result)
+{
     uint64_t end = 0, start = 0;
     uint8_t end_status = translate_fixed(transfer, before, value, pointee, 0, &end);
     if (!at)
@@ -158,7 +168,8 @@ static uint8_t translate_boundary(const instar_transfer *transfer, const instar_
 }
 
 uint8_t instar_transfer_translate(const instar_transfer *transfer, uint64_t value, int32_t pointee, int exact,
-                                  uint64_t *result) {
+                                  uint64_t *result)
+{
     *result = value;
     if (value == 0)
         return STATUS_NULL;
@@ -186,20 +197,23 @@ uint8_t instar_transfer_translate(const instar_transfer *transfer, uint64_t valu
     return is_known(transfer, value) ? STATUS_STAY : STATUS_WILD;
 }
 
-void instar_transfer_translate_all(const instar_transfer *transfer, const uint64_t *values, uint64_t count, int exact,
-                                   uint8_t *statuses, uint64_t *results) {
+void instar_transfer_translate_all(const instar_transfer *transfer, const uint64_t *values, uint64_t count,
+                                   int exact, uint8_t *statuses, uint64_t *results)
+{
     for (uint64_t i = 0; i < count; i++)
         statuses[i] = instar_transfer_translate(transfer, values[i], -1, exact, &results[i]);
 }
 
-static void emit(instar_word *rows, uint64_t *used, uint64_t capacity, instar_word word) {
+static void emit(instar_word *rows, uint64_t *used, uint64_t capacity, instar_word word)
+{
     if (*used < capacity)
         rows[*used] = word;
     (*used)++;
 }
 
 /* The end of a text, NUL included, over the high bytes of a pointer that lay there before: not to be touched. */
-static int is_text_over_stale(const instar_object *object, uint64_t value) {
+static int is_text_over_stale(const instar_object *object, uint64_t value)
+{
     if (object->type < 0 && !(object->flags & FLAG_BYTES))
         return 0;
     int length = 0;
@@ -209,7 +223,8 @@ static int is_text_over_stale(const instar_object *object, uint64_t value) {
 }
 
 uint64_t instar_transfer_judge(instar_transfer *transfer, int64_t row, uint64_t offset, uint64_t value,
-                               int32_t pointee, uint8_t source, int keep) {
+                               int32_t pointee, uint8_t source, int keep)
+{
     uint64_t result;
     int exact = source == WORD_UNEXPLAINED || source == WORD_UNION;
     uint8_t status = instar_transfer_translate(transfer, value, pointee, exact, &result);
@@ -231,8 +246,9 @@ uint64_t instar_transfer_judge(instar_transfer *transfer, int64_t row, uint64_t 
     return rewritten ? result : value;
 }
 
-static void scan_slots(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t base, uint64_t limit,
-                       const instar_slot *slots, uint32_t count, int unions_only) {
+static void scan_slots(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t base,
+                       uint64_t limit, const instar_slot *slots, uint32_t count, int unions_only)
+{
     for (uint32_t s = 0; s < count; s++) {
         const instar_slot *slot = &slots[s];
         if (unions_only && slot->kind != SLOT_UNION)
@@ -251,7 +267,9 @@ static void scan_slots(instar_transfer *transfer, int64_t row, const uint8_t *da
     }
 }
 
-static void scan_words(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t from, uint64_t to) {
+static void scan_words(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t from,
+                       uint64_t to)
+{
     uint64_t address = transfer->state->objects[row].address;
     for (uint64_t offset = from + (-(address + from) & 7); offset + 8 <= to; offset += 8) {
         uint64_t value;
@@ -262,8 +280,9 @@ static void scan_words(instar_transfer *transfer, int64_t row, const uint8_t *da
 }
 
 /* All aligned words of one element that are no pointer slot of its type. */
-static void scan_between(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t base, uint64_t limit,
-                         int32_t type) {
+static void scan_between(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t base,
+                         uint64_t limit, int32_t type)
+{
     const instar_type *t = &transfer->state->types[type];
     uint64_t end = base + t->size < limit ? base + t->size : limit;
     if ((base & 7) || !t->slot_count) {
@@ -281,14 +300,16 @@ static void scan_between(instar_transfer *transfer, int64_t row, const uint8_t *
     }
 }
 
-static void scan_typed(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t limit) {
+static void scan_typed(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t limit)
+{
     const instar_object *object = &transfer->state->objects[row];
     const instar_type *type = &transfer->state->types[object->type];
     const instar_slot *slots = transfer->state->slots;
-    int converted = object->fate == FATE_MOVE && object->mapping >= 0; /* its pointers are judged when converted */
+    int converted =
+        object->fate == FATE_MOVE && object->mapping >= 0; /* its pointers are judged when converted */
     for (uint32_t element = 0; element < object->count; element++) {
-        scan_slots(transfer, row, data, element * type->size, limit, slots + type->first_slot, type->slot_count,
-                   converted);
+        scan_slots(transfer, row, data, element * type->size, limit, slots + type->first_slot,
+                   type->slot_count, converted);
         scan_between(transfer, row, data, element * type->size, limit, object->type);
     }
     uint64_t end = object->count * type->size;
@@ -305,7 +326,8 @@ static void scan_typed(instar_transfer *transfer, int64_t row, const uint8_t *da
 
 /* Judges every word of every object that is kept: pointer slots by type, all others only if they hit
  * something that moves. Rewrites go to `words`, what is wrong or assumed to `findings`. */
-void instar_transfer_scan(instar_transfer *transfer) {
+void instar_transfer_scan(instar_transfer *transfer)
+{
     instar_state *state = transfer->state;
     for (uint64_t row = 0; row < state->object_count; row++) {
         const instar_object *object = &state->objects[row];

@@ -94,7 +94,8 @@ static void forget_range(struct instar_range *range)
     struct instar_table *table = (struct instar_table *)range->table;
     range->state = INSTAR_RANGE_GONE;
     __atomic_store_n(&span->end, span->start, __ATOMIC_RELEASE);
-    if (raw_munmap(range->start, range->end - range->start) != 0) /* too many mappings: give back the pages at least */
+    if (raw_munmap(range->start, range->end - range->start) !=
+        0) /* too many mappings: give back the pages at least */
         raw_madvise(range->start, range->end - range->start, MADV_DONTNEED);
     range->table = range->blocks = range->live_bits = range->first = range->page_counts = 0;
     if (__atomic_sub_fetch(&table->ranges, 1, __ATOMIC_ACQ_REL) == 0)

@@ -51,7 +51,8 @@ static int receive_message(int *received, bool cloexec)
         .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t got;
     do
-        got = recvmsg(instar_runtime_state.channel, &message, MSG_DONTWAIT | (cloexec ? MSG_CMSG_CLOEXEC : 0));
+        got =
+            recvmsg(instar_runtime_state.channel, &message, MSG_DONTWAIT | (cloexec ? MSG_CMSG_CLOEXEC : 0));
     while (got < 0 && errno == EINTR);
     if (got < 0)
         return -errno;
@@ -120,13 +121,14 @@ static int place_batch(int *received, int count, const int32_t *numbers, const u
     return error;
 }
 
-static int64_t import_all(const int32_t *numbers, const uint32_t *flags, uint64_t count, const uint64_t *wanted,
-                          int64_t limit)
+static int64_t import_all(const int32_t *numbers, const uint32_t *flags, uint64_t count,
+                          const uint64_t *wanted, int64_t limit)
 {
     uint64_t done = 0;
     while (done < count) {
         int received[INSTAR_IMPORT_BATCH];
-        bool cloexec = flags[done] & INSTAR_IMPORT_CLOEXEC; /* most have the same: nobody can exec meanwhile */
+        bool cloexec =
+            flags[done] & INSTAR_IMPORT_CLOEXEC; /* most have the same: nobody can exec meanwhile */
         int got = receive_message(received, cloexec);
         if (got < 0)
             return got;

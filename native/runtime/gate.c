@@ -82,14 +82,17 @@ GENERAL_REGISTERS static void tell_tool(char message)
 GENERAL_REGISTERS static enum event read_channel(void)
 {
     char message = 0;
-    long got = raw_syscall(SYS_recvfrom, instar_runtime_state.channel, (long)&message, 1, 0x40 /* MSG_DONTWAIT */, 0, 0);
+    long got = raw_syscall(SYS_recvfrom, instar_runtime_state.channel, (long)&message, 1,
+                           0x40 /* MSG_DONTWAIT */, 0, 0);
     if (got == -EAGAIN || got == -EINTR)
         return EVENT_NONE;
     if (got <= 0)
         return EVENT_TOOL_DIED;
     if (message == INSTAR_MESSAGE_PING)
         tell_tool(INSTAR_MESSAGE_WAITING);
-    return message == INSTAR_MESSAGE_GO ? EVENT_GO : message == INSTAR_MESSAGE_ABANDON ? EVENT_ABANDON : EVENT_NONE;
+    return message == INSTAR_MESSAGE_GO        ? EVENT_GO
+           : message == INSTAR_MESSAGE_ABANDON ? EVENT_ABANDON
+                                               : EVENT_NONE;
 }
 
 /* The channel is asked first: what the tool said or that it died weighs more than a past that ended since. */
@@ -215,9 +218,22 @@ GENERAL_REGISTERS static void unmap_scratch(void)
 GENERAL_REGISTERS static bool never_restarts(uint64_t number)
 {
     switch (number) {
-    case SYS_poll: case SYS_ppoll: case SYS_select: case SYS_pselect6: case SYS_epoll_wait: case SYS_epoll_pwait:
-    case SYS_epoll_pwait2: case SYS_pause: case SYS_rt_sigsuspend: case SYS_rt_sigtimedwait: case SYS_nanosleep:
-    case SYS_clock_nanosleep: case SYS_semop: case SYS_semtimedop: case SYS_msgrcv: case SYS_msgsnd:
+    case SYS_poll:
+    case SYS_ppoll:
+    case SYS_select:
+    case SYS_pselect6:
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_pause:
+    case SYS_rt_sigsuspend:
+    case SYS_rt_sigtimedwait:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_semop:
+    case SYS_semtimedop:
+    case SYS_msgrcv:
+    case SYS_msgsnd:
     case SYS_io_getevents:
         return true;
     }

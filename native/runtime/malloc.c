@@ -45,7 +45,7 @@ static void resolve_next(void)
         next_realloc = (void *(*)(void *, size_t))found_realloc;
     }
     if (found_usable_size)
-        next_usable_size = (size_t(*)(void *))found_usable_size;
+        next_usable_size = (size_t (*)(void *))found_usable_size;
 }
 
 static void first_free(void *pointer)

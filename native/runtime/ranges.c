@@ -213,7 +213,8 @@ struct extents {
     uint64_t blocks, bits, first, counts;
 };
 
-static struct extents measure_table(const struct instar_range *range, const struct instar_range_request *request)
+static struct extents measure_table(const struct instar_range *range,
+                                    const struct instar_range_request *request)
 {
     bool wide = request->flags & INSTAR_RANGE_WIDE;
     uint64_t pages = (range->end - range->start) >> INSTAR_PAGE_SHIFT;

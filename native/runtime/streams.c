@@ -13,10 +13,21 @@
 
 /* libio.h of glibc, the private part. */
 enum {
-    MAGIC = (int)0xfbad0000, MAGIC_MASK = (int)0xffff0000,
-    USER_BUFFER = 0x1, UNBUFFERED = 0x2, NO_READS = 0x4, NO_WRITES = 0x8, END_SEEN = 0x10, ERROR_SEEN = 0x20,
-    IN_BACKUP = 0x100, LINE_BUFFERED = 0x200, PUTTING = 0x800, APPENDING = 0x1000, USER_LOCK = 0x8000,
-    CARRIED = UNBUFFERED | NO_READS | NO_WRITES | END_SEEN | ERROR_SEEN | LINE_BUFFERED | APPENDING | USER_LOCK,
+    MAGIC = (int)0xfbad0000,
+    MAGIC_MASK = (int)0xffff0000,
+    USER_BUFFER = 0x1,
+    UNBUFFERED = 0x2,
+    NO_READS = 0x4,
+    NO_WRITES = 0x8,
+    END_SEEN = 0x10,
+    ERROR_SEEN = 0x20,
+    IN_BACKUP = 0x100,
+    LINE_BUFFERED = 0x200,
+    PUTTING = 0x800,
+    APPENDING = 0x1000,
+    USER_LOCK = 0x8000,
+    CARRIED = UNBUFFERED | NO_READS | NO_WRITES | END_SEEN | ERROR_SEEN | LINE_BUFFERED | APPENDING |
+        USER_LOCK,
 };
 
 static const char *mode_of(uint32_t flags)

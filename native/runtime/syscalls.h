@@ -7,8 +7,8 @@
 
 #define GENERAL_REGISTERS __attribute__((target("general-regs-only")))
 
-GENERAL_REGISTERS __attribute__((always_inline)) static inline long raw_syscall(long number, long a, long b, long c,
-                                                                                long d, long e, long f)
+GENERAL_REGISTERS __attribute__((always_inline)) static inline long
+raw_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;

@@ -109,7 +109,13 @@ def read_timers(past: Tracee, plan: TimerPlan) -> Timers:
     with past.surgery() as surgery:
         intervals = tuple(read_interval_timers(surgery)) if plan.intervals else ()
         posix = tuple((timer, *read_posix_timer_value(surgery, timer)) for timer in plan.posix)
-    return Timers(tuple(timer for timer in intervals if timer.value_ns), posix)
+    running = (timer for timer in intervals if timer.value_ns or timer.interval_ns)
+    return Timers(tuple(_going_on(timer) for timer in running), posix)
+
+
+def _going_on(timer: IntervalTimer) -> IntervalTimer:
+    """The kernel starts ITIMER_REAL again only when its signal is taken, which a stopped process does not."""
+    return timer if timer.value_ns else timer._replace(value_ns=timer.interval_ns)
 
 
 def apply_timers(future: Tracee, timers: Timers, translate: Translate) -> None:

@@ -49,7 +49,7 @@ class TypeFates:
     """Per old type: is its layout the same in the new version?"""
 
     def __init__(self, pool: MappingPool) -> None:
-        self._pool = pool
+        self.pool = pool
         self._old: Version = pool.pairing.old.version
         self._memo: dict[int, tuple[Relation, int]] = {}
 
@@ -66,7 +66,7 @@ class TypeFates:
     def _of(self, row: int) -> tuple[Relation, int]:
         if TypeKind(int(self._old.types[row]["kind"])) not in _TAGGED:
             return Relation.IDENTICAL, -1
-        pairing = self._pool.pairing
+        pairing = self.pool.pairing
         other = pairing.counterpart(row)
         if other is None:
             problem = pairing.problem_of(row)
@@ -77,7 +77,7 @@ class TypeFates:
         relation = pairing.relation(row, other)
         if relation is Relation.REFUSED:
             return relation, -1
-        return Relation.CONVERTIBLE, self._pool.row(row, other)
+        return Relation.CONVERTIBLE, self.pool.row(row, other)
 
     def name(self, row: int) -> str:
         """C spelling of an old type."""
@@ -85,11 +85,11 @@ class TypeFates:
 
     def problems_of(self, row: int) -> tuple[Problem, ...]:
         """Why a refused type cannot be converted."""
-        other = self._pool.pairing.counterpart(row)
+        other = self.pool.pairing.counterpart(row)
         if other is None:
-            problem = self._pool.pairing.problem_of(row)
+            problem = self.pool.pairing.problem_of(row)
             return () if problem is None else (problem,)
-        return self._pool.pairing.compile(row, other).problems
+        return self.pool.pairing.compile(row, other).problems
 
 
 def decide_heap(state: State, types: TypeFates, fates: Fates, streams: MappingOf[int, int]) -> None:
@@ -157,7 +157,7 @@ def _refuse_conflicts(objects: Array, rows: Array, fates: Fates) -> None:
 def _place(state: State, rows: Array, mapping: int, types: TypeFates, fates: Fates) -> None:
     """Give blocks that move their new size and their place in the arena."""
     objects = state.objects
-    compiled = types._pool.compiled[mapping]
+    compiled = types.pool.compiled[mapping]
     sizes = objects["count"][rows].astype(np.int64) * compiled.new_size
     cut = np.flatnonzero(objects["flags"][rows] & ObjectFlag.TRUNCATED)
     for index in cut.tolist():
@@ -182,9 +182,9 @@ def _alignment(addresses: Array) -> int:
 
 def _cut_size(types: TypeFates, mapping: int, size: int) -> int:
     """New size of a block whose last member is cut or flexible."""
-    compiled = types._pool.compiled[mapping]
-    old_tail, new_tail = types._pool._tail(
-        compiled, types._pool.pairing.offset_map(compiled.old_type, compiled.new_type)
+    compiled = types.pool.compiled[mapping]
+    old_tail, new_tail = types.pool.tail_of(
+        compiled, types.pool.pairing.offset_map(compiled.old_type, compiled.new_type)
     )
     rest = max(size - old_tail, 0)
     if compiled.tail is not None and compiled.tail.old_size:
@@ -230,7 +230,7 @@ def decide_static(
 ) -> None:
     """Mapping of one static, thread-local or local that moves; its new address is known to the caller."""
     objects = state.objects
-    pool = types._pool
+    pool = types.pool
     relation = pool.pairing.relation(old_type, new_type)
     objects["fate"][row] = Fate.MOVE
     objects["out_size"][row] = new.size_of(new_type)

@@ -42,12 +42,12 @@ def kept_ranges(state: State, heap: Sequence[Span], patches: Array) -> tuple[Kep
     for span in heap:
         rows = span.objects
         live = (rows["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
-        stay = rows[live & (rows["fate"] == Fate.STAY)]
-        if not len(stay):
+        stay = live & (rows["fate"] == Fate.STAY)
+        if not stay.any():
             continue
         start = span.start & ~(PAGE - 1)
         end = (span.end + PAGE - 1) & ~(PAGE - 1)
-        blocks = np.stack([stay["address"], stay["size"]], axis=1)
+        blocks = np.stack([rows["address"][stay], rows["size"][stay]], axis=1)
         first, last = np.searchsorted(patches["address"], [span.start, span.end])
         if span.mapped is not None:
             result.extend(kept_mapping(span, span.mapped, patches[first:last]))
@@ -79,8 +79,7 @@ def arena_range(
     live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
     inside = live & (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)
     inside[list(pinned)] = False
-    rows = objects[inside]
-    blocks = np.stack([rows["new_address"], rows["out_size"]], axis=1)
+    blocks = np.stack([objects["new_address"][inside], objects["out_size"][inside]], axis=1)
     if (blocks[1:, 0] < blocks[:-1, 0]).any():
         blocks = blocks[np.argsort(blocks[:, 0], kind="stable")]
     carried = strings.carried()

@@ -65,7 +65,7 @@ class MappingPool:
         first_offset = self._append("offsets", self._offsets, offsets)
         inners = self._inner_rows(mapping.old_type, mapping.new_type)
         first_inner = self._append("inners", self._inners, inners)
-        old_tail, new_tail = self._tail(mapping, offsets)
+        old_tail, new_tail = self.tail_of(mapping, offsets)
         self._mappings.append(
             (
                 mapping.old_size, mapping.new_size, old_tail, new_tail, old_element, new_element,
@@ -76,7 +76,7 @@ class MappingPool:
         self.compiled[row] = mapping
         return row
 
-    def _tail(self, mapping: Mapping, offsets: Array) -> tuple[int, int]:
+    def tail_of(self, mapping: Mapping, offsets: Array) -> tuple[int, int]:
         """Where a cut or flexible last member starts in both."""
         if mapping.tail is not None:
             return mapping.tail_old_offset, mapping.tail_new_offset

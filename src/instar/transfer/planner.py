@@ -508,7 +508,7 @@ class Planner:
         self.apply_moved(words[fates == Fate.MOVE])
 
     def apply_moved(self, moved: Array) -> None:
-        """Rewrite words in the output: of objects copied as they are, and assumed pointers in converted ones."""
+        """Rewrite words in the output: of objects copied as they are, and assumed pointers elsewhere."""
         objects = self.state.objects
         linear = moved[objects["mapping"][moved["object"]] < 0]
         targets = objects["out"][linear["object"]] + linear["offset"]

@@ -1,9 +1,9 @@
 """Pairs compound literals that no variable leads to any more (the compiler folded it away).
 
-What is left of them is a data symbol without a type (gcc: ``__compound_literal.N``, clang:
-``.compoundliteral``); numbers change from build to build. Two are the same if their initial contents mean the same: equal
-bytes, pointers at strings of equal text, at the same symbol, or at literals that are the same in turn; and if
-neither version has another one like it.
+What is left of them is a data symbol without a type (``__compound_literal.N``, ``.compoundliteral``); the
+numbers change from build to build. Two are the same if their initial contents mean the same: equal bytes,
+pointers at strings of equal text, at the same symbol, or at literals that are the same in turn; and if neither
+version has another one like it.
 """
 
 from __future__ import annotations
@@ -68,9 +68,11 @@ class _Literals:
 
 
 def pair_nameless(old: Version, new: Version) -> dict[int, int]:
-    """Old link address -> new one of all data that debug information does not know: literals by what they mean,
-    data of units without -g by a symbol name that is unique on both sides. Sizes are equal; what the loader
-    copies from libraries is theirs."""
+    """Old link address -> new one of all data that debug information does not know.
+
+    Literals are paired by what they mean, data of units without -g by a symbol name that is unique on both
+    sides; sizes are equal. What the loader copies from libraries is theirs.
+    """
     mine, theirs = _unknown_symbols(old), _unknown_symbols(new)
     pairs = {
         places[0][0]: theirs[name][0][0]

@@ -121,7 +121,7 @@ class Judge:
         )
 
     def _is_behind_text(self, word: Any) -> bool:
-        """Character data whose text ends before the word: what follows is whatever the memory held before.
+        """Character data whose text ends before the word: what follows is what the memory held before.
 
         Only where nothing but character pointers claim the block, or inside a character array of a struct, and
         only behind a text of at least one character: an array of pointers kept under ``char *`` does not

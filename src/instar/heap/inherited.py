@@ -133,9 +133,7 @@ def runtime_memory(memory: Memory, maps: Sequence[Mapping]) -> list[tuple[int, i
     capacity = int(state["range_capacity"])
     room = capacity * (RANGE.itemsize + SPAN_SIZE)
     found = [_whole_pages(int(state["ranges"]), room)] if room else []
-    rows = np.frombuffer(
-        memory.read(int(state["ranges"]), int(state["range_count"]) * RANGE.itemsize), RANGE
-    )
+    rows = np.frombuffer(memory.read(int(state["ranges"]), int(state["range_count"]) * RANGE.itemsize), RANGE)
     found += [(int(row["start"]), int(row["end"])) for row in rows if row["state"] != RANGE_GONE]
     tables = {int(row["table"]) for row in rows} - {0}
     return found + [_whole_pages(table, memory.u64(table)) for table in sorted(tables)]

@@ -121,10 +121,10 @@ class Judge:
         )
 
     def _is_behind_text(self, word: Any) -> bool:
-        """Character data whose text ends before the word: what follows is what the memory held before.
+        """Character data whose text ends before the word: what follows is from an earlier use.
 
-        Only where nothing but character pointers claim the block, or inside a character array of a struct, and
-        only behind a text of at least one character: an array of pointers kept under ``char *`` does not
+        Only where nothing but character pointers claim the block, or inside a character array of a struct,
+        and only behind a text of at least one character: an array of pointers kept under ``char *`` does not
         begin with one.
         """
         if word["source"] != WordSource.UNEXPLAINED or self._strict:

@@ -17,7 +17,7 @@ from instar.control.descriptors import look_again, plan_descriptors
 from instar.control.handover import Fetched, fetch_descriptors, plan_locks
 from instar.control.runtime import AddressTakenError
 from instar.control.timers import plan_timers
-from instar.errors import DamagedError, InstarError, InternalError, RefusedError, RolledBackError
+from instar.errors import DamagedError, HostError, InstarError, InternalError, RefusedError, RolledBackError
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
@@ -26,7 +26,7 @@ from instar.process.deadline import Deadline
 from instar.process.surroundings import read_surroundings
 from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
-from instar.transfer.planner import Options
+from instar.transfer.prepared import Options
 from instar.update import carry, faults
 from instar.update.clock import PhaseClock
 from instar.update.driver import Driver
@@ -97,10 +97,14 @@ class Transaction:
                     f"the commit was broken off after the old version had ended: {error}",
                     f"see whether process {self.driver.pid} serves, else start the new version",
                 ) from error
-            if not isinstance(error, InstarError):
+            if not isinstance(error, InstarError) or self._is_of_the_host(error):
                 raise
             return self._failed(error)
         return self._report("updated", None)
+
+    def _is_of_the_host(self, error: InstarError) -> bool:
+        """The machine stood in the way before the past was paused: another exit status, no other outcome."""
+        return isinstance(error, HostError) and self.clock.paused_at is None
 
     # Phases -------------------------------------------------------------------------------------------------
 
@@ -250,7 +254,10 @@ class Transaction:
         left = [problem for problem in problems if problem.code not in self.options.allow]
         if left:
             details = tuple(f"{problem.path}: {problem.cause} [{problem.code}]" for problem in left[1:9])
-            raise RefusedError(left[0].code, left[0].cause, left[0].remedy, details=details)
+            first = left[0]
+            named = not first.path or first.path in first.cause
+            cause = first.cause if named else f"{first.path}: {first.cause}"
+            raise RefusedError(first.code, cause, first.remedy, details=details)
 
     # Report -------------------------------------------------------------------------------------------------
 

@@ -114,6 +114,12 @@ typedef struct {
     uint64_t address, size;
 } instar_change;
 
+/* A struct or union that a typed pointer says lies at an address, and the object that holds it. */
+typedef struct {
+    uint64_t address;
+    int32_t type, row;
+} instar_inside;
+
 /* Where a pointer value leads in the past; -1 when in no object. */
 int64_t instar_state_find(const instar_state *state, uint64_t address);
 const instar_region *instar_state_region(const instar_state *state, uint64_t address);
@@ -123,6 +129,8 @@ void instar_state_fill_granules(const instar_object *objects, int64_t first, int
 void instar_state_make_blocks(instar_object *objects, const uint8_t *blocks, uint64_t stride, uint64_t count);
 uint64_t instar_state_merge(uint8_t *copy, const uint8_t *fresh, uint64_t address, uint64_t size,
                             instar_change *changes, uint8_t *saved, uint64_t capacity);
+uint64_t instar_state_inside(const instar_state *state, const uint64_t *ranges, uint64_t range_count,
+                             instar_inside *found, uint64_t capacity);
 void instar_state_trace(instar_state *state, int32_t strength);
 void instar_state_reach(instar_state *state);
 void instar_state_trace_unions(instar_state *state);

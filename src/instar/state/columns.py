@@ -238,6 +238,7 @@ WORD = np.dtype(
         ("spare", "u2"),
     ]
 )
+INSIDE = np.dtype([("address", "u8"), ("type", "i4"), ("row", "i4")])
 FAULT = np.dtype(
     [
         ("value", "i8"),

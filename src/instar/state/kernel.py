@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from instar.native import load
-from instar.state.columns import OBJECT, REGION, ObjectFlag, ObjectKind, Strength
+from instar.state.columns import INSIDE, OBJECT, REGION, ObjectFlag, ObjectKind, Strength
 from instar.state.mapped import Mapped
 from instar.state.slots import TypeTable
 
@@ -196,6 +196,27 @@ class State:
     def trace_unions(self) -> None:
         """Type blocks that only a union's pointer member explains."""
         self._library.instar_state_trace_unions(ctypes.byref(self.c_state))
+
+    def inside(self, ranges: Array) -> Array:
+        """``INSIDE`` rows: what typed pointers say lies in ranges (sorted), or is reached from there."""
+        flat = np.ascontiguousarray(ranges, dtype=np.uint64)
+        function = self._library.instar_state_inside
+        function.restype = ctypes.c_uint64
+        capacity = _UNKNOWN_CAPACITY
+        while True:
+            found = np.empty(capacity, dtype=INSIDE)
+            count = function(
+                ctypes.byref(self.c_state),
+                ctypes.c_void_p(flat.ctypes.data),
+                ctypes.c_uint64(len(flat)),
+                ctypes.c_void_p(found.ctypes.data),
+                ctypes.c_uint64(capacity),
+            )
+            if count <= capacity:
+                return found[:count]
+            if count == (1 << 64) - 1:
+                raise MemoryError
+            capacity = max(8 * capacity, int(count))
 
     def reach(self) -> None:
         """Mark every object that any word of the state could point into."""

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from instar.metadata.version import Version
+from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
 from instar.process.maps import Mapping, find_mapping
 from instar.state.columns import Fate, FixedKind
 from instar.state.kernel import Span, State
 from instar.state.mapped import Mapped
+from instar.transfer.fates import TypeFates
 from instar.transfer.plan import KeptRange
 from instar.transfer.targets import Target
 
@@ -40,6 +42,21 @@ def refuse_changed(state: State, version: Version) -> Iterator[tuple[int, Proble
             cause = (
                 f"memory that the program mapped itself ({_name(span)}) holds {kind}, whose layout changes"
             )
+            remedy = "leave the type's layout as it is, or keep such objects in memory from malloc"
+            yield row, Problem("mapping-retyped", "", cause, remedy)
+
+
+def refuse_inside(state: State, types: TypeFates) -> Iterator[tuple[int, Problem]]:
+    """Objects inside the program's own memory whose type changes: an arena holds objects of many types."""
+    ranges = np.array([(span.start, span.end) for _, span in own_rows(state)], dtype=np.uint64)
+    if not len(ranges):
+        return
+    found = state.inside(ranges)
+    for kind, first in zip(*np.unique(found["type"], return_index=True), strict=True):
+        if types.of(int(kind))[0] is not Relation.IDENTICAL:
+            row, address = int(found["row"][first]), int(found["address"][first])
+            cause = f"at {address:#x}, inside memory that the program shares out itself, lies "
+            cause += f"{types.name(int(kind))}, whose layout changes"
             remedy = "leave the type's layout as it is, or keep such objects in memory from malloc"
             yield row, Problem("mapping-retyped", "", cause, remedy)
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from instar.pairing.problems import Problem
-from instar.pairing.symbols import SymbolPairing
-from instar.state.capture import Shapes, known_ranges
+from instar.state.capture import known_ranges
 from instar.state.columns import Fate, FixedFlag, FixedKind, ObjectFlag, ObjectKind, Status
 from instar.state.image import Image
 from instar.state.kernel import Span, State
 from instar.state.paths import object_path
-from instar.state.slots import TypeTable
 from instar.state.typing import type_state
 from instar.transfer.call import plan_call
 from instar.transfer.engine import Engine, Scan
@@ -29,12 +26,19 @@ from instar.transfer.findings import Judge
 from instar.transfer.kept import arena_range, kept_ranges, sort_patches
 from instar.transfer.library_blocks import library_rows, library_words, mark_library_blocks
 from instar.transfer.locals import LocalCarrier
-from instar.transfer.mappings import MappingPool
-from instar.transfer.own import end_targets, not_leaked, refuse_changed, refuse_rewritten, refused_mapping
+from instar.transfer.own import (
+    end_targets,
+    not_leaked,
+    refuse_changed,
+    refuse_inside,
+    refuse_rewritten,
+    refused_mapping,
+)
+from instar.transfer.places import address_of, constant_targets, interposed_targets, other_fillers
 from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
+from instar.transfer.prepared import Options, Prepared
 from instar.transfer.stack import FramePair, plan_stack, stack_spans, whole_targets
 from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
-from instar.transfer.strings import StringResolver
 from instar.transfer.targets import (
     NOTHING,
     Target,
@@ -50,7 +54,6 @@ from instar.transfer.untouched import initial_image, untouched
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _RELAXED_ROUNDS = 8
-_INTERPOSED = ("free", "cfree", "realloc", "reallocarray", "malloc_usable_size")
 _KINDS = {
     ObjectKind.HEAP: "heap",
     ObjectKind.STATIC: "static",
@@ -60,38 +63,8 @@ _KINDS = {
 }
 
 
-@dataclass(eq=False)
-class Prepared:
-    """What can be known before the past is paused: types, pairing, compiled mappings, strings.
-
-    Attributes:
-        symbols: Variables and functions of the two versions.
-        tables: Type tables, old and new.
-        shapes: Old and new.
-        pool: Compiled mappings; grows when a pair turns up.
-        strings: Resolved string constants; remembers.
-        verdicts: Which of two types wins a block; remembers.
-    """
-
-    symbols: SymbolPairing
-    tables: tuple[TypeTable, TypeTable]
-    shapes: tuple[Shapes, Shapes]
-    pool: MappingPool
-    strings: StringResolver
-    verdicts: dict[tuple[int, int], int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user lets pass, and where the arena may go."""
-
-    strict: bool = False
-    allow: frozenset[str] = frozenset()
-    arena_base: int = 0
-
-
 class Planner:
-    """One transfer being planned; use ``plan_transfer``."""
+    """One transfer being planned."""
 
     def __init__(
         self,
@@ -131,8 +104,8 @@ class Planner:
         table = TargetTable()
         for span in [*self.past.statics, *([self.past.tls] if self.past.tls else [])]:
             table.extend(self._static_targets(span))
-        table.extend(self._constants())
-        table.extend(self._interposed())
+        table.extend(constant_targets(self.prepared, self.types, self.past, self.future))
+        table.extend(interposed_targets(self.past, self.future))
         table.extend(
             function_targets(self.past.subject, self.future.subject, self.prepared.symbols.functions)
         )
@@ -147,21 +120,6 @@ class Planner:
         self.locals = LocalCarrier(self.state, self.pairs)
         table.extend(self.locals.place(self._decide))
         return table
-
-    def _interposed(self) -> list[Target]:
-        """The allocator functions that the runtime has in the place of libc's: `free` stays `free`."""
-        found = []
-        for name in _INTERPOSED:
-            old, new = self.past.resolve(name), self.future.resolve(name)
-            if old is not None and new is not None:
-                found.append(Target(old, old + 1, new, FixedKind.FUNCTION, FixedFlag.EXACT))
-        return found
-
-    def _future_address(self, variable: int) -> int:
-        row = self.new.variables[variable]
-        if row["tls"]:
-            return (self.future.tls.start if self.future.tls else 0) + int(row["address"])
-        return int(row["address"]) + self.future.subject.load_bias
 
     def _static_targets(self, span: Span) -> list[Target]:
         """Paired variables of one segment; decides their fates on the way."""
@@ -178,7 +136,7 @@ class Planner:
                 entry["fate"] = Fate.DROP
                 found.append(Target(start, start + size, 0, FixedKind.STATIC, FixedFlag.UNPAIRED))
                 continue
-            entry["new_address"] = self._future_address(other)
+            entry["new_address"] = address_of(self.future, other)
             old_type, new_type = (
                 int(self.old.variables[variable]["type"]),
                 int(self.new.variables[other]["type"]),
@@ -198,28 +156,6 @@ class Planner:
         index = next(i for i, s in enumerate(self.state.spans) if s is span)
         return int(self.state.regions["first"][index])
 
-    def _constants(self) -> list[Target]:
-        """Named variables in read-only data: never transferred, but pointed at."""
-        found = []
-        columns = self.old.variables
-        covered = [(s.start, s.end) for s in self.past.statics]
-        for variable in np.flatnonzero(columns["tls"] == 0):
-            start = int(columns["address"][variable]) + self.past.subject.load_bias
-            if any(low <= start < high for low, high in covered):
-                continue
-            other = int(self.prepared.symbols.variables[variable])
-            kind, count, size = self.prepared.shapes[0].of(int(columns["type"][variable]))
-            if other < 0 or not size:
-                continue
-            mapping = self.types.of(kind)[1] if kind >= 0 else -1
-            found.append(
-                Target(
-                    start, start + size, self._future_address(other), FixedKind.CONSTANT, NOTHING,
-                    kind, count, mapping,
-                )
-            )  # fmt: skip
-        return found
-
     def fixed(self, table: TargetTable) -> Array:
         """The column for the kernel: with resolved strings, and fillers for all that is left."""
         table = TargetTable([*table.rows])
@@ -234,23 +170,7 @@ class Planner:
             if index < 0 or int(named["end"][index]) <= target.start:
                 table.add(target)
         fillers = image_fillers(self.past.subject, (self.past.program, self.future.program))
-        return table.build(self.libraries, fillers, self._other_fillers())
-
-    def _other_fillers(self) -> list[Target]:
-        """The stack, dead below the frames and nobody's above; mappings that the future does not have."""
-        found = []
-        spans = [(s.start, s.end) for s in self.past.heap if s.mapped is None]
-        program = self.past.program
-        lowest = min((pair.old.low for pair in self.pairs), default=0)
-        for mapping in self.past.subject.maps:
-            if mapping.path == "[stack]":
-                found.append(Target(mapping.start, lowest, 0, FixedKind.STACK, FixedFlag.DANGLING))
-                found.append(Target(lowest, mapping.end, 0, FixedKind.STACK, FixedFlag.UNPAIRED))
-            elif mapping.path != program and not any(
-                low < mapping.end and mapping.start < high for low, high in spans
-            ):
-                found.append(Target(mapping.start, mapping.end, 0, FixedKind.CODE, FixedFlag.UNPAIRED))
-        return found
+        return table.build(self.libraries, fillers, other_fillers(self.past, self.pairs))
 
     # The plan -----------------------------------------------------------------------------------------------
 
@@ -265,6 +185,7 @@ class Planner:
         self._place_unnamed(table)
         self._keep_untouched()
         decide_heap(self.state, self.types, self.fates, self.streams)
+        self.fates.problems.extend(refuse_inside(self.state, self.types))
         self.fates.problems.extend(refuse_changed(self.state, self.old))
         self._pair_blocks()
         table.extend(end_targets(self.state))
@@ -293,7 +214,9 @@ class Planner:
 
     def is_untouched_same(self, spans: Sequence[Span]) -> bool:
         """Whether the same statics of some of the past's segments are as the program file made them."""
-        flags = {span.start: flags for span, (_, flags) in zip(self.past.statics, self.untouched, strict=True)}
+        flags = {
+            span.start: flags for span, (_, flags) in zip(self.past.statics, self.untouched, strict=True)
+        }
         return all(
             span.start not in flags
             or np.array_equal(self._untouched_rows(span, self.past)[1], flags[span.start])
@@ -405,7 +328,7 @@ class Planner:
                 other = int(self.prepared.symbols.variables[variable]) if variable >= 0 else -1
                 if other >= 0:
                     types = (self.old.variables[variable]["type"], self.new.variables[other]["type"])
-                    yield first + index, self._future_address(other), int(types[0]), int(types[1])
+                    yield first + index, address_of(self.future, other), int(types[0]), int(types[1])
 
     def _future_frame_words(self) -> set[int]:
         """Words and registers of the future's frames that keep their own contents."""
@@ -632,23 +555,3 @@ def _put_words(buffer: Array, offsets: Array, values: Array) -> None:
     """Store u64 values at byte offsets, aligned or not."""
     raw = np.ascontiguousarray(values, dtype=np.uint64).view(np.uint8).reshape(-1, 8)
     buffer[offsets.astype(np.int64)[:, None] + np.arange(8)] = raw
-
-
-def plan_transfer(
-    prepared: Prepared,
-    past: Image,
-    future: Image,
-    pairs: Sequence[FramePair],
-    streams: MappingOf[int, int],
-    options: Options,
-) -> TransferPlan:
-    """Plan one transfer.
-
-    Args:
-        prepared: What was known before the pause.
-        past, future: Copies of both processes, each at its quiescent point.
-        pairs: Their program frames, innermost first.
-        streams: Old ``FILE`` address -> the future's own.
-        options: See Options.
-    """
-    return Planner(prepared, past, future, pairs, streams, options).plan()

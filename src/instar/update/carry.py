@@ -17,7 +17,8 @@ from instar.state.image import Image
 from instar.state.slots import build_type_table
 from instar.transfer.mappings import MappingPool
 from instar.transfer.plan import TransferPlan
-from instar.transfer.planner import Options, Planner, Prepared
+from instar.transfer.planner import Planner
+from instar.transfer.prepared import Options, Prepared
 from instar.transfer.refresh import refresh_plan
 from instar.transfer.stack import FramePair
 from instar.transfer.strings import StringResolver

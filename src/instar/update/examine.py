@@ -25,7 +25,8 @@ from instar.state.image import Image
 from instar.state.slots import build_type_table
 from instar.state.values import Value
 from instar.transfer.plan import TransferPlan
-from instar.transfer.planner import Options, Planner
+from instar.transfer.planner import Planner
+from instar.transfer.prepared import Options
 from instar.update import carry
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -2,8 +2,8 @@
 
 Three roles, apart from each other and joined here by plain data: the guard holds the past (``update.guard``),
 the driver drives the future (``update.driver``), the worker plans (``update.carry``). Until the point of no
-return everything is undone in reverse order when anything fails, so that the old version goes on as if nothing
-had happened.
+return everything is undone in reverse order when anything fails, so that the old version goes on as if
+nothing had happened.
 """
 
 from __future__ import annotations

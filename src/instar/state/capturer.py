@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from instar.heap.glibc import GlibcHeap
 from instar.heap.inherited import LIBRARY, read_inherited
+from instar.heap.modules import Module, read_modules
 from instar.metadata.version import Version
 from instar.process.exports import Exports, read_exports
 from instar.process.maps import DELETED, Mapping, read_maps
@@ -48,6 +50,7 @@ class Capturer:
         self.program = str(Path(f"/proc/{tracee.pid}/exe").readlink()).removesuffix(DELETED)
         self._exports: dict[str, Exports | None] = {}
         self._heap: GlibcHeap | None = None
+        self._modules: tuple[list[tuple[int, int, str]], list[Module]] | None = None
 
     def prepare(self) -> None:
         """Open what the first unwinding and the first heap walk need."""
@@ -96,7 +99,17 @@ class Capturer:
         spans = heap_spans([(r.start, r.data) for r in image.regions], image.blocks)
         spans += heap_spans([self._copy(*bounds) for bounds in ranges], inherited.blocks)
         taken = [*heap_ranges(image), *ranges]
-        return spans + mapped_spans(self.memory, subject.maps, subject.thread_pointer, taken, self._read)
+        modules = self._loaded(subject.maps)
+        return spans + mapped_spans(
+            self.memory, subject.maps, modules, subject.thread_pointer, taken, self._read
+        )
+
+    def _loaded(self, maps: Sequence[Mapping]) -> list[Module]:
+        """The loaded files, read again when others are mapped."""
+        files = [(m.start, m.end, m.path) for m in maps if m.file]
+        if self._modules is None or self._modules[0] != files:
+            self._modules = files, read_modules(self.memory, maps)
+        return self._modules[1]
 
     def _copy(self, start: int, end: int) -> tuple[int, Array]:
         return start, self._read(start, end - start)

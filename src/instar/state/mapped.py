@@ -17,7 +17,7 @@ import numpy as np
 
 from instar.errors import FaultError
 from instar.heap.inherited import runtime_memory
-from instar.heap.modules import Module, read_modules
+from instar.heap.modules import Module
 from instar.process.maps import Mapping
 from instar.process.memory import Memory
 
@@ -71,17 +71,21 @@ def protection_of(mapping: Mapping) -> int:
 
 
 def own_mappings(
-    memory: Memory, maps: Sequence[Mapping], thread_pointer: int | None, taken: Iterable[Range]
+    memory: Memory,
+    maps: Sequence[Mapping],
+    modules: Sequence[Module],
+    thread_pointer: int | None,
+    taken: Iterable[Range],
 ) -> list[Mapped]:
     """What the program of a process mapped itself, by address.
 
     Args:
         memory: Of the process, which is stopped.
         maps: Its mappings.
+        modules: Its loaded files.
         thread_pointer: Of its one thread.
         taken: (start, end) of all heap memory.
     """
-    modules = read_modules(memory, maps)
     foreign = [*taken, *runtime_memory(memory, maps), *_images(modules)]
     foreign += _loader_memory(memory, maps, modules)
     if thread_pointer:

@@ -9,6 +9,7 @@ import numpy as np
 
 from instar.heap.image import BlockKind, HeapImage
 from instar.heap.inherited import BLOCK
+from instar.heap.modules import Module
 from instar.process.maps import Mapping
 from instar.process.memory import Memory
 from instar.state.columns import ObjectKind
@@ -35,13 +36,14 @@ def heap_ranges(image: HeapImage) -> Iterator[Range]:
 def mapped_spans(
     memory: Memory,
     maps: Sequence[Mapping],
+    modules: Sequence[Module],
     thread_pointer: int | None,
     taken: Iterable[Range],
     read: Callable[[int, int], Array],
 ) -> list[Span]:
     """Spans of what the program mapped itself; what cannot be read has none, and nothing may point there."""
     spans = []
-    for mapped in own_mappings(memory, maps, thread_pointer, taken):
+    for mapped in own_mappings(memory, maps, modules, thread_pointer, taken):
         data = copy_mapped(memory, mapped, read)
         if data is not None:
             blocks = np.array([(mapped.start, len(data))], BLOCK)

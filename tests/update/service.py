@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,6 +67,9 @@ class Service:
         arguments, environment: It is started with these.
         home: A directory of its own: for the journal of the tool, and where the program runs.
         cache: For what the tool keeps about versions.
+
+    Attributes:
+        announced: How often a new version has said that it is ready.
     """
 
     def __init__(
@@ -93,13 +97,15 @@ class Service:
             directory=home / "run",
         )
         self.pid = self.program.pid
+        self.announced = 0
+        self._tools: list[subprocess.Popen[str]] = []
         self._gone = False
 
     def tool(
         self, path: Path, *options: str, environment: Mapping[str, str] | None = None, **popen: Any
     ) -> subprocess.Popen[str]:
         """Start `instar update` on the version that serves now."""
-        return subprocess.Popen(
+        tool = subprocess.Popen(
             [str(INSTAR), "update", str(self.pid), str(path), "--json", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -108,6 +114,8 @@ class Service:
             env={**self._tool_environment, **(environment or {})},
             **popen,
         )
+        self._tools.append(tool)
+        return tool
 
     def update(
         self, path: Path, *options: str, environment: Mapping[str, str] | None = None, **popen: Any
@@ -142,9 +150,12 @@ class Service:
         self.pid = pid
 
     def ask(self, command: str) -> str:
-        """Say a line to whoever serves. What the new version's start-up printed comes first, once."""
+        """Say a line to whoever serves. What a new version printed at start is held back until the commit."""
         answer = self.program.talk.ask(command)
-        return self.program.talk.line() if answer == "ready" else answer
+        if answer == "ready":
+            self.announced += 1
+            answer = self.program.talk.line()
+        return answer
 
     def processes(self) -> list[int]:
         """All living processes of this service, whatever version they are of."""
@@ -159,10 +170,15 @@ class Service:
         if self._gone:
             return
         self._gone = True
+        for tool in self._tools:
+            if tool.poll() is None:
+                tool.kill()
+            tool.communicate()
         self.program.end_input()
         stubborn = [pid for pid in self.processes() if not wait_until_gone(pid, 10)]
         for pid in stubborn:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.program.close()
         if stubborn:
             raise TalkError(f"processes {stubborn} outlived their input")

@@ -74,4 +74,5 @@ def test_update(
     for command in ("check", "churn", "check"):
         assert service.ask(command) == f"ok {serving}", update.told()
     assert service.processes() == [service.pid]
+    assert service.announced == (serving == "v2")
     _judge_report(update, expected)

@@ -66,6 +66,8 @@ class Witness:
         for command in ("check", "churn", "check"):
             assert self.service.ask(command) == f"ok {version}"
         self._check_leftovers()
+        if version == "v1":
+            assert not self.service.announced, "a version that never served printed something"
         return version
 
     def _wait_for_one(self) -> list[int]:

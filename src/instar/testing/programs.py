@@ -195,7 +195,12 @@ class Program:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.pid = self.process.pid
         self.talk = Conversation(self.process.stdin.fileno(), self.process.stdout.fileno())
-        first = self.talk.line()
+        try:
+            first = self.talk.line()
+        except TalkError:
+            self.process.kill()
+            self.close()
+            raise
         if first != "ready":
             self.close()
             raise TalkError(f"instead of `ready` the program said: {first}")

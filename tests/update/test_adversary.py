@@ -82,6 +82,7 @@ def storm(service: Service, number: signal.Signals, pause_s: float) -> Iterator[
         ("epoll", 1, "churn"),
         ("poll", 1, "reopen"),
         ("epoll", 1, "map"),
+        ("poll", 1, "pool"),
         ("read", -1, "none"),
         ("poll", -1, "timer"),
         ("select", 50, "timer"),

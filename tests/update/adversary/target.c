@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { CELLS = 4096, SLOTS = 512 };
+enum { CELLS = 4096, SLOTS = 512, POOLS = 24 };
 
 struct cell {
 #ifdef SECOND
@@ -28,7 +28,14 @@ struct cell {
     size_t size;
 };
 
+struct pool {
+    long *memory;
+    size_t size;
+    long mark;
+};
+
 STATE struct cell *cells[SLOTS];
+STATE struct pool pools[POOLS];
 STATE volatile long ticks, hits, children, interrupted, early, late;
 STATE volatile long ring[64];
 STATE long turns, waited_ms = -1;
@@ -108,6 +115,35 @@ static void churn(int steps)
     }
 }
 
+/* One pool is given back and another one mapped, which the kernel may put beside others; one loses its pages. */
+static void renew_pool(void)
+{
+    struct pool *pool = &pools[turns % POOLS];
+    if (pool->memory)
+        munmap(pool->memory, pool->size);
+    pool->size = 4096 * (1 + scenario_random(&seed) % 40);
+    pool->memory = mmap(NULL, pool->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pool->memory == MAP_FAILED)
+        abort();
+    pool->mark = turns;
+    for (size_t i = 0; i < pool->size / sizeof(long); i++)
+        pool->memory[i] = pool->mark;
+    pool = &pools[scenario_random(&seed) % POOLS];
+    if (pool->memory && scenario_random(&seed) % 4 == 0) {
+        madvise(pool->memory, pool->size, MADV_DONTNEED);
+        pool->mark = 0;
+    }
+}
+
+static bool pools_hold(void)
+{
+    for (int n = 0; n < POOLS; n++)
+        for (size_t i = 0; pools[n].memory && i < pools[n].size / sizeof(long); i++)
+            if (pools[n].memory[i] != pools[n].mark)
+                return false;
+    return true;
+}
+
 static void reopen(void)
 {
     int ends[2];
@@ -149,6 +185,8 @@ static NOINLINE void take_turn(void)
         churn(200);
     else if (strcmp(habit, "reopen") == 0)
         reopen();
+    else if (strcmp(habit, "pool") == 0)
+        renew_pool();
     else if (strcmp(habit, "thread") == 0 && turns % 8 == 0)
         spawn_thread();
     else if (strcmp(habit, "fork") == 0 && turns % 8 == 0)
@@ -178,6 +216,7 @@ NOINLINE const char *check(void)
     } while (seen != ticks);
     EXPECT(total == seen);
     EXPECT(!broken);
+    EXPECT(pools_hold());
     for (unsigned slot = 0; slot < SLOTS; slot++)
         for (struct cell *cell = cells[slot]; cell; cell = cell->next) {
             EXPECT(cell->id % SLOTS == slot);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -71,7 +72,7 @@ def storm(service: Service, number: signal.Signals, pause_s: float) -> Iterator[
         thread.join()
 
 
-# Targets ------------------------------------------------------------------------------------------------------
+# Targets ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_rolled_back_past_notices_nothing(versions: Versions, start_service: Sta
     witness.updates_again(versions[1])
 
 
-# New versions -------------------------------------------------------------------------------------------------
+# New versions -----------------------------------------------------------------------------------------------
 
 NEW_VERSIONS = {
     "helpers": ("-DSTART_HELPERS", ("updated", "refused")),
@@ -196,7 +197,7 @@ def test_hostile_new_version(
         witness.updates_again(versions[1])
 
 
-# Operators ----------------------------------------------------------------------------------------------------
+# Operators --------------------------------------------------------------------------------------------------
 
 
 def _closed(*numbers: int) -> Callable[[], None]:
@@ -301,4 +302,24 @@ def test_interrupted_at_any_moment(versions: Versions, start_service: StartServi
     version = witness.settled()
     assert (tool.returncode == 0) == (version == "v2"), f"{tool.returncode} {stderr}"
     assert "Traceback" not in stderr, stderr
+    witness.updates_again(versions[1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_control_c_reaches_all_processes_of_the_tool(
+    versions: Versions, start_service: StartService, seed: int
+) -> None:
+    """A terminal sends SIGINT to the whole group: to whatever the tool has forked, too."""
+    service = start(start_service, versions[0], "poll", 5)
+    witness = Witness(service)
+    tool = service.tool(versions[1], start_new_session=True)
+    time.sleep(random.Random(seed).uniform(0.15, 0.6))
+    if tool.poll() is None:
+        os.killpg(tool.pid, signal.SIGINT)
+    stdout, stderr = tool.communicate(timeout=60)
+    version = witness.settled()
+    assert (tool.returncode == 0) == (version == "v2"), stderr
+    assert "Traceback" not in stderr, stderr
+    if stdout:
+        json.loads(stdout)
     witness.updates_again(versions[1])

@@ -31,8 +31,10 @@ uint64_t instar_state_merge(uint8_t *copy, const uint8_t *fresh, uint64_t addres
 /* A word that leads nowhere, whoever reads it: it types nothing, keeps nothing alive, is carried as it is. */
 static int is_inert(const instar_transfer *transfer, uint64_t value)
 {
-    uint64_t result;
-    if (instar_state_find(transfer->state, value) >= 0)
+    uint64_t result, bare = instar_state_bare(value);
+    if (bare && bare != value)
+        return is_inert(transfer, bare);
+    if (instar_state_find(transfer->state, value) >= 0 || instar_state_before(transfer->state, value) >= 0)
         return 0;
     uint8_t status = instar_transfer_translate(transfer, value, -1, 1, &result);
     return status == STATUS_NULL || status == STATUS_SMALL || status == STATUS_WILD ||

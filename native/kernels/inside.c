@@ -17,7 +17,8 @@ typedef struct {
     uint64_t mask;
 } search;
 
-static int is_inside(const search *s, uint64_t address) {
+static int is_inside(const search *s, uint64_t address)
+{
     uint64_t low = 0, high = s->range_count;
     while (low < high) {
         uint64_t middle = (low + high) / 2;
@@ -30,7 +31,8 @@ static int is_inside(const search *s, uint64_t address) {
 }
 
 /* Notes that a `type` lies at an address, once; past the capacity nothing but the count goes on. */
-static void note(search *s, uint64_t address, int32_t type, int32_t row) {
+static void note(search *s, uint64_t address, int32_t type, int32_t row)
+{
     uint64_t at = (address ^ (uint64_t)(uint32_t)type << 32) * UINT64_C(0x9E3779B97F4A7C15) >> 20;
     for (at &= s->mask; s->table[at]; at = (at + 1) & s->mask) {
         const instar_inside *known = &s->found[s->table[at] - 1];
@@ -44,8 +46,10 @@ static void note(search *s, uint64_t address, int32_t type, int32_t row) {
     s->count++;
 }
 
-static void follow(search *s, uint64_t value, int32_t type, int from_inside) {
-    if (type < 0 || value < PAGE || s->state->types[type].kind != KTYPE_AGGREGATE || !s->state->types[type].size)
+static void follow(search *s, uint64_t value, int32_t type, int from_inside)
+{
+    if (type < 0 || value < PAGE || s->state->types[type].kind != KTYPE_AGGREGATE ||
+        !s->state->types[type].size)
         return;
     int64_t row = instar_state_find(s->state, value);
     if (row < 0)
@@ -58,7 +62,9 @@ static void follow(search *s, uint64_t value, int32_t type, int from_inside) {
         note(s, value, type, (int32_t)row);
 }
 
-static void follow_slots(search *s, const uint8_t *data, uint64_t limit, const instar_type *type, int from_inside) {
+static void follow_slots(search *s, const uint8_t *data, uint64_t limit, const instar_type *type,
+                         int from_inside)
+{
     for (uint32_t i = 0; i < type->slot_count; i++) {
         const instar_slot *slot = &s->state->slots[type->first_slot + i];
         for (uint32_t k = 0; slot->kind == SLOT_POINTER && k < slot->count; k++) {
@@ -71,10 +77,11 @@ static void follow_slots(search *s, const uint8_t *data, uint64_t limit, const i
     }
 }
 
-static void follow_object(search *s, const instar_object *object) {
+static void follow_object(search *s, const instar_object *object)
+{
     const instar_region *region = instar_state_region(s->state, object->address);
-    if (object->type < 0 || !(object->flags & (FLAG_REACHED | FLAG_ROOT)) || (object->flags & FLAG_LIBRARY) || !region ||
-        !region->data)
+    if (object->type < 0 || !(object->flags & (FLAG_REACHED | FLAG_ROOT)) || (object->flags & FLAG_LIBRARY) ||
+        !region || !region->data)
         return;
     const instar_type *type = &s->state->types[object->type];
     for (uint64_t i = 0; type->slot_count && i < object->count && i * type->size < object->size; i++)
@@ -85,8 +92,10 @@ static void follow_object(search *s, const instar_object *object) {
 /* Fills `found`; returns how many there are, which may be more than the capacity (call again with more room), or
  * UINT64_MAX without memory. `ranges` are sorted (start, end) pairs of the program's own memory. */
 uint64_t instar_state_inside(const instar_state *state, const uint64_t *ranges, uint64_t range_count,
-                             instar_inside *found, uint64_t capacity) {
-    search s = {.state = state, .ranges = ranges, .range_count = range_count, .found = found, .capacity = capacity};
+                             instar_inside *found, uint64_t capacity)
+{
+    search s = {
+        .state = state, .ranges = ranges, .range_count = range_count, .found = found, .capacity = capacity};
     s.mask = 1;
     while (s.mask < 2 * capacity)
         s.mask *= 2;

@@ -107,7 +107,22 @@ typedef struct {
     uint64_t retyped;
     const uint64_t *bitmaps;      /* per type: which aligned words are pointer slots */
     const uint64_t *bitmap_first; /* per type: first bit */
+    int32_t *claims; /* out: pairs (object, type) of claims inside untyped blocks, some repeated */
+    uint64_t claim_count, claim_capacity; /* the count goes on past the capacity */
 } instar_state;
+
+/* The address in a word, without what programs put into bits that addresses do not use: a tag in the top byte, a
+ * NaN's sign and exponent. 0 where it can be no pointer. */
+static inline uint64_t instar_state_bare(uint64_t value)
+{
+    if (value < 4096)
+        return 0;
+    if (!(value >> 47))
+        return value;
+    int tagged = !(value >> 47 & 0x1ff) || (value >> 51 & 0xfff) == 0xfff;
+    uint64_t bare = value & (((uint64_t)1 << 47) - 1);
+    return tagged && bare >= 4096 ? bare : 0;
+}
 
 /* Bytes of the past that differ between two copies. */
 typedef struct {
@@ -122,6 +137,8 @@ typedef struct {
 
 /* Where a pointer value leads in the past; -1 when in no object. */
 int64_t instar_state_find(const instar_state *state, uint64_t address);
+/* The block that begins at most 16 bytes behind an address (pointers before a block); -1 when there is none. */
+int64_t instar_state_before(const instar_state *state, uint64_t address);
 const instar_region *instar_state_region(const instar_state *state, uint64_t address);
 
 void instar_state_fill_granules(const instar_object *objects, int64_t first, int64_t last, uint64_t start,

@@ -53,6 +53,12 @@ int64_t instar_state_find(const instar_state *state, uint64_t address)
     return search_objects(state, region, address);
 }
 
+int64_t instar_state_before(const instar_state *state, uint64_t address)
+{
+    int64_t row = instar_state_find(state, address + 16);
+    return row >= 0 && state->objects[row].address > address ? row : -1;
+}
+
 void instar_state_fill_granules(const instar_object *objects, int64_t first, int64_t last, uint64_t start,
                                 int32_t *granules)
 {
@@ -205,10 +211,39 @@ static void claim_base(instar_state *state, int64_t row, int32_t type, int32_t s
     block->parent_offset = (uint32_t)parent_offset;
 }
 
+/* Notes every type that is claimed inside a block that has none. */
+static void note_claim(instar_state *state, int64_t row, int32_t type)
+{
+    uint64_t last = state->claim_count;
+    for (uint64_t back = 1; back <= 4 && back <= last && last <= state->claim_capacity; back++)
+        if (state->claims[2 * (last - back)] == row && state->claims[2 * (last - back) + 1] == type)
+            return;
+    if (state->claim_count < state->claim_capacity) {
+        state->claims[2 * state->claim_count] = (int32_t)row;
+        state->claims[2 * state->claim_count + 1] = type;
+    }
+    state->claim_count++;
+}
+
+/* A pointer just before a block (`p = block - 1`) keeps it alive. */
+static void hold_before(instar_state *state, uint64_t value, int64_t parent, uint64_t parent_offset)
+{
+    int64_t row = instar_state_before(state, value);
+    if (row < 0 || (state->objects[row].flags & FLAG_REACHED))
+        return;
+    state->objects[row].flags |= FLAG_REACHED;
+    if (state->objects[row].type < 0) {
+        state->objects[row].parent = (int32_t)parent;
+        state->objects[row].parent_offset = (uint32_t)parent_offset;
+    }
+}
+
 static void claim(instar_state *state, uint64_t value, int32_t type, int32_t strength, int64_t parent,
                   uint64_t parent_offset)
 {
     int64_t row = instar_state_find(state, value);
+    if (row < 0 || state->objects[row].address != value)
+        hold_before(state, value, parent, parent_offset);
     if (row < 0)
         return;
     instar_object *block = &state->objects[row];
@@ -231,7 +266,10 @@ static void claim(instar_state *state, uint64_t value, int32_t type, int32_t str
         block->flags |= FLAG_BYTES;
     } else if (offset == 0) {
         claim_base(state, row, type, strength, parent, parent_offset);
-    } else if (block->type < 0 && !(block->flags & FLAG_TENTATIVE)) {
+    } else if (block->type < 0) {
+        note_claim(state, row, type);
+        if (block->flags & FLAG_TENTATIVE)
+            return;
         uint64_t size = state->types[type].size; /* elements of one array lie a multiple of it apart */
         uint64_t apart =
             offset > block->claim_offset ? offset - block->claim_offset : block->claim_offset - offset;
@@ -300,9 +338,17 @@ void instar_state_trace(instar_state *state, int32_t strength)
 
 static void reach_word(instar_state *state, int64_t row, uint64_t offset, uint64_t value)
 {
-    if (value < PAGE || value >> 47)
+    value = instar_state_bare(value);
+    if (!value)
         return;
     int64_t target = instar_state_find(state, value);
+    if (target < 0 || state->objects[target].address != value) {
+        int64_t behind = instar_state_before(state, value);
+        if (behind >= 0 && !(state->objects[behind].flags & FLAG_REACHED)) {
+            hold_before(state, value, row, offset);
+            enqueue(state, behind);
+        }
+    }
     if (target < 0 || (state->objects[target].flags & FLAG_REACHED))
         return;
     instar_object *found = &state->objects[target];

@@ -178,6 +178,14 @@ uint8_t instar_transfer_translate(const instar_transfer *transfer, uint64_t valu
     const instar_region *region = instar_state_region(transfer->state, value);
     if (region && (region->granules || region->single >= 0)) {
         int64_t row = instar_state_find(transfer->state, value);
+        int64_t behind =
+            row < 0 || transfer->state->objects[row].size <= value + 8 - transfer->state->objects[row].address
+                ? instar_state_before(transfer->state, value)
+                : -1;
+        if (behind >= 0 && transfer->state->objects[behind].fate != FATE_STAY &&
+            (transfer->state->objects[behind].flags & FLAG_REACHED) &&
+            (row < 0 || !(transfer->state->objects[row].flags & FLAG_REACHED)))
+            return STATUS_INSIDE; /* just before a block that moves */
         if (row < 0 || !(transfer->state->objects[row].flags & (FLAG_REACHED | FLAG_ROOT)))
             return STATUS_DANGLING;
         const instar_object *object = &transfer->state->objects[row];
@@ -267,6 +275,23 @@ static void scan_slots(instar_transfer *transfer, int64_t row, const uint8_t *da
     }
 }
 
+/* A word of unknown meaning. One that only is an address when a tag is taken off is never rewritten: if it leads to
+ * something that moves, that is a finding. */
+static void scan_word(instar_transfer *transfer, int64_t row, uint64_t offset, uint64_t value)
+{
+    uint64_t bare = instar_state_bare(value), result;
+    if (bare == value && value)
+        instar_transfer_judge(transfer, row, offset, value, -1, WORD_UNEXPLAINED, 1);
+    if (!bare || bare == value)
+        return;
+    uint8_t status = instar_transfer_translate(transfer, bare, -1, 1, &result);
+    if (status == STATUS_STAY || status == STATUS_DANGLING || status == STATUS_WILD)
+        return;
+    transfer->unexplained_statuses[STATUS_INSIDE]++;
+    instar_word word = {bare, bare, (int32_t)row, (uint32_t)offset, -1, STATUS_INSIDE, WORD_UNEXPLAINED, 0};
+    emit(transfer->findings, &transfer->finding_count, transfer->finding_capacity, word);
+}
+
 static void scan_words(instar_transfer *transfer, int64_t row, const uint8_t *data, uint64_t from,
                        uint64_t to)
 {
@@ -274,8 +299,7 @@ static void scan_words(instar_transfer *transfer, int64_t row, const uint8_t *da
     for (uint64_t offset = from + (-(address + from) & 7); offset + 8 <= to; offset += 8) {
         uint64_t value;
         memcpy(&value, data + offset, 8);
-        if (value >= PAGE && value < (uint64_t)1 << 47)
-            instar_transfer_judge(transfer, row, offset, value, -1, WORD_UNEXPLAINED, 1);
+        scan_word(transfer, row, offset, value);
     }
 }
 
@@ -295,8 +319,7 @@ static void scan_between(instar_transfer *transfer, int64_t row, const uint8_t *
         if (transfer->bitmaps[bit / 64] >> (bit % 64) & 1)
             continue;
         memcpy(&value, data + offset, 8);
-        if (value >= PAGE && value < (uint64_t)1 << 47)
-            instar_transfer_judge(transfer, row, offset, value, -1, WORD_UNEXPLAINED, 1);
+        scan_word(transfer, row, offset, value);
     }
 }
 

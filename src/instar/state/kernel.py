@@ -22,6 +22,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 GRANULE = 16
 _UNKNOWN_CAPACITY = 4096
+_CLAIM_CAPACITY = 1 << 16
 
 
 @dataclass(eq=False)
@@ -78,6 +79,9 @@ class _CState(ctypes.Structure):
         ("retyped", ctypes.c_uint64),
         ("bitmaps", ctypes.c_void_p),
         ("bitmap_first", ctypes.c_void_p),
+        ("claims", ctypes.c_void_p),
+        ("claim_count", ctypes.c_uint64),
+        ("claim_capacity", ctypes.c_uint64),
     ]
 
 
@@ -112,6 +116,7 @@ class State:
         self._lay_out()
         self._library = load("kernels")
         self._queue = np.zeros(max(len(self.objects), 1), dtype=np.int32)
+        self._claims = np.zeros(2 * _CLAIM_CAPACITY, dtype=np.int32)
         self._unknown = np.zeros(2 * _UNKNOWN_CAPACITY, dtype=np.int32)
         self.c_state = self._bind()
 
@@ -179,7 +184,17 @@ class State:
             unknown_capacity=_UNKNOWN_CAPACITY,
             bitmaps=self.table.bitmaps.ctypes.data,
             bitmap_first=self.table.bitmap_first.ctypes.data,
+            claims=self._claims.ctypes.data,
+            claim_capacity=_CLAIM_CAPACITY,
         )
+
+    def claims(self) -> Array | None:
+        """(n, 2) i4: object and type of every claim inside a block that had no type; None: too many to note."""
+        count = int(self.c_state.claim_count)
+        if count > _CLAIM_CAPACITY:
+            return None
+        pairs: Array = np.unique(self._claims[: 2 * count].reshape(-1, 2), axis=0)
+        return pairs
 
     def trace(self, strength: Strength) -> list[tuple[int, int]]:
         """Follow typed pointers to the fixpoint; returns pairs of claims that no verdict covers yet."""

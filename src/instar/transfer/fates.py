@@ -201,12 +201,29 @@ def _refuse_opaque(state: State, types: TypeFates, heap: Array, fates: Fates) ->
         kind = int(objects["claim_type"][row])
         if types.of(kind)[0] is not Relation.IDENTICAL:
             fates.problems.append((int(row), _untyped_problem(types, kind)))
+    _refuse_claims(state, types, heap, fates)
     void_only = heap & (objects["type"] < 0) & (objects["claim_type"] < 0)
     void_only &= (objects["flags"] & (ObjectFlag.VOID | ObjectFlag.BYTES)) == ObjectFlag.VOID
     for kind in fates.changed:
         size = int(state.table.types[kind]["size"])
         fits = void_only & (objects["size"] >= size) & (objects["size"] <= size + 15)
         fates.doubtful.extend((int(row), _untyped_problem(types, kind)) for row in np.flatnonzero(fits)[:4])
+
+
+def _refuse_claims(state: State, types: TypeFates, heap: Array, fates: Fates) -> None:
+    """Slabs: blocks without a type of their own, inside which objects of a changed type are claimed."""
+    claims = state.claims()
+    untyped = heap & (state.objects["type"] < 0)
+    if claims is None:
+        rows = np.flatnonzero(untyped & ((state.objects["flags"] & ObjectFlag.INTERIOR) != 0))
+        if fates.changed and len(rows):
+            fates.problems.append((int(rows[0]), _untyped_problem(types, next(iter(fates.changed)))))
+        return
+    known = {row for row, _ in fates.problems}
+    for row, kind in claims[untyped[claims[:, 0]]].tolist():
+        if row not in known and types.of(kind)[0] is not Relation.IDENTICAL:
+            known.add(row)
+            fates.problems.append((row, _untyped_problem(types, kind)))
 
 
 def _untyped_problem(types: TypeFates, kind: int) -> Problem:

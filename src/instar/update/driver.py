@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from instar.control.chains import function_names
-from instar.control.channel import open_channel
+from instar.control.channel import open_channel, raised_limit
 from instar.control.dispositions import apply_dispositions, plan_dispositions
 from instar.control.epoll import Cookies, fill_epolls, plan_epolls
 from instar.control.gate import Gate
@@ -44,6 +44,7 @@ from instar.update.own import OwnMappings
 
 _ARENA_ROOM = 1 << 40
 _OWN_NUMBERS = 8
+_GATE_NUMBERS = 8
 _EPOLL_ADD = 1
 _KEPT = (Status.NULL, Status.SMALL, Status.STAY, Status.DANGLING, Status.WILD)
 
@@ -207,7 +208,8 @@ class Driver:
     def enter_gate(self, past: int, signal_mask: int, locks: Rows, deadline: Deadline) -> None:
         """Let the future run into the gate, where it waits for the past to end."""
         gate = Gate(self.runtime, self.channel)
-        gate.prepare(past, self._floor + _OWN_NUMBERS, signal_mask, locks)
+        with raised_limit(self.pid, self._floor + _OWN_NUMBERS + _GATE_NUMBERS):
+            gate.prepare(past, self._floor + _OWN_NUMBERS, signal_mask, locks)
         self._gate = gate
         gate.enter(deadline)
 

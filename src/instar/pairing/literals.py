@@ -2,7 +2,7 @@
 
 What is left of them is a data symbol without a type (``__compound_literal.N``, ``.compoundliteral``); the
 numbers change from build to build. Two are the same if their initial contents mean the same: equal bytes,
-pointers at strings of equal text, at the same symbol, or at literals that are the same in turn; and if neither
+pointers at strings of equal text, at the same symbol, or at literals that are the same in turn; and neither
 version has another one like it.
 """
 

@@ -189,7 +189,7 @@ class State:
         )
 
     def claims(self) -> Array | None:
-        """(n, 2) i4: object and type of every claim inside a block that had no type; None: too many to note."""
+        """(n, 2) i4: object and type of every claim inside an untyped block; None: too many to note."""
         count = int(self.c_state.claim_count)
         if count > _CLAIM_CAPACITY:
             return None

@@ -38,7 +38,8 @@ enum {
     LONGEST_LINE = 4096,
     IDLE_MS = 600000,
     EVENTS = 64,
-    MOST_WORDS = 3
+    MOST_WORDS = 3,
+    FIRST_TIMERS = 4096
 };
 
 struct list {
@@ -166,7 +167,7 @@ static void timer_sift(size_t place, struct timer *t)
 static void timer_start(struct timer *t, int64_t due_ms)
 {
     if (timer_count == timer_size) {
-        timer_size = timer_size ? 2 * timer_size : 64;
+        timer_size = timer_size ? 2 * timer_size : FIRST_TIMERS;
         timers = need(realloc(timers, timer_size * sizeof *timers));
     }
     t->due_ms = due_ms;

@@ -121,6 +121,13 @@ class Builder:
                     raise
 
 
+def _is_readable(descriptor: int, timeout_s: float) -> bool:
+    """Whether there is something to read in time (poll: select knows no descriptor above 1023)."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
 class Conversation:
     """Lines over the standard input and output of a program, whichever process holds the other ends.
 
@@ -142,7 +149,7 @@ class Conversation:
         end = time.monotonic() + timeout_s
         while b"\n" not in self._rest:
             left = end - time.monotonic()
-            if left <= 0 or not select.select([self._back], [], [], left)[0]:
+            if left <= 0 or not _is_readable(self._back, left):
                 raise TalkError(f"no answer within {timeout_s:g} s")
             data = os.read(self._back, 65536)
             if not data:
@@ -153,7 +160,7 @@ class Conversation:
 
     def is_silent(self) -> bool:
         """Whether there is nothing to read now."""
-        return not self._rest and not select.select([self._back], [], [], 0)[0]
+        return not self._rest and not _is_readable(self._back, 0)
 
     def ask(self, command: str, timeout_s: float = PATIENCE_S) -> str:
         """Send a line; the line that answers it.
@@ -233,7 +240,7 @@ def wait_until_gone(pid: int, timeout_s: float = PATIENCE_S) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([descriptor], [], [], timeout_s)[0])
+        return _is_readable(descriptor, timeout_s)
     finally:
         os.close(descriptor)
 

@@ -105,7 +105,7 @@ class Initializers:
         self._addresses = self._rows["address"].astype(np.uint64)
 
     def may_point(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Per slot: could its initial value be a pointer? (Without a relocation only where there are none.)"""
+        """Per slot: could its initial value be a pointer? (Where code is not relocated, any could.)"""
         if not self._elf.is_pie:
             return np.ones(len(slots), np.bool_)
         found: npt.NDArray[np.bool_] = np.isin(slots.astype(np.uint64), self._addresses)
@@ -269,7 +269,9 @@ class ContentPairing:
             old_slots = old_address + int(move["old_offset"]) + index * int(move["old_stride"])
             new_slots = new_address + int(move["new_offset"]) + index * int(move["new_stride"])
             filled = self.old_initializers.may_point(old_slots) | self.new_initializers.may_point(new_slots)
-            for old_slot, new_slot in zip(old_slots[filled].tolist(), new_slots[filled].tolist(), strict=True):
+            for old_slot, new_slot in zip(
+                old_slots[filled].tolist(), new_slots[filled].tolist(), strict=True
+            ):
                 old_target = self.old_initializers.target(old_slot)
                 new_target = self.new_initializers.target(new_slot)
                 if old_target is None and new_target is None:

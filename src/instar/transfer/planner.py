@@ -258,7 +258,7 @@ class Planner:
         return [(m.start, m.end) for m in image.subject.maps if m.path == image.program and not m.writable]
 
     def _mark_unnamed(self) -> None:
-        """Data without debug information that both versions have (compound literals, units without -g): roots."""
+        """Data without debug information that both versions have (literals, units without -g): roots."""
         objects = self.state.objects
         bias = self.past.subject.load_bias
         self.unnamed: dict[int, int] = {}

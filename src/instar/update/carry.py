@@ -53,8 +53,25 @@ class FramePairing:
                 "the versions wait at different places: old {}, new {}".format(*chains),
                 "keep the functions of the main loop, or mark an update point in both",
             )
-        return tuple(
+        pairs = tuple(
             FramePair(o, n, self._same(o.function, n.function)) for o, n in zip(olds, news, strict=True)
+        )
+        for pair in pairs:
+            if not pair.whole:
+                self._require_same_call(pair)
+        return pairs
+
+    def _require_same_call(self, pair: FramePair) -> None:
+        """In a function whose code changed, both versions must stand in the same of several equal calls."""
+        old = find_call_site(self._old, pair.old.function, pair.old.frame.link_pc)
+        new = find_call_site(self._new, pair.new.function, pair.new.frame.link_pc)
+        if old is None or new is None or (old.ordinal, old.count) == (new.ordinal, new.count):
+            return
+        raise RefusedError(
+            "different-call",
+            f"{pair.old.name} waits in call {old.ordinal + 1} of {old.count} (line {old.line}) before, "
+            f"in call {new.ordinal + 1} of {new.count} (line {new.line}) in the new version",
+            "the waiting call was copied, by the compiler or in the source: keep it in a function of its own",
         )
 
     def _same(self, old: int, new: int) -> bool:

@@ -171,7 +171,7 @@ class Driver:
         fill_epolls(self.runtime, self._own_registrations())
 
     def _own_registrations(self) -> Rows:
-        """Listeners that only the new version has: its start-up registered them, but they did not listen yet."""
+        """Listeners that only the new version has: they were registered, but did not listen yet."""
         own = [one for one in self.future.registrations if one.past is None]
         items = np.zeros(len(own), EPOLL_ITEM)
         for item, one in zip(items, own, strict=True):
@@ -248,7 +248,7 @@ def _translate(plan: TransferPlan, cookies: Cookies) -> Cookies:
         status = Status(int(statuses[index])).name.lower()
         raise RefusedError(
             "epoll-cookie",
-            f"an epoll set holds {int(cookies[index]):#x}, which leads to something without counterpart ({status})",
+            f"an epoll set holds {int(cookies[index]):#x}, which leads to nothing in the new version ({status})",
             "remove that descriptor from the set before the update",
         )
     result: Cookies = np.where(moved, values, cookies)

@@ -1,7 +1,7 @@
 """Looks at the state of a live process without changing it: what `inspect` and `check` show.
 
-The process is stopped only while it is copied. Its state is then planned as a move to itself: every pointer is
-classified by the same code that an update uses.
+The process is stopped only while it is copied. Its state is then planned as a move to itself: every pointer
+is classified by the same code that an update uses.
 """
 
 from __future__ import annotations

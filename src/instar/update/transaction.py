@@ -297,8 +297,10 @@ def _leak_warning(figures: Figures | None) -> tuple[str, ...]:
     share = figures.leaked_blocks / (figures.leaked_blocks + figures.objects.get("heap", 0))
     if share < _LEAKED_SHARE:
         return ()
-    text = f"many-leaks: nothing leads to {figures.leaked_blocks} blocks ({share:.0%} of the heap); they were left "
-    return (text + "behind: does the program hide pointers (xor-ed, compressed)?",)
+    text = (
+        f"many-leaks: nothing leads to {figures.leaked_blocks} blocks ({share:.0%} of the heap); they were "
+    )
+    return (text + "left behind: does the program hide pointers (xor-ed, compressed)?",)
 
 
 def _identify(version: Version) -> VersionId:

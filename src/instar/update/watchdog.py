@@ -1,6 +1,6 @@
 """Bounds the pause, whatever hangs: first an exception in the main thread, then this process ends itself.
 
-While the past is held, code of ours runs: kernels, handlers, system calls. When the pause exceeds its limit an
+While the past is held, code of ours runs: kernels, system calls. When the pause exceeds its limit an
 exception is raised in the main thread, and everything is rolled back. Should even that not help (a loop in a
 kernel), the process kills itself: the kernel then ends the future (EXITKILL) and lets the past go on.
 """

@@ -1,6 +1,7 @@
 """Typing of heap blocks on states made by hand."""
 
 import struct
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def test_list_is_typed_to_its_end() -> None:
     version = b.build()
     s = StateBuilder(version)
     blocks = [s.block(16) for _ in range(1000)]
-    for this, following in zip(blocks, blocks[1:], strict=False):
+    for this, following in pairwise(blocks):
         s.poke(this, following)
     leaked = s.block(16)
     s.root(b.pointer(node), word(blocks[0]))

@@ -25,6 +25,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _ALIGNMENT = 16
 _PAGE = 4096
+_SLACK = 31
 _TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
 
 
@@ -78,6 +79,17 @@ class TypeFates:
         if relation is Relation.REFUSED:
             return relation, -1
         return Relation.CONVERTIBLE, self.pool.row(row, other)
+
+    def changed_sizes(self) -> dict[int, int]:
+        """Every old struct or union whose objects cannot stay as they are -> bytes of one."""
+        found = {}
+        for row in np.flatnonzero(
+            np.isin(self._old.types["kind"], (TypeKind.STRUCT, TypeKind.UNION))
+        ).tolist():
+            size = self._old.size_of(row)
+            if size and self.of(row)[0] is not Relation.IDENTICAL:
+                found[row] = size
+        return found
 
     def name(self, row: int) -> str:
         """C spelling of an old type."""
@@ -202,6 +214,7 @@ def _refuse_opaque(state: State, types: TypeFates, heap: Array, fates: Fates) ->
         if types.of(kind)[0] is not Relation.IDENTICAL:
             fates.problems.append((int(row), _untyped_problem(types, kind)))
     _refuse_claims(state, types, heap, fates)
+    _refuse_behind_nameless(state, types, heap, fates)
     void_only = heap & (objects["type"] < 0) & (objects["claim_type"] < 0)
     void_only &= (objects["flags"] & (ObjectFlag.VOID | ObjectFlag.BYTES)) == ObjectFlag.VOID
     for kind in fates.changed:
@@ -224,6 +237,22 @@ def _refuse_claims(state: State, types: TypeFates, heap: Array, fates: Fates) ->
         if row not in known and types.of(kind)[0] is not Relation.IDENTICAL:
             known.add(row)
             fates.problems.append((row, _untyped_problem(types, kind)))
+
+
+def _refuse_behind_nameless(state: State, types: TypeFates, heap: Array, fates: Fates) -> None:
+    """Blocks that only data without debug information leads to, and that could hold a type that changes.
+
+    Compilers make such data of their own: clang turns a block that is allocated once into a nameless static.
+    """
+    objects = state.objects
+    live = heap & ((objects["flags"] & ObjectFlag.REACHED) != 0) & (objects["type"] < 0)
+    rows = np.flatnonzero(live & (objects["parent"] >= 0))
+    rows = rows[objects["kind"][objects["parent"][rows]] == ObjectKind.UNNAMED]
+    if not len(rows):
+        return
+    for kind, size in types.changed_sizes().items():
+        fits = rows[(objects["size"][rows] >= size) & (objects["size"][rows] <= size + _SLACK)]
+        fates.problems.extend((int(row), _untyped_problem(types, kind)) for row in fits[:1])
 
 
 def _untyped_problem(types: TypeFates, kind: int) -> Problem:

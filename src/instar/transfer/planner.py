@@ -198,7 +198,7 @@ class Planner:
             self.state,
             self.old,
             self.past.subject.load_bias,
-            self.locals.names,
+            {**self.symbol_names, **self.locals.names},
             self.describe,
             self.options.allow,
             self.options.strict,
@@ -262,10 +262,14 @@ class Planner:
         objects = self.state.objects
         bias = self.past.subject.load_bias
         self.unnamed: dict[int, int] = {}
+        self.symbol_names: dict[int, str] = {}
         for row in np.flatnonzero(objects["kind"] == ObjectKind.UNNAMED).tolist():
             link = self.prepared.strings.unnamed(int(objects["address"][row]) - bias)
             if link is not None:
                 self.unnamed[row] = link + self.future.subject.load_bias
+                symbols = self.old.elf.symbols_at(int(objects["address"][row]) - bias)
+                if symbols:
+                    self.symbol_names[row] = self.old.elf.text(int(self.old.elf.symbols["name"][symbols[0]]))
                 objects["flags"][row] |= np.uint32(ObjectFlag.ROOT)
 
     def _place_unnamed(self, table: TargetTable) -> None:

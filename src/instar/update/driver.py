@@ -248,7 +248,7 @@ def _translate(plan: TransferPlan, cookies: Cookies) -> Cookies:
         status = Status(int(statuses[index])).name.lower()
         raise RefusedError(
             "epoll-cookie",
-            f"an epoll set holds {int(cookies[index]):#x}, which leads to nothing in the new version ({status})",
+            f"an epoll set holds {int(cookies[index]):#x}, which has no counterpart ({status})",
             "remove that descriptor from the set before the update",
         )
     result: Cookies = np.where(moved, values, cookies)

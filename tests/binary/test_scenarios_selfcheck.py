@@ -15,10 +15,13 @@ SCENARIOS = load_scenarios(Path(__file__).parents[1] / "programs")
 @pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=str)
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_selfcheck(scenario: Scenario, version: str, toolchain: Toolchain, builder: Builder) -> None:
+def test_selfcheck(
+    scenario: Scenario, version: str, toolchain: Toolchain, builder: Builder, tmp_path: Path
+) -> None:
     program = Program(
         [scenario.build(version, toolchain, builder), *scenario.arguments],
         environment=dict(scenario.environment),
+        directory=tmp_path,
     )
     try:
         for command in ("fill", "check", "churn", "check"):
@@ -29,11 +32,12 @@ def test_selfcheck(scenario: Scenario, version: str, toolchain: Toolchain, build
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_an_empty_state_is_not_right(scenario: Scenario, builder: Builder) -> None:
+def test_an_empty_state_is_not_right(scenario: Scenario, builder: Builder, tmp_path: Path) -> None:
     """Every check can fail: before `fill` nothing is as it should be."""
     program = Program(
         [scenario.build("v2", TOOLCHAINS[0], builder), *scenario.arguments],
         environment=dict(scenario.environment),
+        directory=tmp_path,
     )
     try:
         try:

@@ -17,6 +17,8 @@ def pytest_runtest_makereport(
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("INSTAR_CI"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        if item.get_closest_marker("real") and "NOT TESTED, no source" in str(reason):
+            return report  # an unreachable archive is the one thing that may skip, loudly
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped in continuous integration: {reason}"
     return report

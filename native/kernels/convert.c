@@ -7,6 +7,8 @@
 static void fault(instar_transfer *transfer, int64_t row, uint32_t element, const instar_move *move,
                   uint64_t offset, int64_t value, uint32_t kind)
 {
+    if (move->flags & MOVE_HANDLED)
+        return;
     if (transfer->fault_count < transfer->fault_capacity)
         transfer->faults[transfer->fault_count] =
             (instar_fault){value, (int32_t)row, element, (uint32_t)(move - transfer->moves), kind, offset};

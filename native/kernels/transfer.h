@@ -47,6 +47,7 @@ enum instar_move_flag {
     MOVE_CHECK_ZERO_TAIL = 4, /* on a COPY of new_size 0: the old bytes must be zero */
     MOVE_NEW_BOOLEAN = 8,
     MOVE_FROM_FLOAT = 16,
+    MOVE_HANDLED = 32, /* a handler answers for it: no fault */
 };
 
 /* Same layout as instar.pairing.moves.MOVE; `extra` and `path` are rebased to the columns below. */

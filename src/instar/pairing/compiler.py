@@ -14,6 +14,7 @@ from instar.pairing.members import MemberPairs, pair_members, similar_names
 from instar.pairing.moves import MoveFlag, MoveOp
 from instar.pairing.pointers import PointerRules
 from instar.pairing.problems import Change, Problem
+from instar.pairing.settled import NOTHING_OWNED, Owned, Settled, settle_member, unchecked
 from instar.pairing.unions import UnionRules
 
 Renames = Mapping[str, Mapping[str, str]]
@@ -40,6 +41,7 @@ class Compiler:
         identity: Pairing of tagged types.
         renames: Type name (``struct conn``) -> old member name -> new member name, as the user said.
         allow: Codes of problems that the user accepts: what no move carries keeps the new version's value.
+        settled: What handlers settle.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Compiler:
         identity: Counterparts,
         renames: Renames,
         allow: Collection[str] = (),
+        settled: Settled | None = None,
     ) -> None:
         self._old, self._new = old, new
+        self._settled = settled or Settled()
         self._identity = identity
         self._renames = renames
         self._allow = frozenset(allow)
@@ -76,7 +80,7 @@ class Compiler:
 
     def pairs(self, old_type: int, new_type: int) -> MemberPairs:
         """The paired members of two stripped records."""
-        renamed = self._renames.get(self._old.label(old_type))
+        renamed = self._settled.members.get(old_type) or self._renames.get(self._old.label(old_type))
         return pair_members(self._old.entries(old_type), self._new.entries(new_type), renamed)
 
     def is_named(self, old_type: int) -> bool:
@@ -127,8 +131,16 @@ class Compiler:
         if kinds == (TypeKind.STRUCT, TypeKind.STRUCT):
             return self._records(old_type, new_type)
         if kinds == (TypeKind.UNION, TypeKind.UNION):
-            return self._unions.compile(old_type, new_type)
+            return self._union(old_type, new_type)
         return self._mismatch(old_type, new_type)
+
+    def _union(self, old_type: int, new_type: int) -> Fragment:
+        found = self._unions.compile(old_type, new_type)
+        if not self._settled.between(old_type, new_type).whole:
+            return found
+        size = 8 * min(self._old.size(old_type), self._new.size(new_type))
+        moves = found.moves or unchecked([RawMove(MoveOp.COPY, 0, 0, size, size)])
+        return replace(found, moves=moves, problems=())
 
     def _mismatch(self, old_type: int, new_type: int) -> Fragment:
         old, new = self._old, self._new
@@ -185,18 +197,24 @@ class Compiler:
         if misfit:
             return Fragment(problems=(misfit,), settled=False)
         members = self.pairs(old_type, new_type)
-        parts = [self.member(*pair) for pair in members.pairs]
+        owned = self._settled.between(old_type, new_type)
+        parts = [
+            settle_member(owned, pair, self.member(*pair), self.is_named(pair[0].type))
+            for pair in members.pairs
+        ]
         moves = tuple(move for part in parts for move in part.moves)
-        problems = members.problems + tuple(problem for part in parts for problem in part.problems)
+        problems = () if owned.whole else members.problems
+        problems += tuple(problem for part in parts for problem in part.problems)
         changes = tuple(change for part in parts for change in part.changes)
         changes += tuple(Change("removed", e.label(), old.label(e.type)) for e in members.removed)
         changes += tuple(Change("added", e.label(), new.label(e.type)) for e in members.added)
         tail, tail_problems = self._tail(old_type, new_type, members, parts)
+        problems += () if owned.whole else (*self.renames_of(members, owned), *tail_problems)
         settled = all(part.settled for part in parts) and not (members.removed or members.added)
         settled = settled and old.size(old_type) == new.size(new_type)
         return Fragment(
             Coalescer(old, new, old_type, new_type).join(moves),
-            problems + tuple(self.renames_of(members)) + tail_problems,
+            problems,
             tuple(problem for part in parts for problem in part.nested_problems),
             changes,
             tail,
@@ -244,11 +262,13 @@ class Compiler:
             detail += f" ({sizes[0]} -> {sizes[1]} bytes)"
         return _add_change(part, Change("retyped", old_entry.label(), detail))
 
-    def renames_of(self, members: MemberPairs) -> list[Problem]:
+    def renames_of(self, members: MemberPairs, owned: Owned = NOTHING_OWNED) -> list[Problem]:
         """Removed members that a new one of the same type seems to continue under another name."""
         problems: list[Problem] = []
         for gone in members.removed:
             for fresh in members.added:
+                if owned.has_seen(gone) or owned.takes(fresh):
+                    continue
                 if not (gone.name and fresh.name) or not self._same_member_type(gone, fresh):
                     continue
                 if gone.bit_offset == fresh.bit_offset or similar_names(gone.name, fresh.name):

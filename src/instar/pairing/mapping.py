@@ -29,6 +29,7 @@ from instar.pairing.moves import (
 )
 from instar.pairing.offsets import OffsetMaps
 from instar.pairing.problems import Problem
+from instar.pairing.settled import Settled
 
 if TYPE_CHECKING:
     from instar.metadata.version import Version
@@ -63,6 +64,7 @@ class TypePairing:
         type_renames: Old type name -> new type name, as the user said (``struct conn``, ``conn_t``).
         member_renames: Old type name -> old member name -> new member name, as the user said.
         allow: Codes of problems that the user accepts: such data is dropped, or left as it is.
+        settled: What handlers settle.
     """
 
     def __init__(
@@ -73,11 +75,14 @@ class TypePairing:
         type_renames: MappingOf[str, str] | None = None,
         member_renames: Renames | None = None,
         allow: Collection[str] = (),
+        settled: Settled | None = None,
     ) -> None:
+        self.settled = settled or Settled()
         self.old, self.new = Layout(old), Layout(new)
-        self.identity = Identity(self.old, self.new, type_renames or {}, uses_of_globals(old, new))
+        renames = {**self.settled.type_renames, **(type_renames or {})}
+        self.identity = Identity(self.old, self.new, renames, uses_of_globals(old, new))
         self._derived = DerivedTypes(self.old, self.new, self.identity)
-        self.compiler = Compiler(self.old, self.new, self.identity, member_renames or {}, allow)
+        self.compiler = Compiler(self.old, self.new, self.identity, member_renames or {}, allow, self.settled)
         self._allow = frozenset(allow)
         self._mappings: dict[tuple[int, int], Mapping] = {}
         self._offsets = OffsetMaps(self.old, self.new, self.compiler)

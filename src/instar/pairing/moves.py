@@ -53,6 +53,8 @@ class MoveFlag(IntFlag):
     """Always on a COPY with ``new_size`` 0: all ``old_size`` bytes must be zero, else data would be lost."""
     NEW_BOOLEAN = 8
     FROM_FLOAT = 16
+    HANDLED = 32
+    """A handler answers for this element: what the move would lose is not reported."""
 
 
 # 48 bytes, naturally aligned, so that C reads the same rows (struct instar_move).

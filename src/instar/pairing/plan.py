@@ -12,6 +12,7 @@ from instar.pairing.layout import TAGGED
 from instar.pairing.mapping import TypePairing
 from instar.pairing.members import similar_names
 from instar.pairing.problems import Change, Problem
+from instar.pairing.settled import Settled, settle_symbols
 from instar.pairing.strings import ContentPairing
 from instar.pairing.symbols import SymbolPairing, is_constant, pair_symbols
 
@@ -51,6 +52,7 @@ def plan_pairing(
     allow: Iterable[str] = (),
     type_renames: Mapping[str, str] | None = None,
     member_renames: Mapping[str, Mapping[str, str]] | None = None,
+    settled: Settled | None = None,
 ) -> PairingPlan:
     """Pair two versions.
 
@@ -58,10 +60,15 @@ def plan_pairing(
         old, new: Both versions.
         allow: Codes of problems that the user accepts (their data is dropped or left as it is).
         type_renames, member_renames: See ``TypePairing``.
+        settled: What handlers settle.
     """
     allowed = frozenset(allow)
-    types = TypePairing(old, new, type_renames=type_renames, member_renames=member_renames, allow=allowed)
+    types = TypePairing(
+        old, new, type_renames=type_renames, member_renames=member_renames, allow=allowed, settled=settled
+    )
     symbols = pair_symbols(old, new, types.identity.units)
+    if settled is not None:
+        symbols = settle_symbols(symbols, settled, _made_by_handlers(types, symbols, settled))
     content = ContentPairing(old, new, types, symbols)
     code = CodeComparison(old, new, symbols, content)
     of_variables = [*_different_program(old, symbols), *symbols.problems, *variable_problems(types, symbols)]
@@ -69,6 +76,22 @@ def plan_pairing(
     possible = type_problems(types)
     problems = _once((*certain, *possible))
     return PairingPlan(old, new, types, symbols, content, code, problems, certain)
+
+
+def _made_by_handlers(types: TypePairing, symbols: SymbolPairing, settled: Settled) -> list[tuple[int, int]]:
+    """Paired variables that a handler turns into each other, and that are not laid out alike."""
+    found = []
+    for new_row in settled.new_variables:
+        old_row = int(symbols.old_variables[new_row])
+        if old_row < 0:
+            continue
+        pair = (
+            int(types.old.version.variables["type"][old_row]),
+            int(types.new.version.variables["type"][new_row]),
+        )
+        if not types.compiler.fragment(*pair).in_place:
+            found.append((old_row, new_row))
+    return found
 
 
 def _once(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -136,8 +159,9 @@ def _variable_renames(types: TypePairing, symbols: SymbolPairing, lost: list[int
         if back < 0 and not is_constant(new, row)
     ]
     problems: list[Problem] = []
-    for row in lost:
-        for heir in fresh:
+    settled = types.settled
+    for row in (row for row in lost if row not in settled.old_variables):
+        for heir in (heir for heir in fresh if heir not in settled.new_variables):
             if _is_renamed(types, row, heir):
                 problems.append(_variable_rename(variable_name(old, row), variable_name(new, heir)))
                 break

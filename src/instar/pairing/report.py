@@ -53,7 +53,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Report:
-    """All differences of two versions, sorted by name; ``problems`` is everything that needs the user."""
+    """All differences of two versions, sorted by name.
+
+    ``problems`` is everything that needs the user, ``settled`` what a handler file settles: (what, where).
+    """
 
     old: Side
     new: Side
@@ -61,6 +64,7 @@ class Report:
     variables: tuple[Difference, ...]
     functions: tuple[Difference, ...]
     problems: tuple[Problem, ...]
+    settled: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_automatic(self) -> bool:
@@ -78,6 +82,7 @@ class Report:
             "variables": [_difference_json(one) for one in self.variables],
             "functions": [_difference_json(one) for one in self.functions],
             "problems": [asdict(problem) for problem in self.problems],
+            "settled": [{"what": what, "where": where} for what, where in self.settled],
         }
 
 
@@ -100,6 +105,7 @@ def make_report(plan: PairingPlan) -> Report:
         variables=_sorted(_variable_differences(plan)),
         functions=_sorted(_function_differences(plan)),
         problems=plan.problems,
+        settled=plan.types.settled.lines,
     )
 
 

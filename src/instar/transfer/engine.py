@@ -59,7 +59,6 @@ class Scan:
     Attributes:
         words: ``WORD`` rows to rewrite.
         findings: ``WORD`` rows that need attention: dangling, wild, assumed, inside, unresolved.
-        finding_count: How many there are; more than ``len(findings)`` when they did not all fit.
         statuses: Pointer slots by Status.
         unexplained: All other words by Status.
         faults: ``FAULT`` rows: what conversions would lose.
@@ -67,7 +66,6 @@ class Scan:
 
     words: Array
     findings: Array
-    finding_count: int
     statuses: dict[Status, int]
     unexplained: dict[Status, int]
     faults: Array
@@ -112,10 +110,10 @@ class Engine:
         """
         faults = np.zeros(_FAULTS, dtype=FAULT)
         self._c.output = output.ctypes.data
-        capacity = max(1024, len(self.state.objects) // 4)
+        capacity, room = max(1024, len(self.state.objects) // 4), _FINDINGS
         while True:
             words = np.empty(capacity, dtype=WORD)
-            findings = np.empty(_FINDINGS, dtype=WORD)
+            findings = np.empty(room, dtype=WORD)
             self._c.words, self._c.word_capacity, self._c.word_count = words.ctypes.data, len(words), 0
             self._c.findings, self._c.finding_capacity = findings.ctypes.data, len(findings)
             self._c.finding_count = 0
@@ -124,13 +122,13 @@ class Engine:
             self._c.faults, self._c.fault_capacity, self._c.fault_count = faults.ctypes.data, len(faults), 0
             self._library.instar_transfer_scan(ctypes.byref(self._c))
             self._library.instar_transfer_convert(ctypes.byref(self._c))
-            if self._c.word_count <= capacity:
+            if self._c.word_count <= capacity and self._c.finding_count <= room:
                 break
-            capacity = int(self._c.word_count)
+            capacity = max(capacity, int(self._c.word_count))
+            room = max(room, int(self._c.finding_count))
         return Scan(
             words[: self._c.word_count],
-            findings[: min(self._c.finding_count, len(findings))],
-            int(self._c.finding_count),
+            findings[: self._c.finding_count],
             {status: int(self._c.statuses[status]) for status in Status},
             {status: int(self._c.unexplained[status]) for status in Status},
             faults[: min(int(self._c.fault_count), len(faults))],

@@ -10,9 +10,9 @@ import numpy as np
 
 from instar.metadata.version import Version
 from instar.pairing.problems import Problem
-from instar.state.columns import FaultKind, ObjectFlag, ObjectKind, Status, WordSource
+from instar.state.columns import FaultKind, ObjectKind, Status, WordSource
 from instar.state.kernel import State
-from instar.state.paths import object_path, text_member, word_path
+from instar.state.paths import object_path, word_path
 from instar.transfer.fates import is_weak
 from instar.transfer.mappings import MappingPool
 
@@ -86,7 +86,6 @@ class Judge:
     def words(self, findings: Array) -> None:
         """Judge all findings of a scan."""
         groups: dict[tuple[int, bool], list[Any]] = {}
-        stale = 0
         for word in findings:
             if word["source"] == WordSource.UNION and self._is_evident(word):
                 continue
@@ -94,15 +93,8 @@ class Judge:
                 continue
             if self._is_slack(word):
                 continue
-            if word["status"] != Status.MOVED and self._is_behind_text(word):
-                stale += 1
-                continue
             unexplained = word["source"] in (WordSource.UNEXPLAINED, WordSource.UNION)
             groups.setdefault((int(word["status"]), unexplained), []).append(word)
-        if stale:
-            self.result.warnings.append(
-                f"stale-word: {stale} words behind the end of a text were left as they are"
-            )
         for (status, unexplained), rows in groups.items():
             if unexplained:
                 self._unexplained(Status(status), rows)
@@ -119,34 +111,6 @@ class Judge:
             and word["source"] in (WordSource.POINTER, WordSource.FUNCTION)
             and int(word["offset"]) + 8 > int(entry["size"]) - _SLACK
         )
-
-    def _is_behind_text(self, word: Any) -> bool:
-        """Character data whose text ends before the word: what follows is from an earlier use.
-
-        Only where nothing but character pointers claim the block, or inside a character array of a struct,
-        and only behind a text of at least one character: an array of pointers kept under ``char *`` does not
-        begin with one.
-        """
-        if word["source"] != WordSource.UNEXPLAINED or self._strict:
-            return False
-        row, offset = int(word["object"]), int(word["offset"])
-        start = self._text_start(row, offset)
-        if start is None:
-            return False
-        address = int(self._state.objects["address"][row])
-        data = self._state.bytes_at(address + start, offset - start)
-        text = data.split(b"\0", 1)[0] if data is not None and b"\0" in data else b""
-        return (
-            bool(text) and text.decode(errors="replace").replace("\t", " ").replace("\n", " ").isprintable()
-        )
-
-    def _text_start(self, row: int, offset: int) -> int | None:
-        """Where the character data that holds a word begins in its object."""
-        entry = self._state.objects[row]
-        if entry["type"] < 0:
-            only = int(entry["flags"]) & (ObjectFlag.BYTES | ObjectFlag.VOID | ObjectFlag.INTERIOR)
-            return 0 if only == ObjectFlag.BYTES else None
-        return text_member(self._version, int(entry["type"]), int(entry["count"]), offset)
 
     def _is_relocated(self, word: Any) -> bool:
         """A word of an unnamed static where the program file has a pointer."""
@@ -222,6 +186,12 @@ class Judge:
                     f"change the value before the update, settle it with a handler, or pass --allow {code}"
                 )
                 self.result.problems.append(Problem(code, where, f"{where} {text}", remedy))
+
+    def stale(self, places: Sequence[tuple[int, int]]) -> None:
+        """Words that look like pointers and were left as they are."""
+        if places:
+            shown = ", ".join(self.path(*place) for place in places[:4])
+            self.result.warnings.append(f"stale-word: {len(places)} left as they are: {shown}")
 
     def fates(self, problems: Iterable[tuple[int, Problem]]) -> None:
         """Problems of whole objects; their path is the object's."""

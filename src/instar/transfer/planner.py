@@ -49,6 +49,7 @@ from instar.transfer.targets import (
     library_targets,
     symbol_targets,
 )
+from instar.transfer.unexplained import Settler
 from instar.transfer.untouched import initial_image, untouched
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -193,7 +194,9 @@ class Planner:
         moved[self.pinned] = False
         self.state.objects["new_address"][moved] += np.uint64(self.arena_base)
         self._lay_out_statics()
-        scan = self.scanned = self._scan(table)
+        settler = Settler(self.state, self.old, self.prepared.pool, strict=self.options.strict)
+        settled = settler.settle(self._scan(table))
+        scan = self.scanned = settled.scan
         judge = Judge(
             self.state,
             self.old,
@@ -208,6 +211,7 @@ class Planner:
         judge.fates(self.fates.problems)
         judge.doubtful(self.fates.doubtful)
         judge.words(scan.findings)
+        judge.stale(settled.stale)
         judge.faults(scan.faults, self.prepared.pool)
         self._apply(scan)
         return self._collect(judge, scan)

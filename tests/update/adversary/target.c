@@ -95,10 +95,10 @@ static void drop(unsigned slot)
 
 static void add(unsigned slot)
 {
-    struct cell *cell = calloc(1, sizeof *cell);
+    struct cell *cell = malloc(sizeof *cell);
     cell->id = slot + SLOTS * (scenario_random(&seed) % 1000);
     cell->size = scenario_size(&seed) % 3000 + 1;
-    cell->bytes = calloc(1, cell->size); /* what malloc returns may hold old pointers behind the bytes */
+    cell->bytes = malloc(cell->size); /* may hold old pointers behind the bytes */
     memset(cell->bytes, (unsigned char)cell->id, cell->size);
     cell->next = cells[slot];
     cells[slot] = cell;

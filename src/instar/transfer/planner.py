@@ -36,7 +36,7 @@ from instar.transfer.own import (
 )
 from instar.transfer.places import address_of, constant_targets, interposed_targets, other_fillers
 from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
-from instar.transfer.prepared import Options, Prepared
+from instar.transfer.prepared import NO_CHANGES, Options, Prepared
 from instar.transfer.stack import FramePair, plan_stack, stack_spans, whole_targets
 from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
 from instar.transfer.targets import (
@@ -83,6 +83,7 @@ class Planner:
         self.old, self.new = past.subject.version, future.subject.version
         self.output = np.zeros(0, dtype=np.uint8)
         self.bases: list[tuple[Span, int]] = []  # future spans and where they begin in the output
+        self.handled = NO_CHANGES
         self.state = self._state()
 
     def _state(self) -> State:
@@ -214,6 +215,8 @@ class Planner:
         judge.stale(settled.stale)
         judge.faults(scan.faults, self.prepared.pool)
         self._apply(scan)
+        if self.prepared.handlers is not None:
+            self.handled = self.prepared.handlers.convert(self, judge)
         return self._collect(judge, scan)
 
     def is_untouched_same(self, spans: Sequence[Span]) -> bool:
@@ -496,12 +499,13 @@ class Planner:
         writes += [Write(address, data) for address, data in stack.writes]
         call = plan_call(self.past, self.future, self.translate)
         writes += [Write(address, data) for address, data in call.writes]
+        writes += self.handled.writes
         return TransferPlan(
-            kept,
+            (*kept, *self.handled.ranges),
             arena,
             tuple(writes),
             {**stack.registers, **registers, **call.registers},
-            (*self.judged.problems, *call.problems),
+            (*self.judged.problems, *call.problems, *self.handled.problems),
             (*self.judged.warnings, *self._stack_warnings(stack.unsettled)),
             self.figures,
             self.translate,

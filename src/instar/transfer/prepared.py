@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
+from instar.pairing.problems import Problem
 from instar.pairing.symbols import SymbolPairing
 from instar.state.capture import Shapes
 from instar.state.slots import TypeTable
 from instar.transfer.mappings import MappingPool
+from instar.transfer.plan import KeptRange, Write
 from instar.transfer.strings import StringResolver
+
+if TYPE_CHECKING:
+    from instar.transfer.findings import Judge
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the user's handlers add to a plan.
+
+    Attributes:
+        problems: Any of them refuses the update.
+        ranges: Memory that they allocated.
+        writes: Into memory that the future's start-up made.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    ranges: tuple[KeptRange, ...] = ()
+    writes: tuple[Write, ...] = ()
+
+
+NO_CHANGES = Changes()
+
+
+class PlanHandlers(Protocol):
+    """The user's handlers, as the planner sees them."""
+
+    def convert(self, planner: Any, judge: Judge) -> Changes:
+        """Run on a plan whose rules have all been executed; changes its output and patches."""
 
 
 @dataclass(eq=False)
@@ -22,6 +53,7 @@ class Prepared:
         pool: Compiled mappings; grows when a pair turns up.
         strings: Resolved string constants; remembers.
         verdicts: Which of two types wins a block; remembers.
+        handlers: The user's.
     """
 
     symbols: SymbolPairing
@@ -30,6 +62,7 @@ class Prepared:
     pool: MappingPool
     strings: StringResolver
     verdicts: dict[tuple[int, int], int] = field(default_factory=dict)
+    handlers: PlanHandlers | None = None
 
 
 @dataclass(frozen=True)

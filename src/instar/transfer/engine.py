@@ -84,7 +84,7 @@ class Engine:
     def __init__(self, state: State, fixed: Array, columns: dict[str, Array], known: Array) -> None:
         self._library = load("kernels")
         self.state = state
-        self._keep = (fixed, columns, known)
+        self.fixed, self._keep = fixed, (columns, known)
         self._c = _CTransfer(
             state=ctypes.addressof(state.c_state),
             fixed=fixed.ctypes.data,

@@ -54,7 +54,7 @@ def refresh_plan(
     rows = planner.engine.changed_rows(join_changes([changes, *parts]))
     if rows is None or not _is_library_same(planner, past):
         return None
-    planner.past, planner.pairs = past, pairs
+    planner.past, planner.pairs, planner.changed_rows = past, pairs, rows
     scan = planner.scanned
     statics = [old for (old, _), part in zip(spans, parts, strict=True) if len(part.rows)]
     if np.isin(scan.findings["object"], rows).any() or not planner.is_untouched_same(statics):

@@ -268,6 +268,17 @@ static void convert_tail(instar_transfer *transfer, int64_t row, const instar_ma
     }
 }
 
+/* What lies behind the objects of a block: the allocator's rounding, or data that no member describes. */
+static void copy_behind(const instar_object *object, const instar_mapping *mapping, const uint8_t *data,
+                        uint8_t *out)
+{
+    uint64_t from = object->count * mapping->old_size, to = object->count * mapping->new_size;
+    if (from >= object->size || to >= object->out_size)
+        return;
+    uint64_t size = object->size - from, room = object->out_size - to;
+    memcpy(out + to, data + from, size < room ? size : room);
+}
+
 static void convert_object(instar_transfer *transfer, int64_t row)
 {
     const instar_object *object = &transfer->state->objects[row];
@@ -291,6 +302,8 @@ static void convert_object(instar_transfer *transfer, int64_t row)
     }
     if (object->flags & FLAG_TRUNCATED)
         convert_tail(transfer, row, mapping, data, object->size, out, object->out_size);
+    else if (object->kind == OBJECT_HEAP)
+        copy_behind(object, mapping, data, out);
 }
 
 static int is_converted(const instar_object *object)

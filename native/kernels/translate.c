@@ -342,8 +342,8 @@ static void scan_typed(instar_transfer *transfer, int64_t row, const uint8_t *da
                        converted);
     } else if (type->tail_size && end < limit) {
         scan_words(transfer, row, data, end, limit);
-    } else if (end + 32 < limit) {
-        scan_words(transfer, row, data, end, limit); /* too long for slack: somebody may keep data there */
+    } else if (end < limit) {
+        scan_words(transfer, row, data, end, limit); /* slack, or somebody keeps data there */
     }
 }
 

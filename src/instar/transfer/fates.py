@@ -19,6 +19,7 @@ from instar.pairing.problems import Problem
 from instar.state.capture import Shapes
 from instar.state.columns import Fate, ObjectFlag, ObjectKind, Strength
 from instar.state.kernel import State
+from instar.transfer.behind import find_behind
 from instar.transfer.mappings import MappingPool
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -38,12 +39,14 @@ class Fates:
         problems: (object row, problem); a plan with any is refused.
         doubtful: Blocks that only void pointers reach and that could hold a changed type: warned about.
         changed: Old type rows whose layout changes -> mapping row.
+        assumed_arrays: Blocks taken for several objects of a type that changes only because they fit.
     """
 
     arena_size: int = 0
     problems: list[tuple[int, Problem]] = field(default_factory=list)
     doubtful: list[tuple[int, Problem]] = field(default_factory=list)
     changed: dict[int, int] = field(default_factory=dict)
+    assumed_arrays: list[int] = field(default_factory=list)
 
 
 class TypeFates:
@@ -126,6 +129,7 @@ def decide_heap(state: State, types: TypeFates, fates: Fates, streams: MappingOf
         elif relation is Relation.CONVERTIBLE:
             fates.changed[int(row)] = mapping
             _refuse_conflicts(objects, rows, fates)
+            _question_arrays(state, rows, types, fates)
             _place(state, rows, mapping, types, fates)
     _refuse_opaque(state, types, heap, fates)
 
@@ -166,11 +170,26 @@ def _refuse_conflicts(objects: Array, rows: Array, fates: Fates) -> None:
         )
 
 
+def _question_arrays(state: State, rows: Array, types: TypeFates, fates: Fates) -> None:
+    """One object with other data behind it must not be converted as if it were several."""
+    texts, unknown = find_behind(state, rows)
+    for row in texts:
+        name = types.name(int(state.objects["type"][row]))
+        cause = (
+            f"text lies behind {name}, whose layout changes, in the same block, and no member describes it"
+        )
+        remedy = "give the struct a flexible array as its last member, or settle it with a handler"
+        fates.problems.append((row, Problem("untyped-block", "", cause, remedy)))
+    fates.assumed_arrays.extend(unknown)
+
+
 def _place(state: State, rows: Array, mapping: int, types: TypeFates, fates: Fates) -> None:
     """Give blocks that move their new size and their place in the arena."""
     objects = state.objects
     compiled = types.pool.compiled[mapping]
-    sizes = objects["count"][rows].astype(np.int64) * compiled.new_size
+    counts = objects["count"][rows].astype(np.int64)
+    behind = np.maximum(objects["size"][rows].astype(np.int64) - counts * compiled.old_size, 0)
+    sizes = counts * compiled.new_size + behind  # slack, or data that no member describes
     cut = np.flatnonzero(objects["flags"][rows] & ObjectFlag.TRUNCATED)
     for index in cut.tolist():
         sizes[index] = _cut_size(types, mapping, int(objects["size"][rows[index]]))

@@ -187,6 +187,13 @@ class Judge:
                 )
                 self.result.problems.append(Problem(code, where, f"{where} {text}", remedy))
 
+    def assumed_arrays(self, rows: Sequence[int]) -> None:
+        """Blocks that are several objects of a changed type only because the size fits."""
+        if rows:
+            shown = ", ".join(self.path(row) for row in rows[:4])
+            text = "taken for arrays because their size fits; data behind a single object would be lost"
+            self.result.warnings.append(f"assumed-array: {shown}: {text}")
+
     def stale(self, places: Sequence[tuple[int, int]]) -> None:
         """Words that look like pointers and were left as they are."""
         if places:

@@ -37,7 +37,7 @@ from instar.transfer.own import (
 from instar.transfer.places import address_of, constant_targets, interposed_targets, other_fillers
 from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
 from instar.transfer.prepared import NO_CHANGES, Options, Prepared
-from instar.transfer.stack import FramePair, plan_stack, stack_spans, whole_targets
+from instar.transfer.stack import FramePair, frame_spans, plan_stack, stack_spans, whole_targets
 from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
 from instar.transfer.targets import (
     NOTHING,
@@ -82,6 +82,7 @@ class Planner:
         self.types = TypeFates(prepared.pool)
         self.old, self.new = past.subject.version, future.subject.version
         self.output = np.zeros(0, dtype=np.uint8)
+        self.changed_rows: Array = np.zeros(0, dtype=np.int64)  # since the last plan
         self.bases: list[tuple[Span, int]] = []  # future spans and where they begin in the output
         self.handled = NO_CHANGES
         self.state = self._state()
@@ -213,6 +214,7 @@ class Planner:
         judge.doubtful(self.fates.doubtful)
         judge.words(scan.findings)
         judge.stale(settled.stale)
+        judge.assumed_arrays(self.fates.assumed_arrays)
         judge.faults(scan.faults, self.prepared.pool)
         self._apply(scan)
         if self.prepared.handlers is not None:
@@ -319,8 +321,9 @@ class Planner:
         objects = self.state.objects
         heap = FutureHeap(self.future.heap)
         future_spans = [*self.future.statics, *([self.future.tls] if self.future.tls else [])]
+        future_spans += frame_spans(self.pairs, self.future.subject.memory.read)
         walk = BlockPairing(self.state, self.prepared.pool, future_spans, heap)
-        self.counterparts = walk.walk(self._roots())
+        self.counterparts = walk.walk(self._roots(), self._held_words())
         self.pinned: list[int] = []
         held = self._future_frame_words()
         for row, block in self.counterparts.items():
@@ -332,7 +335,7 @@ class Planner:
                 self.pinned.append(row)
 
     def _roots(self) -> Iterator[tuple[int, int, int, int]]:
-        """Paired static and thread-local variables, whether they are transferred or not."""
+        """Paired static and thread-local variables, whether they are transferred or not, and locals."""
         for span in [*self.past.statics, *([self.past.tls] if self.past.tls else [])]:
             first = self._first_row(span)
             for index, variable in enumerate(span.origins):
@@ -340,6 +343,17 @@ class Planner:
                 if other >= 0:
                     types = (self.old.variables[variable]["type"], self.new.variables[other]["type"])
                     yield first + index, address_of(self.future, other), int(types[0]), int(types[1])
+
+        for local in self.locals.shared():
+            if local.value is None:
+                yield local.row, local.address, local.old_type, local.new_type
+
+    def _held_words(self) -> Iterator[tuple[int, int]]:
+        """Locals that the future has in a register, what both versions have there."""
+        for local in self.locals.shared():
+            data = self.state.bytes_at(int(self.state.objects["address"][local.row]), 8)
+            if local.value is not None and data is not None:
+                yield int.from_bytes(data, "little"), local.value
 
     def _future_frame_words(self) -> set[int]:
         """Words and registers of the future's frames that keep their own contents."""
@@ -457,6 +471,20 @@ class Planner:
         entry = self.state.objects[int(word["object"])]
         mapping = self.prepared.pool.compiled[int(entry["mapping"])]
         element, offset = divmod(int(word["offset"]), mapping.old_size)
+        if element >= int(entry["count"]):  # behind the objects
+            _put_words(
+                self.output,
+                np.array(
+                    [
+                        int(entry["out"])
+                        + int(entry["count"]) * mapping.new_size
+                        + int(word["offset"])
+                        - int(entry["count"]) * mapping.old_size
+                    ]
+                ),
+                np.array([int(word["new_value"])], dtype=np.uint64),
+            )
+            return
         offsets = self.prepared.pool.pairing.offset_map(mapping.old_type, mapping.new_type)
         at = int(offsets[offset]) if offset < len(offsets) else -1
         if at >= 0:

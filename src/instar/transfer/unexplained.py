@@ -146,7 +146,14 @@ class Settler:
         if entry["type"] < 0:
             only = entry["kind"] == ObjectKind.HEAP and int(entry["flags"]) & _CLAIMS == ObjectFlag.BYTES
             return 0 if only else None
+        end = self._end(entry)
+        if entry["kind"] == ObjectKind.HEAP and offset >= end and not entry["flags"] & ObjectFlag.TRUNCATED:
+            return end  # behind the object
         return text_member(self._version, int(entry["type"]), int(entry["count"]), offset)
+
+    def _end(self, entry: Any) -> int:
+        """How many bytes of a typed object its type describes."""
+        return int(self._state.table.types[int(entry["type"])]["size"]) * int(entry["count"])
 
     def _is_at_text(self, entry: Any, start: int, offset: int) -> bool:
         """Whether a text of at least one character ends before or in the word, or runs right up to it.

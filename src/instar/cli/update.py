@@ -10,17 +10,18 @@ from instar.cli.arguments import parse_argv, parse_pid, parse_positive
 from instar.cli.console import open_progress
 from instar.cli.failures import as_instar_error, exit_status, print_document, print_error
 from instar.cli.wording import count_of, format_bytes, format_ms, printable
-from instar.errors import InstarError
+from instar.errors import InstarError, UsageError
 from instar.update import journal
-from instar.update.options import UpdateOptions
+from instar.update.options import Rehearsal, UpdateOptions
 from instar.update.outcome import UpdateReport
 
-_EXIT = {"updated": 0, "refused": 3, "rolled-back": 4, "damaged": 5}
+_EXIT = {"updated": 0, "rehearsed": 0, "refused": 3, "rolled-back": 4, "damaged": 5}
 _DEFAULTS = UpdateOptions()
 _EPILOG = """\
 examples:
   instar update 4711 ./server-v2
   instar update $(pidof dnsmasq) /usr/sbin/dnsmasq --max-pause 200
+  instar update 4711 ./server-v2 --rehearse
   instar update 4711 ./server --argv './server -c /etc/server.conf' --json
 
 The old version serves until the new one has taken over everything; if anything is wrong it goes on as before.
@@ -58,6 +59,14 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
         "--argv", metavar="'PROGRAM ARGUMENT...'", type=parse_argv,
         help="command line of the new version (default: the old one's, as far as it is still in memory)",
     )  # fmt: skip
+    parser.add_argument(
+        "--rehearse", action="store_true",
+        help="do everything but the last step, then throw the new version away",
+    )  # fmt: skip
+    parser.add_argument(
+        "--hold", nargs="?", const=0.0, type=parse_positive, metavar="S",
+        help="with --rehearse: keep the new version for `instar inspect`, until Enter or for S seconds",
+    )  # fmt: skip
     parser.add_argument("--start-as", metavar="USER", help="start the new version as this user")
     parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
 
@@ -72,8 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
         allow=frozenset(code for word in arguments.allow for code in word.split(",") if code),
         argv=arguments.argv,
         start_as=arguments.start_as,
+        rehearsal=_rehearsal(arguments),
     )
     report, status = _update(arguments, options)
+    if options.rehearsal is not None:
+        report = report.as_kind("rehearsal")
     problem = journal.record(report)
     if problem is not None:
         report = report.with_warning(problem)
@@ -81,6 +93,24 @@ def run(arguments: argparse.Namespace) -> int:
         print_document(report.to_json())
     _print(report, to_stderr=arguments.json, quiet=arguments.quiet)
     return status
+
+
+def _rehearsal(arguments: argparse.Namespace) -> Rehearsal | None:
+    if not arguments.rehearse:
+        if arguments.hold is not None:
+            raise UsageError("usage", "--hold keeps a rehearsed version", "add --rehearse")
+        return None
+    return Rehearsal(arguments.hold is not None, arguments.hold or None, _announce)
+
+
+def _announce(pid: int) -> None:
+    """The new version is being kept."""
+    print(
+        f"the old version serves; the new one is kept as process {pid}: try `instar inspect {pid} EXPR`, "
+        "end with Enter",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _update(arguments: argparse.Namespace, options: UpdateOptions) -> tuple[UpdateReport, int]:
@@ -118,15 +148,18 @@ def _state_line(report: UpdateReport) -> str:
         "rolled-back": f"  process {report.old_pid} serves again as before",
         "damaged": f"  process {report.old_pid} is damaged: restart it",
         "updated": f"  process {report.new_pid} serves",
+        "rehearsed": f"  process {report.old_pid} serves as before",
     }[report.outcome]
 
 
 def report_lines(report: UpdateReport) -> list[str]:
     """A successful update for people."""
     objects = count_of(sum(report.objects.values()), "object")
+    pause = f"pause {format_ms(report.pause_ms)} of {format_ms(report.total_ms)}"
     lines = [
-        f"updated: process {report.old_pid} -> {report.new_pid}, "
-        f"pause {format_ms(report.pause_ms)} of {format_ms(report.total_ms)}",
+        f"updated: process {report.old_pid} -> {report.new_pid}, {pause}"
+        if report.outcome == "updated"
+        else f"rehearsed: process {report.old_pid} could be updated and serves as before, {pause}",
         f"  {objects} ({_kinds(report)}), {format_bytes(report.bytes)}; "
         f"{report.retyped:,} of another layout, {count_of(report.pointers, 'pointer')}",
         f"  {count_of(report.descriptors, 'descriptor')}, {report.connections:,} of them connections",

@@ -60,13 +60,7 @@ class Gate:
         Raises:
             RefusedError: "seccomp-filter": the future's own filter could kill it for waiting in the gate.
         """
-        pid = self.runtime.tracee.pid
-        if read_status(pid).seccomp:
-            raise RefusedError(
-                "seccomp-filter",
-                f"the new version (process {pid}) has put itself under a seccomp filter at its start",
-                "let it do so after its first wait for work, or start it without the filter",
-            )
+        require_no_filter(self.runtime.tracee.pid)
         pidfd, stat = os.pidfd_open(past), os.open(f"/proc/{past}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             self.runtime.import_descriptors(self.channel, [floor, floor + 1], [pidfd, stat], CLOEXEC)
@@ -158,6 +152,16 @@ class Gate:
             "gate-lost",
             f"the new version (process {self.runtime.tracee.pid}) ended at the commit gate",
             "find out who ended it (out of memory, a signal) and try again",
+        )
+
+
+def require_no_filter(pid: int) -> None:
+    """Raise RefusedError "seccomp-filter" when a future's own filter could kill it in the gate."""
+    if read_status(pid).seccomp:
+        raise RefusedError(
+            "seccomp-filter",
+            f"the new version (process {pid}) has put itself under a seccomp filter at its start",
+            "let it do so after its first wait for work, or start it without the filter",
         )
 
 

@@ -13,8 +13,8 @@ from instar.heap.inherited import LIBRARY, read_inherited
 from instar.heap.modules import Module, read_modules
 from instar.metadata.version import Version
 from instar.process.exports import Exports, read_exports
+from instar.process.held import Standing
 from instar.process.maps import DELETED, Mapping, read_maps
-from instar.process.tracee import Tracee
 from instar.process.unwind import prepare, unwind
 from instar.state.arguments import argument_area
 from instar.state.capture import Subject, heap_spans, program_bias, static_spans, tls_span
@@ -42,7 +42,7 @@ class Capturer:
     """
 
     def __init__(
-        self, tracee: Tracee, version: Version, table: TypeTable, mirror: Mirror | None = None
+        self, tracee: Standing, version: Version, table: TypeTable, mirror: Mirror | None = None
     ) -> None:
         self.tracee, self.version, self.table = tracee, version, table
         self.mirror = mirror

@@ -31,7 +31,9 @@ from instar.process.deadline import Deadline
 from instar.process.descriptors import list_numbers
 from instar.process.maps import Mapping, read_maps
 from instar.process.ptrace import SignalInfo
+from instar.process.registers import Registers
 from instar.process.status import read_status
+from instar.process.syscalls import NUMBERS
 from instar.state.capturer import Capturer
 from instar.state.columns import Status
 from instar.state.image import Image
@@ -108,6 +110,18 @@ class Driver:
         if self._future is not None:
             self.warnings.extend(f"left-behind: {text}" for text in self._future.abort())
         self._future = None
+
+    def drop_descriptors(self) -> None:
+        """Close all that the parked future has: it is kept for a look only, and holds nothing open."""
+        self.future.tracee.inject_syscall(NUMBERS["close_range"], 0, 0xFFFFFFFF, 0)
+
+    def registers(self) -> Registers:
+        """Of the parked future."""
+        return self.future.tracee.registers()
+
+    def is_alive(self) -> bool:
+        """Whether the parked future was not killed from outside."""
+        return self.future.tracee.poll() is None and self.future.tracee.end is None
 
     def image(self) -> Image:
         """A copy of the parked future as its start-up left it; made once."""

@@ -17,6 +17,7 @@ import numpy as np
 from instar.metadata.version import Version, load_version
 from instar.pairing.plan import plan_pairing
 from instar.process.deadline import Deadline
+from instar.process.held import Standing, find_held
 from instar.process.tracee import Tracee
 from instar.state.capturer import Capturer
 from instar.state.columns import ObjectFlag, ObjectKind, Status, Strength
@@ -52,8 +53,15 @@ class _Itself(Mapping[int, int]):
 
 
 @contextmanager
-def stopped(pid: int) -> Iterator[Tracee]:
-    """The process stands still inside; afterwards it goes on as if nothing had been."""
+def stopped(pid: int) -> Iterator[Standing]:
+    """The process stands still inside; afterwards it goes on as if nothing had been.
+
+    One that a rehearsal holds stands already, and stays so.
+    """
+    held = find_held(pid)
+    if held is not None:
+        yield held
+        return
     tracee = Tracee.seize(pid)
     try:
         stop = tracee.interrupt(Deadline(_STOP_S))

@@ -185,7 +185,7 @@ def parse_entry(line: bytes) -> Entry | None:
         outcome, old_pid = report["outcome"], report["old_pid"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    known = outcome in ("updated", "refused", "rolled-back", "damaged")
+    known = outcome in ("updated", "rehearsed", "refused", "rolled-back", "damaged")
     typed = isinstance(user, str) and isinstance(version, str) and isinstance(old_pid, int)
     if not (known and typed and when.tzinfo is not None and document.get("schema") == JOURNAL_SCHEMA):
         return None

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """An update that is only tried.
+
+    Attributes:
+        hold: Whether the future is kept for inspection after it was validated.
+        hold_s: For so many seconds at most; None: until a line comes in or Ctrl-C.
+        announce: Told the future's process id when it is being kept.
+    """
+
+    hold: bool = False
+    hold_s: float | None = None
+    announce: Callable[[int], None] = lambda _pid: None
 
 
 @dataclass(frozen=True)
@@ -17,6 +34,8 @@ class UpdateOptions:
         allow: Codes of refusals that the user takes upon themselves.
         argv: Arguments for the new version, first the program's name; None: those of the old one.
         start_as: User under whom the new version starts; None: the old process's present user.
+        validate: Transfer back and compare; switched off by benchmarks only.
+        rehearsal: Throw the future away after it was validated, and let the past go on.
     """
 
     timeout: float = 60.0
@@ -26,3 +45,5 @@ class UpdateOptions:
     allow: frozenset[str] = frozenset()
     argv: tuple[bytes, ...] | None = None
     start_as: str | None = None
+    validate: bool = os.environ.get("INSTAR_VALIDATE", "0") != "0"
+    rehearsal: Rehearsal | None = None

@@ -10,7 +10,8 @@ from instar.errors import InstarError
 
 REPORT_SCHEMA = 1
 
-Outcome = Literal["updated", "refused", "rolled-back", "damaged"]
+Outcome = Literal["updated", "rehearsed", "refused", "rolled-back", "damaged"]
+Kind = Literal["update", "rehearsal", "rollback"]
 _OUTCOMES: Mapping[str, Outcome] = {
     "untouched": "refused",
     "rolled-back": "rolled-back",
@@ -81,7 +82,8 @@ class UpdateReport:
         pointers: Pointers that were looked at.
         bytes: Of state carried.
         descriptors: Carried; ``connections`` are the connected sockets among them.
-        error: None exactly when ``outcome`` is "updated".
+        error: None exactly when ``outcome`` is "updated" or "rehearsed".
+        kind: What was asked for.
     """
 
     outcome: Outcome
@@ -101,6 +103,7 @@ class UpdateReport:
     connections: int = 0
     warnings: tuple[str, ...] = ()
     error: Failure | None = None
+    kind: Kind = "update"
 
     @classmethod
     def from_error(cls, pid: int, error: InstarError) -> UpdateReport:
@@ -110,6 +113,10 @@ class UpdateReport:
     def with_warning(self, text: str) -> UpdateReport:
         """The same with one more warning."""
         return replace(self, warnings=(*self.warnings, text))
+
+    def as_kind(self, kind: Kind) -> UpdateReport:
+        """The same, asked for as something else than an update."""
+        return replace(self, kind=kind)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data in the order of the fields, ``schema`` first (NumPy's integers become Python's)."""
@@ -132,4 +139,5 @@ class UpdateReport:
             "connections": int(self.connections),
             "warnings": list(self.warnings),
             "error": self.error.to_json() if self.error else None,
+            "kind": self.kind,
         }

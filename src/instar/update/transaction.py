@@ -23,21 +23,23 @@ from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
 from instar.pairing.problems import Problem
 from instar.process.deadline import Deadline
+from instar.process.registers import DWARF_NAMES
 from instar.process.surroundings import read_surroundings
 from instar.state.image import Image
 from instar.transfer.plan import Figures, TransferPlan
 from instar.transfer.prepared import Options
-from instar.update import carry, faults
+from instar.update import carry, faults, rehearsal
 from instar.update.clock import PhaseClock
 from instar.update.driver import Driver
 from instar.update.guard import Guard
-from instar.update.options import UpdateOptions
+from instar.update.options import Rehearsal, UpdateOptions
 from instar.update.outcome import Failure, Leaked, Outcome, PhaseTime, UpdateReport, VersionId
 from instar.update.preflight import validate_new, validate_target
 from instar.update.progress import Progress
 from instar.update.shield import ignore_from_now_on, shielded
 from instar.update.target import parent_notes
 from instar.update.watchdog import bounded_pause
+from instar.validation.outcome import Validation
 
 _START_TRIES = 8
 _MANY_LEAKS, _LEAKED_SHARE = 16, 0.1
@@ -70,6 +72,7 @@ class Transaction:
         self.warnings: list[str] = []
         self.started = time.monotonic()
         self.plan: TransferPlan | None = None
+        self.validation: Validation | None = None
         self.guard: Guard
         self.driver: Driver
         self.fetched: Fetched
@@ -85,8 +88,14 @@ class Transaction:
                     self._beside()
                     with bounded_pause(self.options.max_pause_ms):
                         self._paused()
-                    with self.clock.phase("commit"):
-                        self._commit()
+                        if self.options.rehearsal is not None:
+                            self._let_past_go(self.options.rehearsal)
+                    if self.options.rehearsal is not None:
+                        rehearsal.keep(self.options.rehearsal, self.guard, self.driver)
+                        shield.enter_context(shielded())
+                    else:
+                        with self.clock.phase("commit"):
+                            self._commit()
                 except BaseException:
                     shield.enter_context(shielded())  # nothing is undone by halves
                     raise
@@ -101,7 +110,10 @@ class Transaction:
             if not isinstance(error, InstarError) or self._is_of_the_host(error):
                 raise
             return self._failed(error)
-        return self._report("updated", None)
+        if self.committed:
+            return self._report("updated", None)
+        self.warnings.extend(self.driver.warnings)
+        return self._report("rehearsed", None)
 
     def _is_of_the_host(self, error: InstarError) -> bool:
         """The machine stood in the way before the past was paused: another exit status, no other outcome."""
@@ -181,6 +193,7 @@ class Transaction:
         self._refuse(plan.problems)
         self.driver.map(plan)
         self.driver.write(plan)
+        self._compare(plan)
         self.descriptors = look_again(self.descriptors)
 
     def _quiesce(self) -> None:
@@ -209,6 +222,7 @@ class Transaction:
     def _validate(self) -> None:
         faults.reach("validate", "middle")
         self.driver.check(self._planned())
+        self._compare(self._planned())
         self.deadline.check("the update")
 
     def _commit(self) -> None:
@@ -236,6 +250,12 @@ class Transaction:
         self.guard.forget()
         self.warnings.extend(self.driver.warnings)
 
+    def _let_past_go(self, chosen: Rehearsal) -> None:
+        """A rehearsal ends here; what is left is undone as after a failure."""
+        self.fetched.close()
+        rehearsal.let_past_go(chosen, self.guard, self.driver)
+        self.clock.end_pause()
+
     # Steps --------------------------------------------------------------------------------------------------
 
     def _make_plan(self, past: Image, streams: Mapping[int, int]) -> TransferPlan:
@@ -244,6 +264,16 @@ class Transaction:
         plan = self.planning.plan(past, self.driver.image(), streams, options)
         self.progress.step(objects=sum(plan.figures.objects.values()), bytes=plan.figures.bytes)
         return plan
+
+    def _compare(self, plan: TransferPlan) -> None:
+        """Transfer back and compare with the past."""
+        if not self.options.validate:
+            return
+        registers = self.driver.registers()
+        self.validation = self.planning.validate(
+            plan, {number: getattr(registers, name) for number, name in DWARF_NAMES.items()}
+        )
+        self.validation.require()
 
     def _planned(self) -> TransferPlan:
         if self.plan is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from instar.errors import RefusedError
+from instar.errors import InternalError, RefusedError
 from instar.metadata.version import Version
 from instar.pairing.callsites import find_call_site
 from instar.pairing.code import CodeComparison
@@ -22,6 +22,8 @@ from instar.transfer.prepared import Options, Prepared
 from instar.transfer.refresh import refresh_plan
 from instar.transfer.stack import FramePair
 from instar.transfer.strings import StringResolver
+from instar.validation.outcome import Validation
+from instar.validation.validator import Validator
 
 
 def prepare(old: Version, new: Version, pairing: PairingPlan) -> Prepared:
@@ -92,6 +94,7 @@ class Planning:
     def __init__(self, prepared: Prepared, frames: FramePairing) -> None:
         self._prepared, self._frames = prepared, frames
         self._last: tuple[Planner, TransferPlan] | None = None
+        self._validator: Validator | None = None
 
     def plan(self, past: Image, future: Image, streams: Mapping[int, int], options: Options) -> TransferPlan:
         """Plan; when the plan before was for the same future, it must have been carried out.
@@ -109,6 +112,22 @@ class Planning:
                     return refreshed
             del planner, plan
         del last  # its columns are as large as the state
+        self._validator = None
         fresh = Planner(self._prepared, past, future, pairs, streams, options)
         self._last = fresh, fresh.plan()
         return self._last[1]
+
+    def validate(self, plan: TransferPlan, registers: Mapping[int, int]) -> Validation:
+        """Transfer back and compare, after the last plan was carried out.
+
+        Args:
+            plan: The last one.
+            registers: DWARF number -> value, of the future's thread.
+        """
+        if self._last is None:
+            raise InternalError("nothing was planned")
+        planner = self._last[0]
+        if self._validator is None:
+            memories = planner.past.subject.memory, planner.future.subject.memory
+            self._validator = Validator(planner, memories[0].read, memories[1].read_into)
+        return self._validator.check(plan, registers)

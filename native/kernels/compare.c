@@ -1,0 +1,441 @@
+/* Compares the reversed state with the past: data bit by bit, pointers by (object, offset). */
+#include "validation.h"
+
+#include <string.h>
+
+#define PAGE 4096
+#define SLACK 32
+#define BLOCK 256
+
+static uint64_t word_at(const uint8_t *at)
+{
+    uint64_t value;
+    memcpy(&value, at, 8);
+    return value;
+}
+
+/* The first of the places that start at an offset of a future element. */
+static uint64_t first_start(const instar_compare *compare, const instar_mapping *mapping, uint64_t at)
+{
+    const instar_inner *inners = compare->inners + mapping->first_inner;
+    uint64_t low = 0, high = mapping->inner_count;
+    while (low < high) {
+        uint64_t middle = (low + high) / 2;
+        if (inners[middle].old_offset < at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Do offsets of a past element and of its future counterpart mean the same? A pointer to a type that starts there
+ * decides; for others any of the things that start there will do. */
+static int is_same_member(const instar_compare *compare, const instar_mapping *mapping, uint64_t past,
+                          uint64_t future, int32_t pointee)
+{
+    const instar_inner *inners = compare->inners + mapping->first_inner;
+    int32_t meant = pointee >= 0 ? compare->pointees[pointee] : -1;
+    int same = 0;
+    for (uint64_t i = first_start(compare, mapping, future);
+         i < mapping->inner_count && inners[i].old_offset == future; i++) {
+        if (meant >= 0 && inners[i].type == meant)
+            return past == inners[i].new_offset;
+        same |= past == inners[i].new_offset;
+    }
+    if (same)
+        return 1;
+    if (mapping->old_element && mapping->new_element && future >= mapping->old_tail) {
+        uint64_t index = (future - mapping->old_tail) / mapping->old_element;
+        return past == mapping->new_tail + index * mapping->new_element +
+                           (future - mapping->old_tail) % mapping->old_element;
+    }
+    return future <= mapping->old_size &&
+           compare->offset_maps[mapping->first_offset + future] == (int64_t)past;
+}
+
+/* The same for an object of `count` elements. */
+static int is_same_place(const instar_compare *compare, int32_t row, uint64_t count, uint64_t size,
+                         uint64_t past, uint64_t future, int32_t pointee)
+{
+    if (row < 0)
+        return past == future;
+    const instar_mapping *mapping = &compare->mappings[row];
+    uint64_t base = 0;
+    if (count > 1 && mapping->old_size) {
+        uint64_t element = future / mapping->old_size;
+        if (element >= count)
+            return past == count * mapping->new_size || past == size;
+        future -= element * mapping->old_size;
+        base = element * mapping->new_size;
+    }
+    return past >= base && is_same_member(compare, mapping, past - base, future, pointee);
+}
+
+static int leads_to_object(const instar_compare *compare, int64_t row, uint64_t past, uint64_t future,
+                           int32_t pointee)
+{
+    const instar_object *object = &compare->state->objects[row];
+    const instar_counterpart *counterpart = &compare->counterparts[row];
+    uint64_t offset = future - counterpart->future;
+    if (future < counterpart->future || offset > counterpart->future_size + 8)
+        return 0;
+    return is_same_place(compare, counterpart->mapping, object->count, object->size, past - object->address,
+                         offset, pointee);
+}
+
+static const instar_fixed *fixed_at(const instar_compare *compare, uint64_t address)
+{
+    uint64_t low = 0, high = compare->fixed_count;
+    while (low < high) {
+        uint64_t middle = (low + high) / 2;
+        if (compare->fixed[middle].start <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? &compare->fixed[low - 1] : NULL;
+}
+
+static int leads_to_fixed(const instar_compare *compare, const instar_fixed *fixed, uint64_t past,
+                          uint64_t future, int32_t pointee)
+{
+    return future >= fixed->new_start &&
+           is_same_place(compare, compare->fixed_mappings[fixed - compare->fixed], fixed->count,
+                         fixed->end - fixed->start, past - fixed->start, future - fixed->new_start, pointee);
+}
+
+static int is_placed(const instar_compare *compare, int64_t row)
+{
+    return row >= 0 && compare->counterparts[row].flags & COUNTERPART_PLACED;
+}
+
+/* Do a word of the past and one of the future lead to the same thing? `literal`: the past's leads to nothing that the
+ * future has, so that only the same word will do. Every reading of the past's word counts: the end of one variable is
+ * often the start of the next. */
+int instar_compare_leads_same(const instar_compare *compare, uint64_t past, uint64_t future, int32_t pointee,
+                              int *literal)
+{
+    const uint64_t unknown = FIXED_UNPAIRED | FIXED_UNRESOLVED | FIXED_DANGLING;
+    *literal = 1;
+    if (past < PAGE || past >= (uint64_t)-PAGE)
+        return past == future;
+    int64_t row = instar_state_find(compare->state, past);
+    if (is_placed(compare, row)) {
+        *literal = 0;
+        if (leads_to_object(compare, row, past, future, pointee))
+            return 1;
+    }
+    int64_t before = instar_state_find(compare->state, past - 1);
+    if (before != row && is_placed(compare, before)) {
+        *literal = 0;
+        if (leads_to_object(compare, before, past, future, pointee))
+            return 1;
+    }
+    const instar_fixed *fixed = fixed_at(compare, past);
+    for (int i = 0; fixed && i < 2 && fixed - i >= compare->fixed; i++) {
+        const instar_fixed *one = fixed - i;
+        if (past > one->end || (past == one->end && one->kind != FIXED_STATIC) || one->flags & unknown)
+            continue;
+        *literal = 0;
+        if (leads_to_fixed(compare, one, past, future, pointee))
+            return 1;
+    }
+    return *literal && past == future;
+}
+
+static void note(instar_compare *compare, instar_difference difference)
+{
+    if (compare->difference_count < compare->difference_capacity)
+        compare->differences[compare->difference_count] = difference;
+    compare->difference_count++;
+}
+
+typedef struct {
+    const instar_object *object;
+    const instar_counterpart *counterpart;
+    int32_t row;
+    const uint8_t *past, *reversed;
+    uint64_t size; /* bytes that are compared */
+} comparison;
+
+static void compare_slot(instar_compare *compare, const comparison *c, uint64_t offset, int32_t pointee)
+{
+    uint64_t past = word_at(c->past + offset), reversed = word_at(c->reversed + offset);
+    int literal;
+    compare->counts[COUNT_SLOTS]++;
+    if (!past && !reversed) {
+        compare->counts[COUNT_NULL]++;
+        return;
+    }
+    if (!instar_compare_leads_same(compare, past, reversed, pointee, &literal))
+        note(compare, (instar_difference){past, reversed, offset, c->row, pointee, DIFFERENCE_POINTER, 0});
+    else if (past < PAGE || past >= (uint64_t)-PAGE)
+        compare->counts[COUNT_NULL]++;
+    else if (literal)
+        compare->counts[COUNT_LITERAL]++;
+}
+
+static void compare_slots(instar_compare *compare, const comparison *c, uint64_t base, uint32_t first,
+                          uint32_t count)
+{
+    for (uint32_t s = 0; s < count; s++) {
+        const instar_slot *slot = &compare->state->slots[first + s];
+        if (slot->kind == SLOT_UNION)
+            continue; /* words of unknown meaning */
+        for (uint32_t k = 0; k < slot->count; k++) {
+            uint64_t offset = base + slot->offset + (uint64_t)k * slot->stride;
+            if (offset + 8 > c->size)
+                return;
+            compare_slot(compare, c, offset, slot->pointee);
+        }
+    }
+}
+
+static void compare_pointers(instar_compare *compare, const comparison *c)
+{
+    if (c->object->type < 0)
+        return;
+    const instar_type *type = &compare->state->types[c->object->type];
+    if (type->slot_count)
+        for (uint64_t i = 0; i < c->object->count; i++)
+            compare_slots(compare, c, i * type->size, type->first_slot, type->slot_count);
+    if (type->tail_size && type->tail_slot_count)
+        for (uint64_t at = type->tail_offset; at + type->tail_size <= c->size; at += type->tail_size)
+            compare_slots(compare, c, at, type->tail_slot, type->tail_slot_count);
+}
+
+static int covers(const instar_compare *compare, uint32_t first, uint32_t count, uint64_t offset)
+{
+    for (uint32_t s = 0; s < count; s++) {
+        const instar_slot *slot = &compare->state->slots[first + s];
+        if (slot->kind == SLOT_UNION || offset + 7 < slot->offset)
+            continue;
+        uint64_t k = slot->stride && offset >= slot->offset ? (offset - slot->offset) / slot->stride : 0;
+        for (uint64_t i = k; i <= k + 1 && i < slot->count; i++) {
+            uint64_t at = slot->offset + i * slot->stride;
+            if (offset < at + 8 && at < offset + 8)
+                return 1;
+        }
+    }
+    return 0;
+}
+
+/* Is a word, or part of it, a pointer slot? Then it was compared as such. */
+static int touches_slot(const instar_compare *compare, const comparison *c, uint64_t offset)
+{
+    if (c->object->type < 0)
+        return 0;
+    const instar_type *type = &compare->state->types[c->object->type];
+    if (type->tail_size && type->tail_slot_count && offset >= type->tail_offset)
+        return covers(compare, type->tail_slot, type->tail_slot_count,
+                      (offset - type->tail_offset) % type->tail_size);
+    if (!type->slot_count || !type->size || offset / type->size >= c->object->count)
+        return 0;
+    if (!(c->counterpart->flags & COUNTERPART_LISTED) && !(offset & 7) && !(type->size & 7)) {
+        uint64_t bit = compare->state->bitmap_first[c->object->type] + offset % type->size / 8;
+        return compare->state->bitmaps[bit / 64] >> (bit % 64) & 1;
+    }
+    return covers(compare, type->first_slot, type->slot_count, offset % type->size);
+}
+
+/* Bytes of one element that are no slots. `mask`: which bits count, NULL for all. */
+static void compare_piece(instar_compare *compare, const comparison *c, uint64_t from, uint64_t size,
+                          const uint8_t *mask)
+{
+    for (uint64_t at = from; at < from + size;) {
+        uint64_t length = 8 - (at & 7);
+        if (length > from + size - at)
+            length = from + size - at;
+        uint64_t past = 0, reversed = 0, bits = 0;
+        memcpy(&past, c->past + at, length);
+        memcpy(&reversed, c->reversed + at, length);
+        memcpy(&bits, mask ? mask + (at - from) : (const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff",
+               length);
+        if ((past ^ reversed) & bits) {
+            int literal = 1;
+            uint64_t word = at & ~(uint64_t)7;
+            int whole = word + 8 <= c->size;
+            uint64_t p = whole ? word_at(c->past + word) : 0, r = whole ? word_at(c->reversed + word) : 0;
+            if (whole && touches_slot(compare, c, word))
+                ;
+            else if (whole && instar_compare_leads_same(compare, p, r, -1, &literal) && !literal)
+                compare->counts[COUNT_ASSUMED]++;
+            else
+                note(compare,
+                     (instar_difference){past, reversed, at, c->row, -1, DIFFERENCE_DATA, (uint32_t)length});
+        }
+        at += length;
+    }
+}
+
+static void compare_data(instar_compare *compare, const comparison *c)
+{
+    for (uint64_t at = 0; at < c->size; at += BLOCK) {
+        uint64_t size = c->size - at < BLOCK ? c->size - at : BLOCK;
+        if (memcmp(c->past + at, c->reversed + at, size))
+            compare_piece(compare, c, at, size, NULL);
+    }
+}
+
+static void compare_masked(instar_compare *compare, const comparison *c)
+{
+    const instar_mapping *mapping = &compare->mappings[c->counterpart->mapping];
+    const instar_mask *mask = &compare->masks[c->counterpart->mapping];
+    for (uint64_t i = 0; i < c->object->count; i++) {
+        uint64_t from = i * mapping->new_size;
+        if (from >= c->size)
+            return;
+        uint64_t size = c->size - from < mapping->new_size ? c->size - from : mapping->new_size;
+        compare_piece(compare, c, from, size, compare->mask_bits + mask->keep);
+    }
+    if (!(c->object->flags & FLAG_TRUNCATED) || !mapping->new_element)
+        return;
+    uint64_t at = mapping->new_tail;
+    for (; at + mapping->new_element <= c->size; at += mapping->new_element)
+        if (at + mapping->new_element > mapping->new_size)
+            compare_piece(compare, c, at, mapping->new_element, compare->mask_bits + mask->tail_keep);
+}
+
+/* Members that only the new version has are what its start-up made of them, or zero. */
+static void compare_fresh(instar_compare *compare, const comparison *c, const uint8_t *future)
+{
+    const instar_mapping *mapping = &compare->mappings[c->counterpart->mapping];
+    const uint8_t *bits = compare->mask_bits + compare->masks[c->counterpart->mapping].fresh;
+    for (uint64_t i = 0; i < c->object->count; i++)
+        for (uint64_t k = 0; k < mapping->old_size; k++) {
+            uint64_t at = i * mapping->old_size + k;
+            if (at >= c->counterpart->future_size)
+                return;
+            if (!bits[k])
+                continue;
+            uint8_t made = c->counterpart->baseline && at < c->counterpart->baseline_size
+                               ? c->counterpart->baseline[at]
+                               : 0;
+            compare->counts[COUNT_FRESH]++;
+            if ((future[at] ^ made) & bits[k])
+                note(compare, (instar_difference){made, future[at], at, c->row, -1, DIFFERENCE_FRESH, 1});
+        }
+}
+
+/* What lies behind the last element of a block that moved was no part of it, unless it is too long for that. */
+static void compare_beyond(instar_compare *compare, const comparison *c)
+{
+    const instar_mapping *mapping = &compare->mappings[c->counterpart->mapping];
+    uint64_t end = c->object->count * mapping->new_size;
+    if (c->object->kind != OBJECT_HEAP || c->object->flags & FLAG_TRUNCATED ||
+        end + SLACK >= c->object->size || c->object->size >= 128 * 1024)
+        return;
+    for (uint64_t at = end; at < c->object->size; at++)
+        if (c->past[at]) {
+            note(compare, (instar_difference){c->past[at], 0, at, c->row, -1, DIFFERENCE_BEYOND, 1});
+            return;
+        }
+}
+
+/* Words of unknown meaning that were taken for pointers lead to the same, and were not forgotten. */
+static void compare_assumed(instar_compare *compare, const comparison *c)
+{
+    uint64_t low = 0, high = compare->word_count;
+    while (low < high) {
+        uint64_t middle = (low + high) / 2;
+        if (compare->words[middle].object < c->row)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < compare->word_count && compare->words[low].object == c->row; low++) {
+        const instar_word *word = &compare->words[low];
+        int literal;
+        if (word->offset + (uint64_t)8 > c->size)
+            continue;
+        uint64_t reversed = word_at(c->reversed + word->offset);
+        if (!instar_compare_leads_same(compare, word->value, reversed, -1, &literal))
+            note(compare,
+                 (instar_difference){word->value, reversed, word->offset, c->row, -1, DIFFERENCE_ASSUMED, 0});
+    }
+}
+
+static void compare_row(instar_compare *compare, int64_t row, const uint8_t *future)
+{
+    const instar_object *object = &compare->state->objects[row];
+    const instar_counterpart *counterpart = &compare->counterparts[row];
+    const instar_region *region = instar_state_region(compare->state, object->address);
+    if (!region || !region->data || object->size > region->end - object->address) {
+        note(compare, (instar_difference){0, 0, 0, (int32_t)row, -1, DIFFERENCE_MISSING, 0});
+        return;
+    }
+    comparison c = {object, counterpart, (int32_t)row, region->data + (object->address - region->start),
+                    future, object->size};
+    compare->counts[COUNT_OBJECTS]++;
+    if (counterpart->mapping >= 0) {
+        instar_reverse_object(compare, object, counterpart, future, compare->scratch);
+        c.reversed = compare->scratch;
+        compare->counts[COUNT_REVERSED]++;
+        compare_masked(compare, &c);
+        compare_fresh(compare, &c, future);
+        compare_beyond(compare, &c);
+    } else {
+        if (counterpart->future_size < c.size)
+            c.size = counterpart->future_size;
+        compare_data(compare, &c);
+    }
+    compare->counts[COUNT_BYTES] += c.size;
+    compare_pointers(compare, &c);
+    if (counterpart->flags & COUNTERPART_WORDS)
+        compare_assumed(compare, &c);
+}
+
+/* Compares objects whose counterparts lie in `size` bytes at `start` of the future. */
+void instar_compare_rows(instar_compare *compare, const int64_t *rows, uint64_t count, uint64_t start,
+                         uint64_t size, const uint8_t *future)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        const instar_counterpart *counterpart = &compare->counterparts[rows[i]];
+        if (counterpart->future < start || counterpart->future - start > size ||
+            counterpart->future_size > size - (counterpart->future - start)) {
+            note(compare, (instar_difference){0, 0, 0, (int32_t)rows[i], -1, DIFFERENCE_MISSING, 0});
+            continue;
+        }
+        compare_row(compare, rows[i], future + (counterpart->future - start));
+    }
+}
+
+void instar_compare_words(const instar_compare *compare, const uint64_t *past, const uint64_t *future,
+                          uint64_t count, uint8_t *same)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        int literal;
+        same[i] = (uint8_t)instar_compare_leads_same(compare, past[i], future[i], -1, &literal);
+    }
+}
+
+/* The first byte at which the future differs from the past's bytes with words put in; -1 when there is none.
+ * `patches`: (address, value) by address. */
+int64_t instar_compare_patched(const uint8_t *future, const uint8_t *past, uint64_t address, uint64_t size,
+                               const uint64_t *patches, uint64_t patch_count)
+{
+    uint64_t at = 0;
+    for (uint64_t i = 0; i <= patch_count; i++) {
+        uint64_t stop = i < patch_count ? patches[2 * i] - address : size;
+        if (i < patch_count && patches[2 * i] < address)
+            stop = 0; /* began before */
+        if (stop > at && memcmp(future + at, past + at, stop - at))
+            for (;; at++)
+                if (future[at] != past[at])
+                    return (int64_t)at;
+        if (i == patch_count)
+            break;
+        uint8_t value[8];
+        memcpy(value, &patches[2 * i + 1], 8);
+        for (uint64_t k = 0; k < 8; k++) {
+            uint64_t place = patches[2 * i] + k;
+            if (place < address || place - address >= size)
+                continue;
+            if (future[place - address] != value[k])
+                return (int64_t)(place - address);
+            at = place - address + 1;
+        }
+    }
+    return -1;
+}

@@ -1,0 +1,98 @@
+/* Transfer back and compare: the future's bytes become a reversed state, which is compared with the past's copy.
+ *
+ * Nothing here uses the code that transfers forward: mappings are those of the new types to the old ones, moves have
+ * an executor of their own, and pointers are compared by what they lead to, never translated. In `mappings`, `moves`
+ * and the rest "old" is what is read, the future, and "new" what is made, the reversed state. */
+#ifndef INSTAR_VALIDATION_H
+#define INSTAR_VALIDATION_H
+
+#include "transfer.h"
+
+enum instar_counterpart_flag {
+    COUNTERPART_PLACED = 1,   /* pointers may lead to it: `future` is where */
+    COUNTERPART_COMPARED = 2, /* its contents are compared */
+    COUNTERPART_WORDS = 4,    /* some of its words of unknown meaning must have been rewritten */
+    COUNTERPART_LISTED = 8,   /* its type has slots that are not aligned, or in unions: no bitmap */
+};
+
+/* One row per object of the past. */
+typedef struct {
+    uint64_t future, future_size;
+    const uint8_t *baseline; /* what its start-up left in members that only the new version has; NULL: zero */
+    uint64_t baseline_size;
+    int32_t mapping; /* of one future element to one past element; -1: the same layout */
+    uint32_t flags;
+} instar_counterpart;
+
+/* Which bits of an element are compared: `keep` of a reversed one, `fresh` of a future one. First bytes in `bits`. */
+typedef struct {
+    uint64_t keep, fresh;
+    uint64_t tail_keep; /* of one element of the tail */
+} instar_mask;
+
+enum instar_difference_kind {
+    DIFFERENCE_DATA = 0,
+    DIFFERENCE_POINTER = 1,
+    DIFFERENCE_FRESH = 2,   /* a member of the new version is not what its start-up, or nobody, made of it */
+    DIFFERENCE_MISSING = 3, /* the future has no such memory */
+    DIFFERENCE_ASSUMED = 4, /* a word of unknown meaning that was to be rewritten */
+    DIFFERENCE_BEYOND = 5,  /* data behind the last element that was left behind */
+};
+
+typedef struct {
+    uint64_t past, reversed; /* words */
+    uint64_t offset;         /* in the past object; FRESH: in the future one */
+    int32_t object, pointee;
+    uint32_t kind, spare;
+} instar_difference;
+
+enum instar_compare_count {
+    COUNT_OBJECTS,
+    COUNT_BYTES,
+    COUNT_SLOTS,
+    COUNT_NULL,     /* of them: null or an integer of the first or last page */
+    COUNT_LITERAL,  /* of them: led nowhere in the past, carried as they are */
+    COUNT_ASSUMED,  /* words of unknown meaning that lead to the same */
+    COUNT_REVERSED, /* objects that went through an inverse mapping */
+    COUNT_FRESH,    /* bytes of members that only the new version has */
+    COUNT_LAST,
+};
+
+typedef struct {
+    const instar_state *state;
+    const instar_fixed *fixed;
+    uint64_t fixed_count;
+    const int32_t *fixed_mappings; /* per fixed row, the inverse mapping of one element, or -1 */
+    const instar_counterpart *counterparts;
+    const instar_mapping *mappings;
+    const instar_move *moves;
+    const instar_bits *bits;
+    const instar_enum *enums;
+    const int64_t *enum_values;
+    const int64_t *offset_maps;
+    const instar_inner *inners;
+    const instar_mask *masks; /* per mapping */
+    const uint8_t *mask_bits;
+    const int32_t *pointees;  /* per type of the past its counterpart in the new version, or -1 */
+    const instar_word *words; /* words that must have been rewritten, by object */
+    uint64_t word_count;
+    uint8_t *scratch; /* room for the largest object that is reversed */
+    uint64_t scratch_size;
+    instar_difference *differences;
+    uint64_t difference_count, difference_capacity; /* the count goes on past the capacity */
+    uint64_t counts[COUNT_LAST];
+} instar_compare;
+
+/* Makes the past layout of an object from its future bytes in a zeroed buffer; pointers stay the future's words. */
+void instar_reverse_object(const instar_compare *compare, const instar_object *object,
+                           const instar_counterpart *counterpart, const uint8_t *future, uint8_t *reversed);
+int instar_compare_leads_same(const instar_compare *compare, uint64_t past, uint64_t future, int32_t pointee,
+                              int *literal);
+void instar_compare_rows(instar_compare *compare, const int64_t *rows, uint64_t count, uint64_t start,
+                         uint64_t size, const uint8_t *future);
+void instar_compare_words(const instar_compare *compare, const uint64_t *past, const uint64_t *future,
+                          uint64_t count, uint8_t *same);
+int64_t instar_compare_patched(const uint8_t *future, const uint8_t *past, uint64_t address, uint64_t size,
+                               const uint64_t *patches, uint64_t patch_count);
+
+#endif

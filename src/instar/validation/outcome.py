@@ -1,0 +1,58 @@
+"""What a validation came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from instar.errors import RolledBackError
+from instar.pairing.problems import Problem
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One comparison of the reversed state with the past.
+
+    Attributes:
+        objects: How many were compared, ``reversed`` of them through an inverse mapping.
+        slots: Pointers that were followed on both sides.
+        bytes: Of the past that were compared.
+        words: Frame words and registers.
+        targets: Functions, strings, libraries and variables whose names or contents were compared.
+        exempt: Reason -> how many objects, slots, words or bytes were left out for it.
+        problems: Differences; any of them rolls the update back.
+        ms: How long it took.
+    """
+
+    objects: int = 0
+    reversed: int = 0
+    slots: int = 0
+    bytes: int = 0
+    words: int = 0
+    targets: int = 0
+    exempt: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    ms: float = 0.0
+
+    def require(self) -> None:
+        """Raise RolledBackError when there is a difference."""
+        if not self.problems:
+            return
+        first = self.problems[0]
+        details = tuple(problem.cause for problem in self.problems[1 : _SHOWN + 1])
+        raise RolledBackError(first.code, first.cause, first.remedy, details=details)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data."""
+        return {
+            "objects": int(self.objects),
+            "reversed": int(self.reversed),
+            "slots": int(self.slots),
+            "bytes": int(self.bytes),
+            "words": int(self.words),
+            "targets": int(self.targets),
+            "exempt": {reason: int(count) for reason, count in self.exempt.items() if count},
+            "ms": round(self.ms, 3),
+        }

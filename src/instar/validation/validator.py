@@ -1,0 +1,281 @@
+"""Transfers the future's state back and compares it with the past (docs/internals/validation.md).
+
+Pure: works on the planner's copies and on what ``read`` gives of the future's memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from instar.metadata.version import Version
+from instar.state.columns import Fate, ObjectKind, SlotKind
+from instar.transfer.plan import KeptRange, TransferPlan
+from instar.transfer.planner import Planner
+from instar.validation.columns import Count
+from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
+from instar.validation.counterparts import (
+    REGISTER_PLACE,
+    assumed_words,
+    find_counterparts,
+    overlaps,
+)
+from instar.validation.differences import DifferenceJudge, merge_exempt
+from instar.validation.fixed import FixedCheck
+from instar.validation.frames import FrameCheck, check_frames
+from instar.validation.inverse import InversePool
+from instar.validation.outcome import Validation
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_PIECE = 1 << 20
+_THREADS = 2
+
+
+class Validator:
+    """Validates the transfers of one planner: all of it first, then what changed, and that the rest did not.
+
+    Args:
+        planner: Has planned; its plan has been carried out.
+        read_past: The past's memory: constants only.
+        read_into: Fills an array from the future's memory.
+    """
+
+    def __init__(self, planner: Planner, read_past: Callable[[int, int], bytes], read_into: ReadInto) -> None:
+        self.planner = planner
+        self._read_into = read_into
+        self._inverse = InversePool(planner.prepared.pool.pairing)
+        self._counterparts = find_counterparts(planner, self._inverse)
+        self._fixed = FixedCheck(planner, read_past, self._read)
+        self._comparison = self._bind()
+        self._kept: tuple[KeptRange, ...] | None = None
+
+    def check(self, plan: TransferPlan, registers: Mapping[int, int]) -> Validation:
+        """Compare after a plan was carried out.
+
+        Args:
+            plan: The one.
+            registers: DWARF number -> value, of the future's thread.
+        """
+        started = time.perf_counter()
+        judge = DifferenceJudge(self.planner, self._counterparts)
+        rows = self._counterparts.compared()
+        if plan.refreshed and self._kept is not None:
+            self._compare_unchanged(judge)
+            rows = rows[self._is_fresh(rows)]
+        else:
+            self._check_places(judge)
+            self._kept = plan.kept
+        compared = self._compare(rows, registers)
+        judge.judge(compared.differences)
+        for reason, row in self._fixed.wrong():
+            judge.add(f"what lies at {int(row['start']):#x}", reason)
+        frames = check_frames(self.planner, self._comparison, self._read, registers)
+        for where, past, future in frames.wrong:
+            judge.add(where, f"= {past:#x} ({self.planner.describe(past)}) comes back as {future:#x}")
+        self._check_segments(judge)
+        for number, value in plan.registers.items():
+            if registers.get(number) != value:
+                judge.add(
+                    f"register {number}", f"{value:#x} is {registers.get(number, 0):#x} in the new version"
+                )
+        return self._outcome(compared, frames, judge, 1000 * (time.perf_counter() - started))
+
+    # What is compared ---------------------------------------------------------------------------------------
+
+    def _bind(self) -> Comparison:
+        fixed = self.planner.engine.fixed
+        mappings = np.full(len(fixed), -1, dtype=np.int32)
+        compiled = self.planner.prepared.pool.compiled
+        for index in np.flatnonzero(fixed["mapping"] >= 0).tolist():
+            forward = compiled[int(fixed["mapping"][index])]
+            mappings[index] = self._inverse.row(forward.old_type, forward.new_type)
+        words = assumed_words(self.planner)
+        return Comparison(
+            self.planner.state,
+            fixed,
+            mappings,
+            self._counterparts,
+            self._inverse,
+            _pointees(self.planner),
+            words,
+        )
+
+    def _compare(self, rows: Array, registers: Mapping[int, int]) -> Compared:
+        """Objects in memory, then those in registers."""
+        in_register = self._counterparts.rows["future"][rows] >= np.uint64(REGISTER_PLACE)
+
+        def read_register(address: int, buffer: Array) -> None:
+            buffer[:] = 0
+            for number in self._counterparts.registers:
+                at = REGISTER_PLACE + 64 * number - address
+                if 0 <= at < len(buffer):
+                    value = registers.get(number, 0).to_bytes(8, "little")[: len(buffer) - at]
+                    buffer[at : at + len(value)] = np.frombuffer(value, np.uint8)
+
+        return join_compared(
+            [
+                self._comparison.compare(rows[~in_register], self._read_into),
+                self._comparison.compare(rows[in_register], read_register),
+            ]
+        )
+
+    def _is_fresh(self, rows: Array) -> Array:
+        """Objects that were converted again, and all that are written each time."""
+        fresh = np.isin(rows, self.planner.changed_rows)
+        fresh |= self.planner.state.objects["kind"][rows] != ObjectKind.HEAP
+        fresh[np.isin(rows, self.planner.pinned)] = True
+        return fresh
+
+    def _check_places(self, judge: DifferenceJudge) -> None:
+        """No two objects share memory in the future."""
+        for one, other in overlaps(self.planner, self._counterparts)[:8].tolist():
+            judge.add(
+                self._path(one), f"its counterpart lies over that of {self._path(other)} in the new version"
+            )
+
+    def _path(self, row: int) -> str:
+        return self.planner.describe(int(self.planner.state.objects["address"][row]))
+
+    # What must not have changed -----------------------------------------------------------------------------
+
+    def _compare_unchanged(self, judge: DifferenceJudge) -> None:
+        """The kept ranges and the arena hold what was validated, and what was written since."""
+        pieces: list[tuple[int, int, Array, int, Array]] = []
+        for kept in self._kept or ():
+            if kept.source is None or not kept.source.shared:
+                for start, size in kept.pages.tolist():
+                    pieces.extend(_pieces(start, size, kept.data, kept.data_start, kept.patches))
+        size = self.planner.fates.arena_size
+        pieces.extend(self._arena_pieces(size))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            parts = pool.map(lambda n: self._unlike(pieces[n::_THREADS]), range(_THREADS))
+            places = sorted(place for part in parts for place in part)
+        for address in places[:8]:
+            judge.add(f"the new version's byte at {address:#x}", "changed since it was validated")
+
+    def _arena_pieces(self, size: int) -> list[tuple[int, int, Array, int, Array]]:
+        base, none = self.planner.arena_base, np.zeros(0, dtype="u8")
+        found = list(_pieces(base, size, self.planner.output, base, none)) if size else []
+        carried = np.frombuffer(self.planner.prepared.strings.carried(), dtype=np.uint8)
+        if len(carried) and self._counterparts is not None:
+            found.extend(_pieces(base + size, len(carried), carried, base + size, none))
+        return found
+
+    def _unlike(self, pieces: list[tuple[int, int, Array, int, Array]]) -> list[int]:
+        buffer = np.empty(_PIECE, dtype=np.uint8)
+        found = []
+        for start, size, data, data_start, patches in pieces:
+            future = buffer[:size]
+            self._read_into(start, future)
+            at = start - data_start
+            unlike = first_unlike(future, data[at : at + size], start, patches)
+            if unlike is not None:
+                found.append(start + unlike)
+        return found
+
+    def _check_segments(self, judge: DifferenceJudge) -> None:
+        """Nothing but the counterparts of carried objects was written in the future's segments."""
+        objects, rows = self.planner.state.objects, self._counterparts.rows
+        moved = (objects["kind"] != ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)
+        for span, _ in self.planner.bases:
+            now = np.empty(len(span.data), dtype=np.uint8)
+            self._read_into(span.start, now)
+            inside = moved & (rows["future"] >= span.start) & (rows["future"] < span.end)
+            steps = np.zeros(len(now) + 1, dtype=np.int32)
+            low = (rows["future"][inside] - np.uint64(span.start)).astype(np.int64)
+            np.add.at(steps, low, 1)
+            np.add.at(steps, np.minimum(low + rows["future_size"][inside].astype(np.int64), len(now)), -1)
+            stray = np.flatnonzero((now != span.data) & (np.cumsum(steps[:-1]) == 0))
+            for at in stray[:4].tolist():
+                judge.add(
+                    f"the new version's data at {span.start + at:#x} ({self._new_name(span.start + at)})",
+                    f"nothing was to be written there, but {span.data[at]:#x} became {now[at]:#x}",
+                )
+
+    def _new_name(self, address: int) -> str:
+        version: Version = self.planner.new
+        row = version.variable_at(address - self.planner.future.subject.load_bias)
+        return version.text(int(version.variables["name"][row])) if row is not None else "no variable"
+
+    # Report -------------------------------------------------------------------------------------------------
+
+    def _read(self, address: int, size: int) -> bytes:
+        buffer = np.empty(size, dtype=np.uint8)
+        self._read_into(address, buffer)
+        return buffer.tobytes()
+
+    def _outcome(
+        self, compared: Compared, frames: FrameCheck, judge: DifferenceJudge, ms: float
+    ) -> Validation:
+        if compared.count > len(compared.differences):
+            judge.add("the state", f"{compared.count} words differ, too many to tell them apart")
+        counts = compared.counts
+        exempt = merge_exempt(
+            judge.exempt.items(),
+            self._counterparts.exempt.items(),
+            self._inexact(),
+            {
+                "dangling-pointer": counts[Count.LITERAL],
+                "assumed-word": counts[Count.ASSUMED],
+                "own-frame-word": frames.own,
+                "unsettled-frame-word": frames.unsettled,
+                "nameless-target": self._fixed.exempt,
+            }.items(),
+        )
+        return Validation(
+            counts[Count.OBJECTS],
+            counts[Count.REVERSED],
+            counts[Count.SLOTS],
+            counts[Count.BYTES],
+            frames.words,
+            len(self.planner.engine.fixed),
+            exempt,
+            tuple(judge.problems),
+            ms,
+        )
+
+    def _inexact(self) -> list[tuple[str, int]]:
+        """Bytes of dropped and of handled members, over all objects."""
+        objects, rows = self.planner.state.objects, self._counterparts.rows["mapping"]
+        found = []
+        for row in np.unique(rows[rows >= 0]).tolist():
+            facts = self._inverse.facts[row]
+            elements = int(objects["count"][rows == row].sum())
+            found += [("dropped-byte", elements * facts.dropped // 8)]
+            found += [("handled-byte", elements * facts.handled // 8)]
+            if facts.whole:
+                found.append(("handled-object", int((rows == row).sum())))
+        return found
+
+
+def _pieces(
+    start: int, size: int, data: Array, data_start: int, patches: Array
+) -> list[tuple[int, int, Array, int, Array]]:
+    """Cut a range, with the patches that touch each piece."""
+    found = []
+    for at in range(start, start + size, _PIECE):
+        length = min(_PIECE, start + size - at)
+        if len(patches):
+            bounds = np.array([max(at - 7, 0), at + length], np.uint64)
+            first, last = np.searchsorted(patches["address"], bounds)
+            found.append((at, length, data, data_start, patches[first:last]))
+        else:
+            found.append((at, length, data, data_start, patches))
+    return found
+
+
+def _pointees(planner: Planner) -> Array:
+    """Per type of the past, where a pointer slot leads to one: its counterpart's row."""
+    pairing, table = planner.prepared.pool.pairing, planner.state.table
+    found = np.full(len(table.types), -1, dtype=np.int32)
+    pointers = table.slots[table.slots["kind"] == SlotKind.POINTER]
+    for row in np.unique(pointers["pointee"]).tolist():
+        other = pairing.counterpart(row) if row >= 0 else None
+        if other is not None:
+            found[row] = planner.new.strip(other)
+    return found

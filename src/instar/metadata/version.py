@@ -234,7 +234,9 @@ class Version:
         return spans[order], rows[order]
 
     def function_at(self, link_address: int) -> int | None:
-        """Row of the function whose code (cold parts included) contains an address."""
+        """Row of the function whose code (cold parts included) contains an address, which may be any."""
+        if link_address < 0:  # below where the program was loaded
+            return None
         spans, rows = self._code_order
         place = int(np.searchsorted(spans["low"], np.uint64(link_address), "right")) - 1
         if place < 0 or link_address >= int(spans["high"][place]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,22 @@ class CarriedLocal:
     address: int
     register: int | None
     size: int
+
+
+@dataclass(frozen=True)
+class SharedLocal:
+    """A local of both versions: its object row, where the future has it, and the type of each.
+
+    Attributes:
+        address: In the future's memory; 0 when it is still in the CPU.
+        value: Of the register, then.
+    """
+
+    row: int
+    address: int
+    value: int | None
+    old_type: int
+    new_type: int
 
 
 class LocalCarrier:
@@ -93,6 +109,17 @@ class LocalCarrier:
                     old.address, old.address + old.size, address, FixedKind.STACK, NOTHING,
                     int(entry["type"]), int(entry["count"]), int(entry["mapping"]),
                 )  # fmt: skip
+
+    def shared(self) -> Iterator[SharedLocal]:
+        """Locals that both versions describe, with a known place in both; in frames carried either way."""
+        for number, pair in enumerate(self._pairs):
+            for old, new in pair.shared_locals():
+                row, place = self._row(pair, number, old), _new_place(pair.new, new)
+                if row is None or place is None:
+                    continue
+                address, register = place
+                value = pair.new.frame.registers[register] if register is not None else None
+                yield SharedLocal(row, address, value, old.type, new.type)
 
     def lay_out(self, at: int) -> int:
         """Give every carried local its place in the output buffer; returns the first free offset."""

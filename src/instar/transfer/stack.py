@@ -122,6 +122,16 @@ def stack_spans(
     )
 
 
+def frame_spans(pairs: Sequence[FramePair], read: Callable[[int, int], bytes]) -> list[Span]:
+    """The program's part of the future's stack, without objects."""
+    spans = []
+    for pair in pairs:
+        data = np.frombuffer(read(pair.new.low, pair.new.high + 8 - pair.new.low), dtype=np.uint8)
+        nothing = make_objects(0, ObjectKind.FRAME)
+        spans.append(Span(pair.new.low, data, nothing, np.zeros(0, dtype=np.int32)))
+    return spans
+
+
 def old_place(pair: FramePair, number: int, local: PlacedLocal) -> int | None:
     """Where the state has an old local: its stack address, or that of its register in the register file."""
     if not local.size:
@@ -224,13 +234,14 @@ def _plan_words(
     translate: Translate,
     canaries: tuple[int, int],
 ) -> None:
-    """All words of a frame but what it saved for outer frames, which is theirs."""
+    """All words of a frame but what it saved for outer frames, which is theirs: a write of each run."""
     start, size = pair.old.low, (pair.old.high - pair.old.low) // 8 * 8
     words = np.frombuffer(read_old(start, size), dtype=np.uint64)
     current = np.frombuffer(read_new(pair.new.low, size), dtype=np.uint64).copy()
     statuses, values = translate(words)
+    own = np.array([start + 8 * index not in skip for index in range(len(words))], dtype=bool)
     for index, word in enumerate(words):
-        if start + 8 * index in skip:
+        if not own[index]:
             continue
         if int(word) == canaries[0]:
             current[index] = canaries[1]
@@ -239,7 +250,9 @@ def _plan_words(
         else:
             name = Status(int(statuses[index])).name.lower()
             plan.unsettled.append(f"word {8 * index} of the frame of {pair.old.name}: {name}")
-    plan.writes.append((pair.new.low, current.tobytes()))
+    bounds = np.flatnonzero(np.diff(own, prepend=False, append=False))
+    for first, last in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True):
+        plan.writes.append((pair.new.low + 8 * first, current[first:last].tobytes()))
 
 
 def _plan_register(plan: StackPlan, pair: FramePair, register: int, translate: Translate) -> None:

@@ -64,7 +64,7 @@ class BlockPairing:
     Args:
         state: The past's, typed, fates of statics decided.
         pool: Mappings.
-        future: Spans of the future's segments and thread-locals.
+        future: Spans of the future's segments, thread-locals and frames.
         heap: The future's blocks.
     """
 
@@ -75,13 +75,20 @@ class BlockPairing:
         self.pairs: dict[int, tuple[int, int]] = {}
         self._taken: set[int] = set()
 
-    def walk(self, roots: Iterable[tuple[int, int, int, int]]) -> dict[int, tuple[int, int]]:
+    def walk(
+        self, roots: Iterable[tuple[int, int, int, int]], held: Iterable[tuple[int, int]] = ()
+    ) -> dict[int, tuple[int, int]]:
         """Walk from paired roots (object row, new address, old type, new type).
+
+        Args:
+            roots: What lies in the memory of both.
+            held: Pointers of both that lie in registers: the past's word and the future's.
 
         Returns:
             Old row -> (address, usable size) of the block that the future's start-up made for it.
         """
         pending = deque(roots)
+        pending.extend(pair for words in held if (pair := self._pair(*words)) is not None)
         while pending and len(self.pairs) < _LIMIT:
             pending.extend(self._follow(*pending.popleft()))
         return self.pairs

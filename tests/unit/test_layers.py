@@ -14,6 +14,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("update",),
     ("patching", "validation"),
     ("control",),
+    ("handlers",),
     ("transfer",),
     ("pairing",),
     ("state",),

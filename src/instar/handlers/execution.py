@@ -1,0 +1,166 @@
+"""Runs the handlers of a binding over a plan: on copies of the past, into the plan's output. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from instar.ext.context import within
+from instar.handlers.batches import run_batch
+from instar.handlers.binding import Binding, TypeTask, VariableTask
+from instar.handlers.failures import HandlerFailure, failure
+from instar.handlers.guarding import TIME_S, bounded
+from instar.handlers.memory import PastMemory
+from instar.handlers.names import Names
+from instar.handlers.objects import ObjectFinder, Objects
+from instar.handlers.outcome import collect, future_memory
+from instar.handlers.running import run_object, run_variable
+from instar.handlers.surroundings import Desk, StateView
+from instar.handlers.translation import translator
+from instar.handlers.views import Side
+from instar.pairing.problems import Problem
+from instar.state.paths import word_path
+from instar.transfer.findings import Judge
+from instar.transfer.places import address_of
+from instar.transfer.planner import Planner
+from instar.transfer.prepared import NO_CHANGES, Changes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Execution:
+    """The handlers of one update, run again for every plan.
+
+    Args:
+        binding: What to run.
+        time_s: Bound for all handlers of one plan together.
+    """
+
+    def __init__(self, binding: Binding, time_s: float = TIME_S) -> None:
+        self._binding, self._time_s = binding, time_s
+
+    def findings(self, planner: Planner, findings: Array) -> Array:
+        """Findings without the words that a handler answers for."""
+        tasks = [task for task in self._binding.type_tasks if task.old_member is not None]
+        if not tasks or not len(findings):
+            return findings
+        objects = planner.state.objects
+        places = objects["address"][findings["object"]] + findings["offset"]
+        answered = np.zeros(len(findings), bool)
+        finder = _object_finder(planner)
+        for task in tasks:
+            assert task.old_member is not None
+            low, size = _answered_range(self._binding, task)
+            found = finder.find(task.old_type, task.new_type)
+            starts = np.sort(np.concatenate([np.zeros(1, np.uint64), *(o.old for o in found)]))
+            at = places - starts[np.searchsorted(starts, places, side="right") - 1]
+            answered |= (at + np.uint64(7) >= low) & (at < low + size)
+        return findings[~answered]
+
+    def convert(self, planner: Planner, judge: Judge) -> Changes:
+        """Run all handlers of types and variables."""
+        binding = self._binding
+        if not binding.type_tasks and not binding.variable_tasks:
+            return NO_CHANGES
+        run = _Run(binding, planner, judge)
+        try:
+            with bounded(self._time_s), within(run.desk):
+                run.all()
+        except HandlerFailure as failed:
+            return Changes(problems=(failed.problem,))
+        judge.fates(run.finder.problems)
+        return collect(planner, run.memory)
+
+
+def _answered_range(binding: Binding, task: TypeTask) -> tuple[int, int]:
+    """Bytes of an old object that a member handler answers for; of an anonymous union, all of it."""
+    assert task.old_member is not None
+    member = task.old_member
+    low, size = member.offset, max(binding.old.size(binding.old.strip(member.type)), 1)
+    if task.handler.kind == "resolve_union":
+        members = binding.old.members(task.old_type).values()
+        ends = [m.offset + binding.old.size(binding.old.strip(m.type)) for m in members if m.offset == low]
+        size = max([*ends, low + size]) - low
+    return low, size
+
+
+def _object_finder(planner: Planner) -> ObjectFinder:
+    uncarried = {r: n for r, n in planner.locals.names.items() if n not in planner.locals.unsettled}
+    return ObjectFinder(planner.state, planner.prepared.pool, uncarried)
+
+
+class _Run:
+    """One plan being handled."""
+
+    def __init__(self, binding: Binding, planner: Planner, judge: Judge) -> None:
+        self._binding, self._planner, self._judge = binding, planner, judge
+        self.finder = _object_finder(planner)
+        self.memory = future_memory(planner)
+        past_memory = PastMemory(planner.state.bytes_at, planner.past.subject.memory.read)
+        self.past = Side(binding.old, past_memory)
+        self.future = Side(binding.new, self.memory, translator(planner, binding))
+        past_state = StateView(Names(binding.old, "old"), self.past, self._old_address)
+        future_state = StateView(Names(binding.new, "new"), self.future, self._new_address)
+        self.desk = Desk(past_state, future_state, (self.past, self.future), self.memory.blocks)
+
+    def _old_address(self, row: int) -> int:
+        return address_of(self._planner.past, row)
+
+    def _new_address(self, row: int) -> int:
+        return address_of(self._planner.future, row)
+
+    def all(self) -> None:
+        """Types first, then variables."""
+        for task in self._binding.type_tasks:
+            self._type(task)
+        for variable in self._binding.variable_tasks:
+            self._variable(variable)
+
+    def _type(self, task: TypeTask) -> None:
+        counterpart = self._planner.prepared.pool.pairing.counterpart(task.old_type)
+        if counterpart is None or self._binding.new.strip(counterpart) != task.new_type:
+            names = self._binding.old.label(task.old_type), self._binding.new.label(task.new_type)
+            cause = f"{task.handler.line}: {names[0]} and {names[1]} are not paired"
+            remedy = f'say pair("{names[0]}", "{names[1]}")'
+            raise HandlerFailure(Problem("handler-mismatch", names[0], cause, remedy))
+        found = self.finder.find(task.old_type, task.new_type)
+        if task.handler.is_batch:
+            run_batch(task, found, (self.past, self.future), self._path)
+            return
+        for objects in found:
+            self._each(task, objects)
+
+    def _each(self, task: TypeTask, objects: Objects) -> None:
+        for index, (old, new) in enumerate(zip(objects.old.tolist(), objects.new.tolist(), strict=True)):
+            run_object(
+                task,
+                (self.past, self.future),
+                (old, new),
+                objects.bits,
+                self._lazy_path(objects, index),
+                self._planner.prepared.pool.pairing.settled,
+            )
+
+    def _lazy_path(self, objects: Objects, index: int) -> Callable[[], str]:
+        return lambda: self._path(int(objects.rows[index]), int(objects.offsets[index]))
+
+    def _path(self, row: int, offset: int) -> str:
+        planner = self._planner
+        text = word_path(planner.state, planner.old, row, offset, planner.locals.names)
+        return text if offset else text.removesuffix("+0")
+
+    def _variable(self, task: VariableTask) -> None:
+        version = self._binding.new.version
+        row = int(version.variables["type"][task.new_variable])
+        old: tuple[int, int] | None = None
+        if task.old_variable is not None:
+            old_row = int(self._binding.old.version.variables["type"][task.old_variable])
+            old = old_row, self._old_address(task.old_variable)
+        try:
+            run_variable(task, (self.past, self.future), old, (row, self._new_address(task.new_variable)))
+        except HandlerFailure:
+            raise
+        except (Exception, SystemExit) as error:
+            raise failure(task.handler, error, f"variable {task.handler.target}", None, None) from error

@@ -1,0 +1,219 @@
+"""The bytes of both states as handlers see them: the past's copy, and the future as it is going to be.
+
+Nothing here touches a process: the future's memory is the plan's output buffer, the pages that stay (a copy
+of them once they are written to), memory that handlers allocate, and what its start-up made.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from instar.errors import FaultError
+from instar.ext.values import HandlerError, PointerError, ReadOnlyError
+from instar.transfer.plan import PATCH
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Read = Callable[[int, int], bytes]
+
+PAGE = 4096
+ALLOCATION_LIMIT = 1 << 30
+_ALIGNMENT = 16
+
+
+class Memory(Protocol):
+    """Where views read and write."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes; raises PointerError where there are none."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store; raises ReadOnlyError or PointerError."""
+
+
+class PastMemory:
+    """The past's copy.
+
+    Args:
+        copied: Bytes of copied memory, None where nothing was copied.
+        read: Any other memory of the past, such as its constants.
+    """
+
+    def __init__(self, copied: Callable[[int, int], bytes | None], read: Read) -> None:
+        self._copied, self._read = copied, read
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes of the past."""
+        data = self._copied(address, size)
+        return data if data is not None else checked_read(self._read, address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Never."""
+        raise ReadOnlyError("the past is read-only: store in `new`")
+
+
+def checked_read(read: Read, address: int, size: int) -> bytes:
+    """Read what may not be there."""
+    try:
+        return read(address, size)
+    except (FaultError, OSError, OverflowError, ValueError) as error:
+        raise PointerError(f"{address:#x} leads nowhere") from error
+
+
+class Pages:
+    """Pages that are copied when they are first written, over memory that must not change.
+
+    Args:
+        read: The bytes as they would be without handlers.
+        allowed: Whether a range may be written.
+    """
+
+    def __init__(self, read: Read, allowed: Callable[[int, int], bool]) -> None:
+        self._read, self._allowed = read, allowed
+        self.pages: dict[int, tuple[bytes, bytearray]] = {}
+
+    def holds(self, address: int, size: int) -> bool:
+        """Whether any byte of a range was written."""
+        first, last = address // PAGE, (address + size - 1) // PAGE
+        return any(number in self.pages for number in range(first, last + 1))
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes with what was written."""
+        if not self.holds(address, size):
+            return self._read(address, size)
+        parts = []
+        while size:
+            at = address % PAGE
+            step = min(PAGE - at, size)
+            page = self.pages.get(address // PAGE)
+            parts.append(self._read(address, step) if page is None else bytes(page[1][at : at + step]))
+            address, size = address + step, size - step
+        return b"".join(parts)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store in copies of the pages."""
+        if not self._allowed(address, len(data)):
+            raise PointerError(f"{len(data)} bytes at {address:#x} are in no object that may be written")
+        done = 0
+        while done < len(data):
+            at = (address + done) % PAGE
+            step = min(PAGE - at, len(data) - done)
+            page = self._page((address + done) // PAGE)
+            page[at : at + step] = data[done : done + step]
+            done += step
+
+    def _page(self, number: int) -> bytearray:
+        found = self.pages.get(number)
+        if found is None:
+            data = self._read(number * PAGE, PAGE)
+            found = self.pages[number] = (data, bytearray(data))
+        return found[1]
+
+    def changes(self) -> Array:
+        """``PATCH`` rows by address: the aligned words that differ from what was there."""
+        if not self.pages:
+            return np.zeros(0, PATCH)
+        numbers = sorted(self.pages)
+        before = np.frombuffer(b"".join(self.pages[n][0] for n in numbers), np.uint64)
+        after = np.frombuffer(b"".join(bytes(self.pages[n][1]) for n in numbers), np.uint64)
+        index = np.flatnonzero(before != after)
+        bases = np.array(numbers, np.uint64) * np.uint64(PAGE)
+        rows = np.empty(len(index), PATCH)
+        rows["address"] = bases[index // 512] + (index % 512).astype(np.uint64) * np.uint64(8)
+        rows["value"] = after[index]
+        return rows
+
+
+class Blocks:
+    """Memory that handlers allocate: blocks one after the other from an address on.
+
+    Args:
+        base: Where the first one goes.
+        limit: Bytes that may be allocated in all.
+    """
+
+    def __init__(self, base: int, limit: int = ALLOCATION_LIMIT) -> None:
+        self.base, self.limit = base, limit
+        self.data = np.zeros(PAGE, np.uint8)
+        self.used = 0
+        self.blocks: list[tuple[int, int]] = []
+
+    def allocate(self, size: int) -> int:
+        """A zeroed block; its address."""
+        if size < 0 or self.used + size > self.limit:
+            raise HandlerError(
+                f"alloc of {size} bytes: all allocations of handlers together may take {self.limit} bytes"
+            )
+        size = max(size, 1)
+        address = self.base + self.used
+        self.blocks.append((address, size))
+        self.used += -(-size // _ALIGNMENT) * _ALIGNMENT
+        if self.used > len(self.data):
+            wider = np.zeros(max(2 * len(self.data), -(-self.used // PAGE) * PAGE), np.uint8)
+            wider[: len(self.data)] = self.data
+            self.data = wider
+        return address
+
+    def __contains__(self, address: int) -> bool:
+        return self.base <= address < self.base + self.used
+
+
+class FutureMemory:
+    """The future as the plan makes it.
+
+    Args:
+        regions: (start, bytes) of what the plan's output has, which is written in place.
+        blocks: Allocations of handlers.
+        kept: Pages of the past that stay at their addresses.
+        own: Memory that the future's start-up made.
+        is_kept: Whether an address is in a range that stays.
+    """
+
+    def __init__(
+        self,
+        regions: Sequence[tuple[int, Array]],
+        blocks: Blocks,
+        kept: Pages,
+        own: Pages,
+        is_kept: Callable[[int], bool],
+    ) -> None:
+        self._regions = sorted(
+            ((start, data) for start, data in regions if len(data)), key=lambda one: one[0]
+        )
+        self._starts = [start for start, _ in self._regions]
+        self.blocks, self.kept, self.own, self._is_kept = blocks, kept, own, is_kept
+
+    def _place(self, address: int, size: int) -> Array | None:
+        """The bytes themselves, where the output has them."""
+        if address in self.blocks:
+            start, data, end = self.blocks.base, self.blocks.data, self.blocks.base + self.blocks.used
+        else:
+            index = bisect_right(self._starts, address) - 1
+            if index < 0:
+                return None
+            start, data = self._regions[index]
+            end = start + len(data)
+            if address >= end:
+                return None
+        if address + size > end:
+            raise PointerError(f"{size} bytes at {address:#x} go beyond the end of their memory")
+        view: Array = data[address - start : address - start + size]
+        return view
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes of the future."""
+        place = self._place(address, size)
+        if place is not None:
+            return place.tobytes()
+        return (self.kept if self._is_kept(address) else self.own).read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store in the future."""
+        place = self._place(address, len(data))
+        if place is not None:
+            place[:] = np.frombuffer(data, np.uint8)
+            return
+        (self.kept if self._is_kept(address) else self.own).write(address, data)

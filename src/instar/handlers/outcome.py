@@ -1,0 +1,112 @@
+"""The future's memory over a plan's output, and what handlers changed as parts of the plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from instar.errors import InternalError
+from instar.handlers.memory import PAGE, Blocks, FutureMemory, Pages, checked_read
+from instar.state.columns import Fate, ObjectFlag, ObjectKind
+from instar.transfer.kept import sort_patches
+from instar.transfer.plan import KeptRange, Write
+from instar.transfer.planner import Planner
+from instar.transfer.prepared import Changes
+from instar.transfer.startup_blocks import FutureHeap
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_BLOCKS_OFFSET = 1 << 39
+"""Where handlers' allocations lie in the room for the arena; choose_arena asks for twice that."""
+
+
+def future_memory(planner: Planner) -> FutureMemory:
+    """The future's bytes as the plan has them."""
+    output, objects = planner.output, planner.state.objects
+    regions = [(planner.arena_base, output[: planner.fates.arena_size])]
+    regions += [(span.start, output[base : base + len(span.data)]) for span, base in planner.bases]
+    for row in planner.pinned:
+        start, size = int(objects["out"][row]), int(objects["out_size"][row])
+        regions.append((int(objects["new_address"][row]), output[start : start + size]))
+    ranges = sorted((s.start & ~(PAGE - 1), (s.end + PAGE - 1) & ~(PAGE - 1)) for s in planner.past.heap)
+    starts = np.array([low for low, _ in ranges], np.uint64)
+
+    def is_kept(address: int) -> bool:
+        index = int(np.searchsorted(starts, np.uint64(address), side="right")) - 1
+        return index >= 0 and address < ranges[index][1]
+
+    kept = Pages(
+        lambda address, size: _kept_bytes(planner, address, size), lambda a, n: _stays(planner, a, n)
+    )
+    heap = FutureHeap(planner.future.heap)
+    read = planner.future.subject.memory.read
+    own = Pages(lambda a, n: checked_read(read, a, n), lambda a, n: heap.bytes_at(a, n) is not None)
+    return FutureMemory(regions, Blocks(planner.arena_base + _BLOCKS_OFFSET), kept, own, is_kept)
+
+
+def _stays(planner: Planner, address: int, size: int) -> bool:
+    """Whether a range is in one live block that keeps its address."""
+    row = planner.state.find(address)
+    if row is None:
+        return False
+    entry = planner.state.objects[row]
+    live = int(entry["flags"]) & (ObjectFlag.REACHED | ObjectFlag.ROOT)
+    inside = address + size <= int(entry["address"]) + int(entry["size"])
+    return bool(live and entry["kind"] == ObjectKind.HEAP and entry["fate"] == Fate.STAY and inside)
+
+
+def _kept_bytes(planner: Planner, address: int, size: int) -> bytes:
+    """The past's bytes with the plan's patches; zero where nothing was copied."""
+    wide = np.zeros(size + 16, np.uint8)
+    span = planner.state.span_of(address) or planner.state.span_of(address + size - 1)
+    if span is not None:
+        low, high = max(address, span.start), min(address + size, span.end)
+        wide[8 + low - address : 8 + high - address] = span.data[low - span.start : high - span.start]
+    patches = planner.patches
+    first, last = np.searchsorted(
+        patches["address"], np.array([max(address - 7, 0), address + size], np.uint64)
+    )
+    for row in patches[first:last]:
+        at = int(row["address"]) - address + 8
+        wide[at : at + 8] = np.frombuffer(int(row["value"]).to_bytes(8, "little"), np.uint8)
+    return wide[8 : 8 + size].tobytes()
+
+
+def collect(planner: Planner, memory: FutureMemory) -> Changes:
+    """Put what handlers wrote into the plan: patches of what stays, ranges and writes."""
+    _merge_patches(planner, memory.kept)
+    writes = [
+        Write(int(row["address"]), int(row["value"]).to_bytes(8, "little")) for row in memory.own.changes()
+    ]
+    blocks = memory.blocks
+    ranges: tuple[KeptRange, ...] = ()
+    if blocks.blocks:
+        size = -(-blocks.used // PAGE) * PAGE
+        rows = np.array(blocks.blocks, np.uint64)
+        pages = np.array([[blocks.base, size]], np.uint64)
+        ranges = (KeptRange(blocks.base, size, rows, pages, blocks.data, blocks.base),)
+    return Changes(ranges=ranges, writes=tuple(writes))
+
+
+def _merge_patches(planner: Planner, kept: Pages) -> None:
+    """Handlers read the plan's patches before they wrote, so their words win; a word across two is split."""
+    changed = kept.changes()
+    if not len(changed):
+        return
+    old = planner.patches
+    starts = changed["address"]
+    at = np.searchsorted(starts, old["address"] + np.uint64(7), side="right") - 1
+    overlaps = (at >= 0) & (starts[np.maximum(at, 0)] + np.uint64(8) > old["address"])
+    extra = []
+    for row in old[overlaps & (old["address"] % np.uint64(8) != 0)]:
+        for base in (int(row["address"]) & ~7, (int(row["address"]) & ~7) + 8):
+            extra.append((base, int.from_bytes(kept.read(base, 8), "little")))
+    rest = old[~overlaps]
+    known = set(starts.tolist())
+    extra = [(a, v) for a, v in dict(extra).items() if a not in known]
+    addresses = np.concatenate([rest["address"], starts, np.array([a for a, _ in extra], np.uint64)])
+    values = np.concatenate([rest["value"], changed["value"], np.array([v for _, v in extra], np.uint64)])
+    if len(addresses) < len(changed):
+        raise InternalError("patches were lost")
+    planner.patches = sort_patches(addresses, values)

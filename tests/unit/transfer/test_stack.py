@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_no_two_writes_overlap() -> None:
         [inner, outer], [(saved, saved), ({}, {})], read_old, lambda _, size: bytes(size), _translate, (1, 2)
     )
     covered = sorted((address, address + len(data)) for address, data in plan.writes)
-    assert all(end <= start for (_, end), (start, _) in zip(covered, covered[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(covered))
     written = {address + i: data[i : i + 8] for address, data in plan.writes for i in range(0, len(data), 8)}
     assert {written[place] for place in saved.values()} == {(21).to_bytes(8, "little")}
     assert written[_INNER] == _INNER.to_bytes(8, "little")

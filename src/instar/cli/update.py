@@ -67,6 +67,10 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
         "--hold", nargs="?", const=0.0, type=parse_positive, metavar="S",
         help="with --rehearse: keep the new version for `instar inspect`, until Enter or for S seconds",
     )  # fmt: skip
+    parser.add_argument(
+        "--handlers", type=Path, metavar="FILE",
+        help="what no rule can know, in Python (docs/handlers.md; default: NEW.instar.py if it is there)",
+    )  # fmt: skip
     parser.add_argument("--start-as", metavar="USER", help="start the new version as this user")
     parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
 
@@ -81,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         allow=frozenset(code for word in arguments.allow for code in word.split(",") if code),
         argv=arguments.argv,
         start_as=arguments.start_as,
+        handlers=arguments.handlers,
         rehearsal=_rehearsal(arguments),
     )
     report, status = _update(arguments, options)

@@ -199,6 +199,9 @@ class Planner:
         settler = Settler(self.state, self.old, self.prepared.pool, strict=self.options.strict)
         settled = settler.settle(self._scan(table))
         scan = self.scanned = settled.scan
+        findings = scan.findings
+        if self.prepared.handlers is not None:
+            findings = self.prepared.handlers.findings(self, findings)
         judge = Judge(
             self.state,
             self.old,
@@ -212,7 +215,7 @@ class Planner:
         self.fates.problems.extend(refuse_rewritten(self.state, scan.words))
         judge.fates(self.fates.problems)
         judge.doubtful(self.fates.doubtful)
-        judge.words(scan.findings)
+        judge.words(findings)
         judge.stale(settled.stale)
         judge.assumed_arrays(self.fates.assumed_arrays)
         judge.faults(scan.faults, self.prepared.pool)

@@ -38,6 +38,9 @@ NO_CHANGES = Changes()
 class PlanHandlers(Protocol):
     """The user's handlers, as the planner sees them."""
 
+    def findings(self, planner: Any, findings: Any) -> Any:
+        """Findings of a scan without the words that a handler answers for."""
+
     def convert(self, planner: Any, judge: Judge) -> Changes:
         """Run on a plan whose rules have all been executed; changes its output and patches."""
 

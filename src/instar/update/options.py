@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class UpdateOptions:
         start_as: User under whom the new version starts; None: the old process's present user.
         validate: Transfer back and compare; switched off by benchmarks only.
         rehearsal: Throw the future away after it was validated, and let the past go on.
+        handlers: The user's handler file; None: ``NEW.instar.py`` beside the new program, if there is one.
     """
 
     timeout: float = 60.0
@@ -47,3 +49,4 @@ class UpdateOptions:
     start_as: str | None = None
     validate: bool = os.environ.get("INSTAR_VALIDATE", "0") != "0"
     rehearsal: Rehearsal | None = None
+    handlers: Path | None = None

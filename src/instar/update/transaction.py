@@ -18,6 +18,7 @@ from instar.control.handover import Fetched, fetch_descriptors, plan_locks
 from instar.control.runtime import AddressTakenError
 from instar.control.timers import plan_timers
 from instar.errors import DamagedError, HostError, InstarError, InternalError, RefusedError, RolledBackError
+from instar.handlers.session import Handlers
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
@@ -29,6 +30,7 @@ from instar.state.image import Image
 from instar.transfer.plan import Figures, TransferPlan
 from instar.transfer.prepared import Options
 from instar.update import carry, faults, rehearsal
+from instar.update.calls import FutureProcess
 from instar.update.clock import PhaseClock
 from instar.update.driver import Driver
 from instar.update.guard import Guard
@@ -126,11 +128,15 @@ class Transaction:
         self.new = validate_new(self.new_path)
         self.old, self.new = align_pieces(self.old, self.new)
         faults.reach("plan", "middle")
-        self.pairing: PairingPlan = plan_pairing(self.old, self.new, allow=self.options.allow)
+        self.handlers = Handlers.find(self.options.handlers, self.new_path, self.old, self.new)
+        self.pairing: PairingPlan = plan_pairing(
+            self.old, self.new, allow=self.options.allow, settled=self.handlers.settled
+        )
         if self.pairing.variable_problems:  # a rename explains the others: it comes first
             renames = [p for p in self.pairing.problems if p.code == "likely-rename"]
             self._refuse(list(dict.fromkeys([*renames, *self.pairing.variable_problems])))
         self.prepared = carry.prepare(self.old, self.new, self.pairing)
+        self.prepared.handlers = self.handlers.for_plan
         frames = carry.FramePairing(self.old, self.new, self.pairing.code)
         self.planning = carry.Planning(self.prepared, frames)
         self.guard = Guard(self.pid, self.old, self.prepared.tables[0])
@@ -204,7 +210,9 @@ class Transaction:
 
     def _check_past(self) -> None:
         faults.reach("pre-check", "middle")
-        self.plan = self._make_plan(self.guard.image(), self.driver.pair_streams(self.guard))
+        past = self.past = self.guard.image()
+        self.handlers.quiesced(past)
+        self.plan = self._make_plan(past, self.driver.pair_streams(self.guard))
         self._refuse(self.plan.problems)
 
     def _transfer(self) -> None:
@@ -223,6 +231,7 @@ class Transaction:
         faults.reach("validate", "middle")
         self.driver.check(self._planned())
         self._compare(self._planned())
+        self._run_handlers()
         self.deadline.check("the update")
 
     def _commit(self) -> None:
@@ -255,6 +264,16 @@ class Transaction:
         self.fetched.close()
         rehearsal.let_past_go(chosen, self.guard, self.driver)
         self.clock.end_pause()
+
+    def _run_handlers(self) -> None:
+        """Handlers of events may change the future from here on: what was written is right, and compared."""
+        if self.handlers.has("after_transfer", "before_commit"):
+            image = self.driver.image()
+            process = FutureProcess(
+                self.driver.runtime, self._planned(), image.subject.load_bias, self.deadline
+            )
+            self.handlers.transferred(self.past, image, process)
+            self.handlers.committing(self.past, image, process)
 
     # Steps --------------------------------------------------------------------------------------------------
 
@@ -293,6 +312,8 @@ class Transaction:
     # Report -------------------------------------------------------------------------------------------------
 
     def _failed(self, error: InstarError) -> UpdateReport:
+        if (warning := self.handlers.rolled_back()) is not None:
+            self.warnings.append(warning)
         if self.clock.paused_at is not None and not isinstance(error, RefusedError | RolledBackError):
             error = RolledBackError(error.code, error.cause, error.remedy, details=error.details)
         return self._report(UpdateReport.from_error(self.pid, error).outcome, Failure.from_error(error))

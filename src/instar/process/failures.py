@@ -5,45 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from instar.errors import HostError, InstarError
-
-
-class ProcessDiedError(InstarError):
-    """The process ended while it was being worked on.
-
-    Attributes:
-        pid: Which process.
-        status: Its exit status, or minus the signal that killed it, or None where that is not known.
-    """
-
-    def __init__(self, pid: int, status: int | None) -> None:
-        if status is None:
-            how = "is gone"
-        elif status < 0:
-            how = f"was killed by {signal_name(-status)}"
-        else:
-            how = f"exited with status {status}"
-        super().__init__(
-            "process-died", f"process {pid} {how}", "see why it ended; nothing of it is left to update"
-        )
-        self.pid = pid
-        self.status = status
+from instar.process.death import ProcessDiedError as ProcessDiedError
+from instar.process.death import signal_name as signal_name
 
 
 class RemoteCallError(InstarError):
     """A function or system call that ran inside a process on our behalf failed."""
-
-
-def signal_name(number: int) -> str:
-    """ "SIGTERM" for 15; "signal 40" where there is no name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 @contextlib.contextmanager

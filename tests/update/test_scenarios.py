@@ -68,7 +68,7 @@ def test_update(
     service = start_service(old, arguments=scenario.arguments, environment=dict(scenario.environment))
     assert service.ask("fill") == "ok v1"
     assert service.ask("check") == "ok v1"
-    update = service.update(new, *expected.options)
+    update = service.update(new, *expected.arguments(scenario.directory))
     _judge(update, expected)
     serving = "v2" if update.outcome == "updated" else "v1"
     for command in ("check", "churn", "check"):

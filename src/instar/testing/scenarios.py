@@ -25,6 +25,7 @@ class Expectation:
         names: Texts that cause or details of the refusal must contain: variables, members, paths.
         warnings: Texts, each in some warning of the report.
         leaked_blocks: Blocks that are left behind.
+        handlers: File of the directory that is given with ``--handlers``; "": none.
     """
 
     name: str = ""
@@ -34,6 +35,7 @@ class Expectation:
     names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     leaked_blocks: int = 0
+    handlers: str = ""
 
     @classmethod
     def from_toml(cls, table: Mapping[str, Any]) -> Expectation:
@@ -46,7 +48,12 @@ class Expectation:
             names=tuple(table.get("names", ())),
             warnings=tuple(table.get("warnings", ())),
             leaked_blocks=table.get("leaked_blocks", 0),
+            handlers=table.get("handlers", ""),
         )
+
+    def arguments(self, directory: Path) -> tuple[str, ...]:
+        """Arguments of `instar update` for a scenario in a directory."""
+        return (*self.options, *(("--handlers", str(directory / self.handlers)) if self.handlers else ()))
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,9 @@ class Scenario:
         )
 
 
-_EXPECTATION_KEYS = {"name", "options", "outcome", "code", "names", "warnings", "leaked_blocks"}
+_EXPECTATION_KEYS = {
+    *("name", "options", "outcome", "code", "names", "warnings", "leaked_blocks", "handlers")
+}
 _SCENARIO_KEYS = {"idea", "also", "arguments", "environment", "flags", "chain"}
 
 

@@ -37,6 +37,7 @@ from instar.transfer.own import (
 from instar.transfer.places import address_of, constant_targets, interposed_targets, other_fillers
 from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
 from instar.transfer.prepared import NO_CHANGES, Options, Prepared
+from instar.transfer.reading import check_reading
 from instar.transfer.stack import FramePair, frame_spans, plan_stack, stack_spans, whole_targets
 from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
 from instar.transfer.targets import (
@@ -530,13 +531,14 @@ class Planner:
         writes += [Write(address, data) for address, data in stack.writes]
         call = plan_call(self.past, self.future, self.translate)
         writes += [Write(address, data) for address, data in call.writes]
+        unread = check_reading(self.past, self.future, self.translate)
         writes += self.handled.writes
         return TransferPlan(
             (*kept, *self.handled.ranges),
             arena,
             tuple(writes),
             {**stack.registers, **registers, **call.registers},
-            (*self.judged.problems, *call.problems, *self.handled.problems),
+            (*self.judged.problems, *call.problems, *unread, *self.handled.problems),
             (*self.judged.warnings, *self._stack_warnings(stack.unsettled)),
             self.figures,
             self.translate,

@@ -290,7 +290,7 @@ class Transaction:
             return
         registers = self.driver.registers()
         self.validation = self.planning.validate(
-            plan, {number: getattr(registers, name) for number, name in DWARF_NAMES.items()}
+            plan, {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)}
         )
         self.validation.require()
 

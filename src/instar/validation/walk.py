@@ -1,7 +1,7 @@
-"""Walks two types side by side by the names of their members, without the code that compiles mappings.
+"""Walks two types side by side by the names of their members, without the compiler of forward mappings.
 
-What comes out is where each leaf of the past's type is in the future's. The inverse mapping is made of it, and
-the masks that say which bits must come back; a fault of the compiler of forward mappings touches neither.
+What comes out is where each leaf of the past's type is in the future's. The inverse mapping is made of that, as
+are the masks of the bits that must come back: a fault of the compiler touches neither.
 """
 
 from __future__ import annotations

@@ -1,0 +1,9 @@
+from instar.ext import Enumerator, transform
+
+NAMES = {"IDLE": "SLEEPING", "BUSY": "WORKING", "DEAD": "GONE"}
+
+
+@transform("enum mode")
+def renamed(value: Enumerator) -> str:
+    assert value.name is not None
+    return NAMES[value.name]

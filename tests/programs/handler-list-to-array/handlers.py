@@ -1,0 +1,18 @@
+from typing import Any
+
+from instar.ext import alloc, future, past, transform
+
+
+@transform("table", from_="items")
+def to_array(head: Any) -> Any:
+    values = []
+    while head:
+        values.append(head.key)
+        head = head.next
+    block = alloc("struct entry", len(values))
+    for entry, value in zip(block, values, strict=True):
+        entry.key = value
+        entry.weight = value / 2
+    future.count = len(values)
+    assert past.items.key == values[0]
+    return block

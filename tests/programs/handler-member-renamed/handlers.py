@@ -1,0 +1,3 @@
+from instar.ext import pair
+
+pair("struct page.hits", "struct page.requests")

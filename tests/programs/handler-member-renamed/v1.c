@@ -1,0 +1,20 @@
+#include "scenario.h"
+
+struct page {
+    int id;
+    long hits;
+};
+
+STATE struct page *page;
+
+void fill(void)
+{
+    page = malloc(sizeof *page);
+    *page = (struct page){1, 99};
+}
+
+const char *check(void)
+{
+    EXPECT(page && page->id == 1 && page->hits == 99);
+    return NULL;
+}

@@ -1,0 +1,8 @@
+from instar.ext import Struct, transform
+
+
+@transform("struct user")
+def split_name(old: Struct, new: Struct) -> None:
+    first, _, last = old.name.string().partition(" ")
+    new.first = first
+    new.last = last

@@ -14,7 +14,14 @@ from instar.pairing.members import MemberPairs, pair_members, similar_names
 from instar.pairing.moves import MoveFlag, MoveOp
 from instar.pairing.pointers import PointerRules
 from instar.pairing.problems import Change, Problem
-from instar.pairing.settled import NOTHING_OWNED, Owned, Settled, settle_member, unchecked
+from instar.pairing.settled import (
+    NOTHING_OWNED,
+    Owned,
+    Settled,
+    handled_value,
+    settle_member,
+    unchecked,
+)
 from instar.pairing.unions import UnionRules
 
 Renames = Mapping[str, Mapping[str, str]]
@@ -118,6 +125,8 @@ class Compiler:
     def _plain(self, old_type: int, new_type: int) -> Fragment:
         old, new = self._old, self._new
         kinds = (old.kind(old_type), new.kind(new_type))
+        if self._is_handled_enum(old_type, new_type):
+            return handled_value(old.size(old_type) == new.size(new_type))
         if kinds[0] in INTEGRAL and kinds[1] in INTEGRAL:
             return scalars.compile_integral(old, new, old_type, new_type)
         if kinds == (TypeKind.FLOAT, TypeKind.FLOAT):
@@ -141,6 +150,10 @@ class Compiler:
         size = 8 * min(self._old.size(old_type), self._new.size(new_type))
         moves = found.moves or unchecked([RawMove(MoveOp.COPY, 0, 0, size, size)])
         return replace(found, moves=moves, problems=())
+
+    def _is_handled_enum(self, old_type: int, new_type: int) -> bool:
+        kinds = (self._old.kind(old_type), self._new.kind(new_type))
+        return kinds == (TypeKind.ENUM, TypeKind.ENUM) and self._settled.between(old_type, new_type).whole
 
     def _mismatch(self, old_type: int, new_type: int) -> Fragment:
         old, new = self._old, self._new
@@ -237,6 +250,9 @@ class Compiler:
         if old_entry.bit_size or new_entry.bit_size:
             if self._new.annotation(new_entry.type) == "noxfer":
                 part = _KEPT_NEW
+            elif self._is_handled_enum(self._old.strip(old_entry.type), self._new.strip(new_entry.type)):
+                places = [(one.bit_offset, one.bit_size) for one in (old_entry, new_entry)]
+                part = handled_value(places[0] == places[1])
             else:
                 part = scalars.compile_bits(self._old, self._new, old_entry, new_entry)
             part = part.under(label, 0, 0, False)

@@ -96,6 +96,11 @@ def settle_member(owned: Owned, pair: tuple[Entry, Entry], part: Fragment, named
     return replace(part, moves=unchecked(part.moves))
 
 
+def handled_value(in_place: bool) -> Fragment:
+    """A single value that a handler makes of the old one; ``in_place``: it lies where it lay."""
+    return Fragment(changes=(Change("handled", "", "a handler gives it its value"),), settled=in_place)
+
+
 def unchecked(moves: Iterable[RawMove]) -> tuple[RawMove, ...]:
     """Moves that report no loss."""
     return tuple(move._replace(flags=move.flags | int(MoveFlag.HANDLED)) for move in moves)

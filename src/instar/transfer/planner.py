@@ -23,6 +23,7 @@ from instar.transfer.call import plan_call
 from instar.transfer.engine import Engine, Scan
 from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
 from instar.transfer.findings import Judge
+from instar.transfer.jumps import JumpCarrier
 from instar.transfer.kept import arena_range, kept_ranges, sort_patches
 from instar.transfer.library_blocks import library_rows, library_words, mark_library_blocks
 from instar.transfer.locals import LocalCarrier
@@ -199,6 +200,11 @@ class Planner:
         self._lay_out_statics()
         settler = Settler(self.state, self.old, self.prepared.pool, strict=self.options.strict)
         settled = settler.settle(self._scan(table))
+        jumps = JumpCarrier(
+            self.state, self.past, self.future, self.pairs, self.translate, self._in_future
+        ).carry()
+        self.fates.problems.extend(jumps.problems)
+        settled = settled.replaced(jumps.words, jumps.places)
         scan = self.scanned = settled.scan
         findings = scan.findings
         if self.prepared.handlers is not None:
@@ -427,6 +433,21 @@ class Planner:
         words = np.concatenate([span.data[: len(span.data) // 8 * 8].view(np.uint64) for span in spans])
         statuses, _ = self.engine.translate(words, exact=False)
         return {int(v) - self.past.subject.load_bias for v in words[statuses == Status.UNRESOLVED]}
+
+    def _in_future(self, row: int, offset: int, size: int) -> bytes | None:
+        """What the future has now in the place of a part of a static or thread-local variable."""
+        entry = self.state.objects[row]
+        if entry["kind"] not in (ObjectKind.STATIC, ObjectKind.TLS) or entry["fate"] != Fate.MOVE:
+            return None
+        at = offset
+        if entry["mapping"] >= 0:
+            mapping = self.prepared.pool.compiled[int(entry["mapping"])]
+            element, inner = divmod(offset, mapping.old_size)
+            offsets = self.prepared.pool.pairing.offset_map(mapping.old_type, mapping.new_type)
+            at = element * mapping.new_size + int(offsets[inner])
+            if offsets[inner] < 0:
+                return None
+        return self.future.subject.memory.read(int(entry["new_address"]) + at, size)
 
     def _uncarried(self, address: int) -> str | None:
         return refused_mapping(self.past.subject.maps, address, self.images)

@@ -9,7 +9,7 @@ keeps the kernel's verdict: starts of objects are assumed pointers, all others a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -46,6 +46,17 @@ class Settled:
 
     scan: Scan
     stale: tuple[tuple[int, int], ...]
+
+    def replaced(self, words: Array, places: Collection[tuple[int, int]]) -> Settled:
+        """With other rows for some places, whose words were judged by what they are."""
+        if not places:
+            return self
+        scan = self.scan
+        kept, findings = scan.words[~_is_among(scan.words, places)], scan.findings
+        found = replace(
+            scan, words=np.concatenate([kept, words]), findings=findings[~_is_among(findings, places)]
+        )
+        return Settled(found, tuple(place for place in self.stale if place not in places))
 
 
 class Settler:

@@ -105,8 +105,14 @@ class Service:
         self, path: Path, *options: str, environment: Mapping[str, str] | None = None, **popen: Any
     ) -> subprocess.Popen[str]:
         """Start `instar update` on the version that serves now."""
+        return self.start("update", str(self.pid), str(path), *options, environment=environment, **popen)
+
+    def start(
+        self, *words: str, environment: Mapping[str, str] | None = None, **popen: Any
+    ) -> subprocess.Popen[str]:
+        """Start a verb with `--json`."""
         tool = subprocess.Popen(
-            [str(INSTAR), "update", str(self.pid), str(path), "--json", *options],
+            [str(INSTAR), *words, "--json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -121,7 +127,21 @@ class Service:
         self, path: Path, *options: str, environment: Mapping[str, str] | None = None, **popen: Any
     ) -> Update:
         """Update to the program at ``path``; afterwards ``pid`` is the process that serves."""
-        tool = self.tool(path, *options, environment=environment, **popen)
+        return self._finish(self.tool(path, *options, environment=environment, **popen))
+
+    def rollback(self, *options: str) -> Update:
+        """Take back the last update; afterwards ``pid`` is the process that serves."""
+        return self._finish(self.start("rollback", str(self.pid), *options))
+
+    def status(self, *words: str) -> list[dict[str, Any]]:
+        """What `instar status` tells."""
+        tool = self.start("status", *words)
+        stdout, stderr = tool.communicate(timeout=TOOL_S)
+        assert tool.returncode == 0, stderr
+        found: list[dict[str, Any]] = json.loads(stdout)["processes"]
+        return found
+
+    def _finish(self, tool: subprocess.Popen[str]) -> Update:
         try:
             stdout, stderr = tool.communicate(timeout=TOOL_S)
         except BaseException:

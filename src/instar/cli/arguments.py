@@ -34,6 +34,14 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_steps(text: str) -> int:
+    """A whole number, 1 or more."""
+    number = parse_count(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return number
+
+
 def parse_argv(text: str) -> tuple[bytes, ...]:
     """A command line in the shell's quoting."""
     try:

@@ -30,10 +30,12 @@ from instar.errors import UsageError
 
 VERBS = {
     "update": "carry a running program into its next version",
+    "rollback": "take a running program back to the version before, with the state of now",
     "diff": "what changed between two versions, and what an update would do about it",
     "check": "classify every pointer of a running program; show the bad ones",
     "inspect": "look at a running program's variables, or count its objects",
     "doctor": "what on this machine or in a process stands in the way, and the remedy",
+    "status": "what runs that was updated: version, since when, what it can be taken back to",
     "history": "the updates that were made on this machine",
 }
 _DESCRIPTION = "Carry a running C program into its next version, with its memory, connections and users."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from instar.cli.arguments import parse_argv, parse_pid, parse_positive
@@ -11,11 +12,12 @@ from instar.cli.console import open_progress
 from instar.cli.failures import as_instar_error, exit_status, print_document, print_error
 from instar.cli.wording import count_of, format_bytes, format_ms, printable
 from instar.errors import InstarError, UsageError
-from instar.update import journal
+from instar.update.attempt import Attempt
 from instar.update.options import Rehearsal, UpdateOptions
 from instar.update.outcome import UpdateReport
 
 _EXIT = {"updated": 0, "rehearsed": 0, "refused": 3, "rolled-back": 4, "damaged": 5}
+_DONE = {"update": "updated", "rollback": "taken back", "rehearsal": "rehearsed"}
 _DEFAULTS = UpdateOptions()
 _EPILOG = """\
 examples:
@@ -35,6 +37,11 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "new", metavar="NEW", type=Path, help="its next version, a program file built with -g"
     )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What an update and a rollback have in common."""
     parser.add_argument(
         "--timeout",
         type=parse_positive,
@@ -77,7 +84,16 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Update, write the journal, print the report."""
-    options = UpdateOptions(
+    options = read_options(arguments)
+    with Attempt(arguments.pid, "update" if options.rehearsal is None else "rehearsal") as attempt:
+        report, status = guarded(arguments, lambda: carry_over(arguments, arguments.new.absolute(), options))
+        report = attempt.record(report)
+    return finish(arguments, report, status)
+
+
+def read_options(arguments: argparse.Namespace) -> UpdateOptions:
+    """The options of ``add_options``."""
+    return UpdateOptions(
         timeout=arguments.timeout,
         max_pause_ms=arguments.max_pause,
         start_timeout=arguments.start_timeout,
@@ -88,12 +104,10 @@ def run(arguments: argparse.Namespace) -> int:
         handlers=arguments.handlers,
         rehearsal=_rehearsal(arguments),
     )
-    report, status = _update(arguments, options)
-    if options.rehearsal is not None:
-        report = report.as_kind("rehearsal")
-    problem = journal.record(report)
-    if problem is not None:
-        report = report.with_warning(problem)
+
+
+def finish(arguments: argparse.Namespace, report: UpdateReport, status: int) -> int:
+    """Print the report."""
     if arguments.json:
         print_document(report.to_json())
     _print(report, to_stderr=arguments.json, quiet=arguments.quiet)
@@ -118,13 +132,18 @@ def _announce(pid: int) -> None:
     )
 
 
-def _update(arguments: argparse.Namespace, options: UpdateOptions) -> tuple[UpdateReport, int]:
+def carry_over(arguments: argparse.Namespace, path: Path, options: UpdateOptions) -> UpdateReport:
+    """The update itself, with its progress on the terminal."""
+    from instar.update.transaction import update
+
+    with open_progress(quiet=arguments.quiet, to_stderr=arguments.json) as progress:
+        return update(arguments.pid, path, options, progress)
+
+
+def guarded(arguments: argparse.Namespace, work: Callable[[], UpdateReport]) -> tuple[UpdateReport, int]:
     """The report and the exit status; every error becomes a report, so that it reaches the journal."""
     try:
-        from instar.update.transaction import update
-
-        with open_progress(quiet=arguments.quiet, to_stderr=arguments.json) as progress:
-            report = update(arguments.pid, arguments.new.absolute(), options, progress)
+        report = work()
     except InstarError as error:
         return UpdateReport.from_error(arguments.pid, error), exit_status(error)
     except (Exception, KeyboardInterrupt) as error:
@@ -162,7 +181,7 @@ def report_lines(report: UpdateReport) -> list[str]:
     objects = count_of(sum(report.objects.values()), "object")
     pause = f"pause {format_ms(report.pause_ms)} of {format_ms(report.total_ms)}"
     lines = [
-        f"updated: process {report.old_pid} -> {report.new_pid}, {pause}"
+        f"{_DONE[report.kind]}: process {report.old_pid} -> {report.new_pid}, {pause}"
         if report.outcome == "updated"
         else f"rehearsed: process {report.old_pid} could be updated and serves as before, {pause}",
         f"  {objects} ({_kinds(report)}), {format_bytes(report.bytes)}; "

@@ -41,22 +41,25 @@ class Entry:
         time: When it ended, UTC.
         user: Who ran instar; with sudo, who ran sudo.
         report: The keys of ``UpdateReport.to_json``.
+        processes: Start times (clock ticks after boot) of both processes, and what a rollback needs to know.
     """
 
     time: datetime
     user: str
     instar: str
     report: dict[str, Any]
+    processes: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it is in the file."""
-        return {
+        document = {
             "schema": JOURNAL_SCHEMA,
             "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "user": self.user,
             "instar": self.instar,
             "report": self.report,
         }
+        return document if self.processes is None else {**document, "processes": self.processes}
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,12 @@ def journal_path() -> Path:
     return Path.home() / ".local" / "state" / "instar" / NAME
 
 
-def record(report: UpdateReport, path: Path | None = None) -> str | None:
+def record(
+    report: UpdateReport, path: Path | None = None, *, processes: dict[str, Any] | None = None
+) -> str | None:
     """Append an update; returns a warning for the user if that could not be done, never raises OSError."""
     place = path or journal_path()
-    entry = Entry(datetime.now(UTC), _user(), __version__, _shortened(report.to_json()))
+    entry = Entry(datetime.now(UTC), _user(), __version__, _shortened(report.to_json()), processes)
     try:
         _append(place, json.dumps(entry.to_json(), ensure_ascii=False, separators=(",", ":")).encode())
     except (OSError, UnicodeError) as error:
@@ -189,4 +194,7 @@ def parse_entry(line: bytes) -> Entry | None:
     typed = isinstance(user, str) and isinstance(version, str) and isinstance(old_pid, int)
     if not (known and typed and when.tzinfo is not None and document.get("schema") == JOURNAL_SCHEMA):
         return None
-    return Entry(when.astimezone(UTC), user, version, report)
+    processes = document.get("processes")
+    return Entry(
+        when.astimezone(UTC), user, version, report, processes if isinstance(processes, dict) else None
+    )

@@ -1,8 +1,9 @@
 """A rehearsal: an update up to its validation, after which the future is thrown away and the past goes on.
 
 The future may first be kept for a look at its state. It then has no descriptor any more, so that what
-the past closes meanwhile is closed, and it never runs. Its registers are given to `instar inspect` over an
-abstract socket, which vanishes with this process as the future does (PTRACE_O_EXITKILL): nothing is left behind.
+the past closes meanwhile is closed, and it never runs. Its registers are given to `instar inspect`
+over an abstract socket, which vanishes with this process as the future does (PTRACE_O_EXITKILL): nothing is
+left behind.
 """
 
 from __future__ import annotations

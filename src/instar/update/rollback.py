@@ -1,0 +1,127 @@
+"""The way back: which version a process was updated from, and what stands in the way of returning to it.
+
+Going back is an update like any other, with the older version as the new one. What an update left behind,
+because the newer version had no place for it, is not there any more: the older version would run on made-up
+values, so that this is refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from instar.errors import HostError, RefusedError
+from instar.metadata.model import TypeFlag
+from instar.metadata.version import load_version
+from instar.pairing.layout import TAGGED
+from instar.pairing.plan import PairingPlan, plan_pairing, variable_name
+from instar.pairing.problems import Problem
+from instar.pairing.symbols import is_constant
+from instar.update.attempt import read_steps
+from instar.update.journal import journal_path
+from instar.update.kept_versions import find_kept
+from instar.update.lineage import find_chain, identify
+from instar.update.outcome import VersionId
+from instar.update.preflight import load_running, require_reach
+
+if TYPE_CHECKING:
+    from instar.pairing.mapping import TypePairing
+
+LOST = "data-left-behind"
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """Where a rollback leads.
+
+    Attributes:
+        path: The program to run.
+        version: What it was when the process was updated away from it.
+        steps: How many updates are taken back.
+        handlers: Digests of the handler files that these updates used, the last update's first.
+    """
+
+    path: Path
+    version: VersionId
+    steps: int
+    handlers: tuple[str, ...]
+
+
+def find_way_back(pid: int, steps: int) -> WayBack:
+    """The version ``steps`` updates before.
+
+    Raises:
+        HostError: There is no such process, or it is out of reach, or the journal may not be read.
+        RefusedError: "no-kept-version".
+    """
+    require_reach(pid)
+    process = identify(pid)
+    if process is None:
+        raise HostError("no-such-process", f"there is no process {pid}", "look with `instar status`")
+    try:
+        ways = find_chain(process, read_steps()).ways
+    except OSError as error:
+        raise HostError(
+            "journal-unreadable",
+            f"{journal_path()}: {os.strerror(error.errno or 0)}",
+            "run instar as the user that made the updates",
+        ) from error
+    if len(ways) < steps:
+        known = f"{len(ways)} update{'' if len(ways) == 1 else 's'} of process {pid} can be taken back"
+        raise RefusedError(
+            "no-kept-version",
+            f"{known if ways else f'no update of process {pid} is in {journal_path()}'}, not {steps}",
+            "see `instar status`; run instar as the user that made the updates",
+        )
+    target = ways[-steps].old_version
+    kept = find_kept(target.build_id)
+    used = tuple(way.handlers for way in reversed(ways[-steps:]) if way.handlers)
+    return WayBack(kept.path, target, steps, used)
+
+
+def require_nothing_lost(pid: int, way: WayBack, allow: frozenset[str]) -> None:
+    """Refuse a return to what is not there any more; raises RefusedError with all names."""
+    if LOST in allow:
+        return
+    lost = find_lost(plan_pairing(load_running(pid), load_version(way.path), allow=allow))
+    if lost:
+        first, *rest = lost
+        details = tuple(f"{problem.cause} [{problem.code}]" for problem in rest)
+        raise RefusedError(first.code, first.cause, first.remedy, details=details)
+
+
+def find_lost(plan: PairingPlan) -> list[Problem]:
+    """What the older version has and the newer one has no place for; ``plan`` leads from newer to older."""
+    types = plan.types
+    found: dict[str, Problem] = {}
+    for row in range(len(types.old)):
+        for path in _members(types, row):
+            found.setdefault(path, _problem(path, f"`{path}` is not in the present version"))
+    for row, back in enumerate(plan.symbols.old_variables.tolist()):
+        if back < 0 and not is_constant(plan.new, row) and row not in types.settled.new_variables:
+            name = variable_name(plan.new, row)
+            text = f"the variable `{name}` is not in the present version"
+            found.setdefault(f"variable {name}", _problem(f"variable {name}", text))
+    return list(found.values())
+
+
+def _members(types: TypePairing, row: int) -> list[str]:
+    """Members that only the older version's counterpart of a type has."""
+    if types.old.kind(row) not in TAGGED or types.old.flags[row] & TypeFlag.INCOMPLETE:
+        return []
+    new_row = types.identity.counterpart(row)
+    if new_row is None:
+        return []
+    changes = types.compiler.fragment(row, new_row).changes
+    return [f"{types.new_label(new_row)}{change.path}" for change in changes if change.kind == "added"]
+
+
+def _problem(path: str, cause: str) -> Problem:
+    return Problem(
+        LOST,
+        path,
+        f"{cause}: what it held was left behind by the update, the older version would find a start value",
+        f"give the handler that drops it a backward half, or accept start values with --allow {LOST}",
+    )

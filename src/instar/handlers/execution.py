@@ -16,12 +16,12 @@ from instar.handlers.memory import PastMemory
 from instar.handlers.names import Names
 from instar.handlers.objects import ObjectFinder, Objects
 from instar.handlers.outcome import collect, future_memory
+from instar.handlers.paths import handled_path
 from instar.handlers.running import run_object, run_variable
 from instar.handlers.surroundings import Desk, StateView
 from instar.handlers.translation import translator
 from instar.handlers.views import Side
 from instar.pairing.problems import Problem
-from instar.state.paths import word_path
 from instar.transfer.findings import Judge
 from instar.transfer.places import address_of
 from instar.transfer.planner import Planner
@@ -97,6 +97,7 @@ class _Run:
     def __init__(self, binding: Binding, planner: Planner, judge: Judge) -> None:
         self._binding, self._planner, self._judge = binding, planner, judge
         self.finder = _object_finder(planner)
+        self._wanted = -1
         self.memory = future_memory(planner)
         past_memory = PastMemory(planner.state.bytes_at, planner.past.subject.memory.read)
         self.past = Side(binding.old, past_memory)
@@ -125,6 +126,7 @@ class _Run:
             cause = f"{task.handler.line}: {names[0]} and {names[1]} are not paired"
             remedy = f'say pair("{names[0]}", "{names[1]}")'
             raise HandlerFailure(Problem("handler-mismatch", names[0], cause, remedy))
+        self._wanted = task.old_type
         found = self.finder.find(task.old_type, task.new_type)
         if task.handler.is_batch:
             run_batch(task, found, (self.past, self.future), self._path)
@@ -148,8 +150,8 @@ class _Run:
 
     def _path(self, row: int, offset: int) -> str:
         planner = self._planner
-        text = word_path(planner.state, planner.old, row, offset, planner.locals.names)
-        return text if offset else text.removesuffix("+0")
+        names = {**planner.symbol_names, **planner.locals.names}
+        return handled_path(planner.state, planner.old, (row, offset), self._wanted, names)
 
     def _variable(self, task: VariableTask) -> None:
         version = self._binding.new.version

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-TIME_S = 10.0
+TIME_S = 5.0
 ROOM = 4 << 30
 _GRACE_S = 3.0
 _KILL = os.kill  # handlers find another one there

@@ -1,0 +1,175 @@
+"""Handlers that are wrong in every way: refused by name, and the old version never notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.update.conftest import StartService
+from tests.update.service import Service, Update
+
+from instar.testing.programs import Builder, Toolchain
+from instar.testing.scenarios import Scenario
+
+PROGRAMS = Path(__file__).parents[1] / "programs"
+HEAD = "import os, sys, time\nfrom instar.ext import *\n"
+Try = Callable[[str], Update]
+
+WRONG = {
+    "raises": ("raise KeyError('nowhere')", "handler-failed", ["KeyError", "nowhere", "pool.first->next", "wrong.py:5"]),
+    "nothing": ("pass", "handler-failed", ["returned nothing"]),
+    "text": ("return 'ten'", "handler-failed", ["'ten'", "int"]),
+    "too-large": ("return 1 << 40", "handler-failed", ["does not fit", "1099511627776"]),
+    "float": ("return 1.5", "handler-failed", ["1.5", "int("]),
+    "exit": ("os._exit(0)", "handler-failed", ["end the process"]),
+    "sys-exit": ("sys.exit(0)", "handler-failed", ["end the process"]),
+    "alloc": ("return alloc('char', 1 << 50)", "handler-failed", ["alloc", "bytes"]),
+    "memory": ("x = bytearray(1 << 44); return 0", "handler-failed", ["memory"]),
+    "past": ("past.pool = 0; return 0", "handler-failed", ["read-only"]),
+    "no-member": ("return past.conns.nothing", "handler-failed", ["no member `nothing`"]),
+    "null": ("return past.conns.next.next.next.next.next.id", "handler-failed", ["null"]),
+    "call": ("return call('check')", "handler-failed", ["after_transfer"]),
+    "kill": ("os.kill(os.getpid(), 9)", "handler-failed", ["end the process"]),
+}
+
+
+@pytest.fixture
+def attempt(builder: Builder, start_service: StartService, tmp_path: Path) -> tuple[Service, Try]:
+    scenario = Scenario.load(PROGRAMS / "handler-seconds-to-ms")
+    old, new = (scenario.build(version, Toolchain(), builder) for version in ("v1", "v2"))
+    service = start_service(old)
+    assert service.ask("fill") == "ok v1"
+
+    def update(source: str) -> Update:
+        path = tmp_path / "wrong.py"
+        path.write_text(HEAD + source)
+        return service.update(new, "--handlers", str(path))
+
+    return service, update
+
+
+def _refused(service: Service, update: Update, code: str, names: list[str]) -> None:
+    assert update.outcome == "refused", update.told()
+    assert update.report is not None
+    assert update.report["error"]["code"] == code, update.told()
+    missing = [name for name in names if name not in update.told()]
+    assert not missing, f"{missing} not in {update.told()}"
+    assert service.ask("check") == "ok v1"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_handler_is_refused(name: str, attempt: tuple[Service, Try]) -> None:
+    body, code, names = WRONG[name]
+    service, update = attempt
+    source = f'@transform("struct conn.timeout")\ndef f(seconds):\n    {body}\n'
+    _refused(service, update(source), code, [*names, "wrong.py"])
+
+
+def test_a_handler_that_hangs_is_refused(attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    source = '@transform("struct conn.timeout")\ndef f(seconds):\n    while True:\n        pass\n'
+    _refused(service, update(source), "handler-timeout", ["pool.first", "wrong.py"])
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "names"),
+    [
+        ("import nothing_of_this_name", "handlers-not-loaded", ["nothing_of_this_name", "wrong.py:3"]),
+        ("def f(:", "handlers-not-loaded", ["wrong.py:3"]),
+        ("sys.exit(3)", "handlers-not-loaded", ["SystemExit"]),
+        (
+            '@transform("struct con")\ndef f(o, n): pass',
+            "handler-unknown-name",
+            ["struct con", "struct conn"],
+        ),
+        ('@transform("struct conn.timout")\ndef f(v): pass', "handler-unknown-name", ["timout", "timeout"]),
+        ('pair("conns", "pool")\npair("conns", "array")', "handler-conflict", ["conns"]),
+        ('pair("struct conn", "conns")', "handler-mismatch", ["type", "variable"]),
+        ('@resolve_union("conns")\ndef f(o): pass', "handler-mismatch", ["conns"]),
+        (
+            '@transform("struct conn.timeout")\ndef f(v): return v\n'
+            '@transform("struct conn.timeout")\ndef g(v): return v',
+            "handler-conflict",
+            ["struct conn.timeout"],
+        ),
+        (
+            '@transform("struct conn", batch=True)\ndef f(old, new): new["timeout"] = old["nothing"]',
+            "handler-failed",
+            ["nothing", "struct conn"],
+        ),
+        (
+            '@transform("struct conn", batch=True)\ndef f(old, new): old["timeout"] = 1',
+            "handler-failed",
+            ["read-only"],
+        ),
+        (
+            '@transform("struct conn.timeout", batch=True)\ndef f(v): return v.astype("i8") << 40',
+            "handler-failed",
+            ["does not fit", "timeout"],
+        ),
+        (
+            '@transform("struct conn.timeout", batch=True)\ndef f(v): return v[:1]',
+            "handler-failed",
+            ["shape"],
+        ),
+        ('@on("quiesced")\ndef f(): raise ValueError("not now")', "handler-failed", ["not now"]),
+        ('@on("before_commit")\ndef f(): raise ValueError("after all")', "handler-failed", ["after all"]),
+        ('@on("after_transfer")\ndef f(): call("scenario_obey", None)', "handler-failed", ["did not return"]),
+        (
+            "@invariant\ndef f(state): return state.conns.id == 17",
+            "invariant-broken",
+            ["before the transfer"],
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused(
+    source: str, code: str, names: list[str], attempt: tuple[Service, Try]
+) -> None:
+    service, update = attempt
+    _refused(service, update(source), code, names)
+
+
+def test_what_handlers_print_goes_to_standard_error(attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    source = (
+        '@transform("struct conn.timeout")\ndef f(seconds):\n    print("hello")\n    return seconds * 1000\n'
+    )
+    result = update(source)
+    assert result.outcome == "updated", result.told()
+    assert "hello" in result.stderr
+    assert service.ask("check") == "ok v2"
+
+
+def test_events_see_and_change_the_future(attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    source = """
+seen = []
+
+@on("quiesced")
+def quiesced():
+    seen.append(past.conns.timeout)
+
+@on("after_transfer")
+def transferred():
+    conn = future.conns
+    while conn:
+        conn.timeout = conn.timeout * 1000
+        conn = conn.next
+    for conn in [*future.pool.spare, *(future.array[i] for i in range(4))]:
+        conn.timeout *= 1000
+    assert call("check") == None or call("check").string() == "", call("check").string()
+    seen.append(future.conns.timeout)
+
+@on("before_commit")
+def committing():
+    assert seen == [34, 34000], seen
+    assert past.conns.timeout == 34
+
+@invariant
+def ordered(state):
+    return state.conns.next.id == state.conns.id - 1
+"""
+    result = update(source)
+    assert result.outcome == "updated", result.told()
+    assert service.ask("check") == "ok v2"

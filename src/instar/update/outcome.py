@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from instar.errors import InstarError
+from instar.validation.outcome import Validation
 
 REPORT_SCHEMA = 1
 
@@ -84,6 +85,7 @@ class UpdateReport:
         descriptors: Carried; ``connections`` are the connected sockets among them.
         error: None exactly when ``outcome`` is "updated" or "rehearsed".
         kind: What was asked for.
+        validation: What the transfer back and the comparison came to; None where it did not come to that.
     """
 
     outcome: Outcome
@@ -104,6 +106,7 @@ class UpdateReport:
     warnings: tuple[str, ...] = ()
     error: Failure | None = None
     kind: Kind = "update"
+    validation: Validation | None = None
 
     @classmethod
     def from_error(cls, pid: int, error: InstarError) -> UpdateReport:
@@ -140,4 +143,5 @@ class UpdateReport:
             "warnings": list(self.warnings),
             "error": self.error.to_json() if self.error else None,
             "kind": self.kind,
+            "validation": self.validation.to_json() if self.validation else None,
         }

@@ -338,6 +338,7 @@ class Transaction:
             connections=self.descriptors.connections,
             warnings=(*self.warnings, *(self.plan.warnings if self.plan else ()), *_leak_warning(figures)),
             error=failure,
+            validation=self.validation,
         )
 
 

@@ -21,6 +21,7 @@ class Validation:
         bytes: Of the past that were compared.
         words: Frame words and registers.
         targets: Functions, strings, libraries and variables whose names or contents were compared.
+        again: Objects that changed since, and were compared again while the past stood still.
         exempt: Reason -> how many objects, slots, words or bytes were left out for it.
         problems: Differences; any of them rolls the update back.
         ms: How long it took.
@@ -32,6 +33,7 @@ class Validation:
     bytes: int = 0
     words: int = 0
     targets: int = 0
+    again: int = 0
     exempt: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     ms: float = 0.0
@@ -53,6 +55,7 @@ class Validation:
             "bytes": int(self.bytes),
             "words": int(self.words),
             "targets": int(self.targets),
+            "again": int(self.again),
             "exempt": {reason: int(count) for reason, count in self.exempt.items() if count},
             "ms": round(self.ms, 3),
         }

@@ -8,15 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from instar.metadata.version import Version
 from instar.state.columns import Fate, ObjectKind, SlotKind
+from instar.state.kernel import Span
+from instar.transfer.places import address_of
 from instar.transfer.plan import KeptRange, TransferPlan
 from instar.transfer.planner import Planner
-from instar.validation.columns import Count
+from instar.validation.columns import Count, CounterpartFlag
 from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
 from instar.validation.counterparts import (
     REGISTER_PLACE,
@@ -53,6 +57,7 @@ class Validator:
         self._fixed = FixedCheck(planner, read_past, self._read)
         self._comparison = self._bind()
         self._kept: tuple[KeptRange, ...] | None = None
+        self._whole: Validation | None = None
 
     def check(self, plan: TransferPlan, registers: Mapping[int, int]) -> Validation:
         """Compare after a plan was carried out.
@@ -63,13 +68,14 @@ class Validator:
         """
         started = time.perf_counter()
         judge = DifferenceJudge(self.planner, self._counterparts)
-        rows = self._counterparts.compared()
-        if plan.refreshed and self._kept is not None:
+        again = plan.refreshed and self._kept is not None
+        if again:
             self._compare_unchanged(judge)
-            rows = rows[self._is_fresh(rows)]
+            rows = self._fresh_rows()
         else:
             self._check_places(judge)
-            self._kept = plan.kept
+            self._check_segments(judge)
+            self._kept, rows = plan.kept, self._counterparts.compared()
         compared = self._compare(rows, registers)
         judge.judge(compared.differences)
         for reason, row in self._fixed.wrong():
@@ -77,13 +83,19 @@ class Validator:
         frames = check_frames(self.planner, self._comparison, self._read, registers)
         for where, past, future in frames.wrong:
             judge.add(where, f"= {past:#x} ({self.planner.describe(past)}) comes back as {future:#x}")
-        self._check_segments(judge)
         for number, value in plan.registers.items():
             if registers.get(number) != value:
                 judge.add(
                     f"register {number}", f"{value:#x} is {registers.get(number, 0):#x} in the new version"
                 )
-        return self._outcome(compared, frames, judge, 1000 * (time.perf_counter() - started))
+        outcome = self._outcome(compared, frames, judge)
+        if not again or self._whole is None:
+            self._whole = outcome
+        else:
+            outcome = replace(
+                self._whole, again=outcome.objects, words=outcome.words, problems=outcome.problems
+            )
+        return replace(outcome, ms=1000 * (time.perf_counter() - started))
 
     # What is compared ---------------------------------------------------------------------------------------
 
@@ -124,12 +136,13 @@ class Validator:
             ]
         )
 
-    def _is_fresh(self, rows: Array) -> Array:
-        """Objects that were converted again, and all that are written each time."""
-        fresh = np.isin(rows, self.planner.changed_rows)
-        fresh |= self.planner.state.objects["kind"][rows] != ObjectKind.HEAP
-        fresh[np.isin(rows, self.planner.pinned)] = True
-        return fresh
+    def _fresh_rows(self) -> Array:
+        """Objects that were converted again, and those that no range or segment covers."""
+        apart = [local.row for local in self.planner.locals.carried] + self.planner.pinned
+        rows = np.unique(np.concatenate([self.planner.changed_rows, np.array(apart, dtype=np.int64)]))
+        rows = rows[(self._counterparts.rows["flags"][rows] & CounterpartFlag.COMPARED) != 0]
+        order = np.argsort(self._counterparts.rows["future"][rows], kind="stable")
+        return np.ascontiguousarray(rows[order], dtype=np.int64)
 
     def _check_places(self, judge: DifferenceJudge) -> None:
         """No two objects share memory in the future."""
@@ -144,7 +157,7 @@ class Validator:
     # What must not have changed -----------------------------------------------------------------------------
 
     def _compare_unchanged(self, judge: DifferenceJudge) -> None:
-        """The kept ranges and the arena hold what was validated, and what was written since."""
+        """Kept ranges, arena and segments hold what was validated, and what was written since."""
         pieces: list[tuple[int, int, Array, int, Array]] = []
         for kept in self._kept or ():
             if kept.source is None or not kept.source.shared:
@@ -152,6 +165,10 @@ class Validator:
                     pieces.extend(_pieces(start, size, kept.data, kept.data_start, kept.patches))
         size = self.planner.fates.arena_size
         pieces.extend(self._arena_pieces(size))
+        none = np.zeros(0, dtype="u8")
+        for span, base in self.planner.bases:
+            data = self.planner.output[base : base + len(span.data)]
+            pieces.extend(_pieces(span.start, len(data), data, span.start, none))
         with ThreadPoolExecutor(_THREADS) as pool:
             parts = pool.map(lambda n: self._unlike(pieces[n::_THREADS]), range(_THREADS))
             places = sorted(place for part in parts for place in part)
@@ -186,16 +203,28 @@ class Validator:
             now = np.empty(len(span.data), dtype=np.uint8)
             self._read_into(span.start, now)
             inside = moved & (rows["future"] >= span.start) & (rows["future"] < span.end)
-            steps = np.zeros(len(now) + 1, dtype=np.int32)
             low = (rows["future"][inside] - np.uint64(span.start)).astype(np.int64)
-            np.add.at(steps, low, 1)
-            np.add.at(steps, np.minimum(low + rows["future_size"][inside].astype(np.int64), len(now)), -1)
-            stray = np.flatnonzero((now != span.data) & (np.cumsum(steps[:-1]) == 0))
-            for at in stray[:4].tolist():
-                judge.add(
-                    f"the new version's data at {span.start + at:#x} ({self._new_name(span.start + at)})",
-                    f"nothing was to be written there, but {span.data[at]:#x} became {now[at]:#x}",
-                )
+            high = low + rows["future_size"][inside].astype(np.int64)
+            low, high = self._with_handled(span, low, high)
+            old, new = memoryview(span.data.data), memoryview(now.data)
+            for start, end in _gaps(low, high, len(now)):
+                if old[start:end] != new[start:end]:
+                    at = next(k for k in range(start, end) if old[k] != new[k])
+                    judge.add(
+                        f"the new version's data at {span.start + at:#x} ({self._new_name(span.start + at)})",
+                        f"nothing was to be written there, but {old[at]:#x} became {new[at]:#x}",
+                    )
+
+    def _with_handled(self, span: Span, low: Array, high: Array) -> tuple[Array, Array]:
+        """Intervals of a segment, and those of variables that handlers write."""
+        version, settled = self.planner.new, self.planner.prepared.pool.pairing.settled
+        own = [
+            (at, at + version.size_of(int(version.variables["type"][row])))
+            for row in settled.new_variables
+            if 0 <= (at := address_of(self.planner.future, row) - span.start) < len(span.data)
+        ]
+        bounds = np.array(own, dtype=np.int64).reshape(-1, 2)
+        return np.concatenate([low, bounds[:, 0]]), np.concatenate([high, bounds[:, 1]])
 
     def _new_name(self, address: int) -> str:
         version: Version = self.planner.new
@@ -209,16 +238,14 @@ class Validator:
         self._read_into(address, buffer)
         return buffer.tobytes()
 
-    def _outcome(
-        self, compared: Compared, frames: FrameCheck, judge: DifferenceJudge, ms: float
-    ) -> Validation:
+    def _outcome(self, compared: Compared, frames: FrameCheck, judge: DifferenceJudge) -> Validation:
         if compared.count > len(compared.differences):
             judge.add("the state", f"{compared.count} words differ, too many to tell them apart")
         counts = compared.counts
         exempt = merge_exempt(
             judge.exempt.items(),
             self._counterparts.exempt.items(),
-            self._inexact(),
+            self._inexact,
             {
                 "dangling-pointer": counts[Count.LITERAL],
                 "assumed-word": counts[Count.ASSUMED],
@@ -228,17 +255,17 @@ class Validator:
             }.items(),
         )
         return Validation(
-            counts[Count.OBJECTS],
-            counts[Count.REVERSED],
-            counts[Count.SLOTS],
-            counts[Count.BYTES],
-            frames.words,
-            len(self.planner.engine.fixed),
-            exempt,
-            tuple(judge.problems),
-            ms,
+            objects=counts[Count.OBJECTS],
+            reversed=counts[Count.REVERSED],
+            slots=counts[Count.SLOTS],
+            bytes=counts[Count.BYTES],
+            words=frames.words,
+            targets=len(self.planner.engine.fixed),
+            exempt=exempt,
+            problems=tuple(judge.problems),
         )
 
+    @cached_property
     def _inexact(self) -> list[tuple[str, int]]:
         """Bytes of dropped and of handled members, over all objects."""
         objects, rows = self.planner.state.objects, self._counterparts.rows["mapping"]
@@ -267,6 +294,15 @@ def _pieces(
         else:
             found.append((at, length, data, data_start, patches))
     return found
+
+
+def _gaps(low: Array, high: Array, size: int) -> list[tuple[int, int]]:
+    """What of ``size`` bytes no interval covers."""
+    order = np.argsort(low, kind="stable")
+    starts = np.append(low[order], size)
+    ends = np.concatenate([[0], np.maximum.accumulate(high[order])]) if len(low) else np.zeros(1, np.int64)
+    open_ = np.flatnonzero(starts > ends)
+    return list(zip(ends[open_].tolist(), starts[open_].tolist(), strict=True))
 
 
 def _pointees(planner: Planner) -> Array:

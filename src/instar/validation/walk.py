@@ -1,6 +1,6 @@
 """Walks two types side by side by the names of their members, without the compiler of forward mappings.
 
-What comes out is where each leaf of the past's type is in the future's. The inverse mapping is made of that, as
+What comes out is where each leaf of the past is in the future. The inverse mapping is made of that, as
 are the masks of the bits that must come back: a fault of the compiler touches neither.
 """
 

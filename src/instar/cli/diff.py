@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from instar.cli.failures import EXIT_DONE, EXIT_REFUSED, print_document
+from instar.handlers.session import Handlers
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version, load_version
 from instar.pairing.plan import plan_pairing
@@ -37,13 +38,17 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow", action="append", default=[], metavar="CODE", help="accept problems of this code"
     )
+    parser.add_argument(
+        "--handlers", type=Path, metavar="FILE", help="count what a handler file settles (docs/handlers.md)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print; see the exit status in the epilog."""
-    old, new = align_pieces(_load(arguments.old), _load(arguments.new))
-    plan = plan_pairing(old, new, allow=arguments.allow)
+    old, new = align_pieces(load_side(arguments.old), load_side(arguments.new))
+    handlers = Handlers.find(arguments.handlers, new.path, old, new)
+    plan = plan_pairing(old, new, allow=arguments.allow, settled=handlers.settled)
     report = make_report(plan)
     if arguments.json:
         print_document(report.to_json())
@@ -54,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_DONE if report.is_automatic else EXIT_REFUSED
 
 
-def _load(argument: str) -> Version:
+def load_side(argument: str) -> Version:
+    """The version that a program file, or a running program, is."""
     return load_version(executable(int(argument)) if argument.isdigit() else Path(argument))
 
 
@@ -71,6 +77,7 @@ def plain_lines(report: Report) -> list[str]:
             verdict = "" if one.is_automatic else " (needs you)"
             lines.append(f"{heading[:-1]} {one.status}: {one.name}{verdict}")
             lines += [f"    {line}" for line in change_lines(one)]
+    lines += [f"settled: {what} by {where}" for what, where in report.settled]
     for problem in report.problems:
         lines.append(f"problem [{problem.code}] {problem.path}: {problem.cause}")
         lines.append(f"    {problem.remedy}")
@@ -121,6 +128,8 @@ def print_tables(report: Report, console: Console) -> None:
             console.print(_table(heading, differences))
         elif differences:
             console.print(_names(heading, differences))
+    if report.settled:
+        console.print(_settled_table(report))
     if report.problems:
         console.print(_problem_table(report))
     console.print(Text(summary(report), style="bold green" if report.is_automatic else "bold red"))
@@ -145,6 +154,15 @@ def _names(heading: str, differences: tuple[Difference, ...]) -> Table:
         names = [one.name for one in differences if one.status == status]
         if names:
             table.add_row(Text(status, style=style), Text(", ".join(names)))
+    return table
+
+
+def _settled_table(report: Report) -> Table:
+    table = Table(title="settled by handlers", title_justify="left", expand=False)
+    for column in ("what", "where"):
+        table.add_column(column, overflow="fold")
+    for what, where in report.settled:
+        table.add_row(Text(what), Text(where))
     return table
 
 

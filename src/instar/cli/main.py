@@ -32,6 +32,7 @@ VERBS = {
     "update": "carry a running program into its next version",
     "rollback": "take a running program back to the version before, with the state of now",
     "diff": "what changed between two versions, and what an update would do about it",
+    "scaffold": "write the skeleton of a handler file for what is not automatic",
     "check": "classify every pointer of a running program; show the bad ones",
     "inspect": "look at a running program's variables, or count its objects",
     "doctor": "what on this machine or in a process stands in the way, and the remedy",

@@ -25,11 +25,11 @@ from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
 from instar.transfer.findings import Judge
 from instar.transfer.jumps import JumpCarrier
 from instar.transfer.kept import arena_range, kept_ranges, sort_patches
+from instar.transfer.leaks import find_leaks, keep_many, leak_warning, refuse_hidden
 from instar.transfer.library_blocks import library_rows, library_words, mark_library_blocks
 from instar.transfer.locals import LocalCarrier
 from instar.transfer.own import (
     end_targets,
-    not_leaked,
     refuse_changed,
     refuse_inside,
     refuse_rewritten,
@@ -189,6 +189,10 @@ class Planner:
         table = self.targets()
         self._place_unnamed(table)
         self._keep_untouched()
+        self.leaks = find_leaks(self.state, self.library_owned)
+        self.kept_leaks = keep_many(self.state, self.leaks)
+        if self.kept_leaks:
+            self.fates.problems.extend(refuse_hidden(self.state, self.types, self.leaks))
         decide_heap(self.state, self.types, self.fates, self.streams)
         self.fates.problems.extend(refuse_inside(self.state, self.types))
         self.fates.problems.extend(refuse_changed(self.state, self.old))
@@ -224,6 +228,8 @@ class Planner:
         judge.doubtful(self.fates.doubtful)
         judge.words(findings)
         judge.stale(settled.stale)
+        if self.kept_leaks:
+            judge.result.warnings.append(leak_warning(self.state, self.leaks))
         judge.assumed_arrays(self.fates.assumed_arrays)
         judge.faults(scan.faults, self.prepared.pool)
         self._apply(scan)
@@ -569,7 +575,7 @@ class Planner:
         objects = self.state.objects
         live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
         heap = objects["kind"] == ObjectKind.HEAP
-        leaked = heap & ~live & ~self.library_owned & ~not_leaked(self.state)
+        leaked = self.leaks
         return Figures(
             objects={name: int((live & (objects["kind"] == kind)).sum()) for kind, name in _KINDS.items()},
             retyped=int((heap & live & (objects["fate"] == Fate.MOVE)).sum()),

@@ -137,7 +137,7 @@ class Examination:
             entry[1] += int(size)
         rows = tuple(TypeCount(name, kind, n, size) for (name, kind), (n, size) in groups.items())
         untyped = heap & live & (objects["type"] < 0) & ((objects["flags"] & ObjectFlag.BYTES) == 0)
-        leaked = heap & ~live
+        leaked = (heap & ~live) | self.planner.leaks
         return Census(
             tuple(sorted(rows, key=lambda row: -row.bytes)),
             int((heap & live).sum()),

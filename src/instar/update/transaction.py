@@ -27,7 +27,7 @@ from instar.process.deadline import Deadline
 from instar.process.registers import DWARF_NAMES
 from instar.process.surroundings import read_surroundings
 from instar.state.image import Image
-from instar.transfer.plan import Figures, TransferPlan
+from instar.transfer.plan import TransferPlan
 from instar.transfer.prepared import Options
 from instar.update import carry, faults, rehearsal
 from instar.update.calls import FutureProcess
@@ -44,7 +44,6 @@ from instar.update.watchdog import bounded_pause
 from instar.validation.outcome import Validation
 
 _START_TRIES = 8
-_MANY_LEAKS, _LEAKED_SHARE = 16, 0.1
 _SPARE_NUMBERS = 1024  # descriptors that the past may open before it is paused
 _END_S = 30.0
 
@@ -336,23 +335,10 @@ class Transaction:
             leaked=Leaked(figures.leaked_blocks, figures.leaked_bytes) if figures else Leaked(),
             descriptors=len(self.descriptors.entries),
             connections=self.descriptors.connections,
-            warnings=(*self.warnings, *(self.plan.warnings if self.plan else ()), *_leak_warning(figures)),
+            warnings=(*self.warnings, *(self.plan.warnings if self.plan else ())),
             error=failure,
             validation=self.validation,
         )
-
-
-def _leak_warning(figures: Figures | None) -> tuple[str, ...]:
-    """A large share of blocks that nothing leads to may hang on pointers that no one can see."""
-    if figures is None or figures.leaked_blocks < _MANY_LEAKS:
-        return ()
-    share = figures.leaked_blocks / (figures.leaked_blocks + figures.objects.get("heap", 0))
-    if share < _LEAKED_SHARE:
-        return ()
-    text = (
-        f"many-leaks: nothing leads to {figures.leaked_blocks} blocks ({share:.0%} of the heap); they were "
-    )
-    return (text + "left behind: does the program hide pointers (xor-ed, compressed)?",)
 
 
 def _identify(version: Version) -> VersionId:

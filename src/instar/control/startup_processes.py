@@ -144,6 +144,12 @@ def rule_session(call: Call, situation: Situation) -> Answer:
     return Run(Note(settles=call.pid))
 
 
+def rule_question(call: Call, situation: Situation) -> Answer:
+    """Questions about a process, to see whether a pid file is stale: the past does not exist."""
+    index = 1 if call.name in ("getpriority", "ioprio_get") else 0
+    return deny(errno.ESRCH) if call.signed(index) == situation.past.pid else Run()
+
+
 def rule_sibling(call: Call, situation: Situation) -> Answer:
     """Calls that change another process's scheduling or limits by PID."""
     index = 1 if call.name in ("setpriority", "ioprio_set") else 0
@@ -155,6 +161,10 @@ def rule_sibling(call: Call, situation: Situation) -> Answer:
     return Run() if own or harmless else forbidden(f"changes process {pid} ({call.name})")
 
 
+_QUESTIONS = (
+    "getsid", "getpgid", "getpriority", "ioprio_get", "sched_getscheduler", "sched_getparam",
+    "sched_getaffinity", "sched_rr_get_interval",
+)  # fmt: skip
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_DEFAULT_PATH_FREE, rule_forbidden),
     "adjtimex": rule_adjust,
@@ -166,5 +176,6 @@ RULES: dict[str, Rule] = {
     "pidfd_send_signal": rule_pidfd_signal,
     "pidfd_open": rule_pidfd_open,
     "setsid": rule_session,
+    **dict.fromkeys(_QUESTIONS, rule_question),
     **dict.fromkeys(("setpriority", "sched_setscheduler", "sched_setparam", "prlimit64"), rule_sibling),
 }

@@ -130,3 +130,13 @@ def test_pairs_prefer_the_same_object():
     }
     future = {4: (tcp, (8, 50)), 5: (tcp, (8, 99)), 7: (Likeness(("epoll",), exact=False), (8, 1))}
     assert pair_numbers(past, future) == {5: 4, 7: 7}
+
+
+def test_questions_about_the_past() -> None:
+    """A pid file that names the past is stale."""
+    made = Made()
+    for name in ("getsid", "getpgid", "sched_getscheduler"):
+        assert decide(call(name, PAST_PID), made) == Fake(-errno.ESRCH)
+        assert decide(call(name, 0), made) == Run()
+    assert decide(call("getpriority", 0, PAST_PID), made) == Fake(-errno.ESRCH)
+    assert decide(call("getpriority", PAST_PID, 0), made) == Run()

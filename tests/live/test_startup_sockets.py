@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from startup_support import PATIENCE_S, ask, build, descriptors, free_port, future_of
+
+from instar.process.descriptors import duplicate
 
 
 def ask_unix(address: str | bytes) -> str:
@@ -85,4 +88,40 @@ def test_lending_needs_no_right_of_the_new_version(compile_c, start):
         status = Path(f"/proc/{future.pid}/status").read_text()
         assert "Uid:\t65534\t65534\t65534\t65534" in status
         assert descriptors(future.pid)[3] == descriptors(past.pid)[3]
+        assert ask(port) == "hello v1"
+
+
+def settings(pid: int, number: int) -> dict[str, int]:
+    """What is set on a listening TCP socket of a process; the backlog as tcpi_sacked has it (tcp(7))."""
+    with closing(socket.socket(fileno=duplicate(pid, number))) as sock:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        return {
+            "priority": sock.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY),
+            "keepalive": sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            "nodelay": sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+            "backlog": int.from_bytes(
+                sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[28:32], "little"
+            ),
+        }
+
+
+@pytest.mark.parametrize("ending", ["abort", "commit"])
+def test_options_reach_the_lent_socket_at_commit_only(compile_c, start, ending):
+    old, new = build(compile_c, "options")
+    port = free_port()
+    past = start(old, str(port))
+    before = settings(past.pid, 3)
+    assert before == {"priority": 0, "keepalive": 0, "nodelay": 0, "backlog": 16}
+    with future_of(past.pid, old, new) as future:
+        assert settings(past.pid, 3) == before
+        assert settings(future.pid, 3) == before  # the very socket
+        assert f"set the backlog of 127.0.0.1:{port} to 77" in future.plan
+        if ending == "commit":
+            past.process.kill()
+            past.process.wait()
+            assert future.commit_held() == []
+            after = {"priority": 4, "keepalive": 1, "nodelay": 1, "backlog": 77}
+            assert settings(future.pid, 3) == after
+    if ending == "abort":
+        assert settings(past.pid, 3) == before
         assert ask(port) == "hello v1"

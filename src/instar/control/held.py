@@ -18,15 +18,28 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from instar.control.paths import Directories, Entry
+from instar.control.socket_options import apply_option
 from instar.errors import InternalError
 from instar.process.forking import fork
 
 Verb = Literal[
     "unlink", "rmdir", "rename", "chmod", "chown", "truncate", "times",
     "write", "output", "ftruncate", "fchmod", "fchown", "flags", "listen",
+    "backlog", "option", "shutdown",
 ]  # fmt: skip
 ON_DESCRIPTOR: frozenset[str] = frozenset(
-    ("write", "output", "ftruncate", "fchmod", "fchown", "flags", "listen")
+    (
+        "write",
+        "output",
+        "ftruncate",
+        "fchmod",
+        "fchown",
+        "flags",
+        "listen",
+        "backlog",
+        "option",
+        "shutdown",
+    )
 )
 _SHOWN = 60
 _OUTPUT_PATIENCE_S = 1.0
@@ -42,8 +55,8 @@ class Held:
         entry: Directory entry, for the verbs on names.
         target: The second name of a rename.
         number: The new version's descriptor, for the verbs on descriptors.
-        values: Mode; user and group; length; offset (-1: at the file's own position); flags; backlog; or
-            the four words of two timespecs.
+        values: Mode; user and group; length; offset (-1: at the file's own position); flags; backlog; level
+            and name of an option; how to shut down; or the four words of two timespecs.
         data: What is to be written.
     """
 
@@ -70,6 +83,10 @@ class Held:
                 return f"truncate {self.text} to {self.values[0]} bytes"
             case "listen":
                 return f"listen on {self.text}"
+            case "backlog":
+                return f"set the backlog of {self.text} to {self.values[0]}"
+            case "option":
+                return f"set option {self.values[1]} of level {self.values[0]} on {self.text}"
             case _:
                 return f"{self.verb} {self.text}"
 
@@ -275,9 +292,15 @@ def perform_on_descriptor(held: Held, descriptor: int) -> None:
             import fcntl
 
             fcntl.fcntl(descriptor, fcntl.F_SETFL, held.values[0])
-        case "listen":
+        case "listen" | "backlog":
             with socket.socket(fileno=os.dup(descriptor)) as sock:
                 sock.listen(held.values[0])
+        case "option":
+            level, name = held.values
+            apply_option(descriptor, level, name, held.data)
+        case "shutdown":
+            with socket.socket(fileno=os.dup(descriptor)) as sock:
+                sock.shutdown(held.values[0])
         case _:
             raise InternalError(f"{held.verb} is no action on a descriptor")
 

@@ -184,6 +184,7 @@ class Note:
         removed: A name that is gone afterwards.
         stores: Memory to put back (address, bytes).
         shown_as: The created name is a shadow: until commit it is shown as this place, then renamed to it.
+        option: An option of a socket of its own that is set because of it.
         settles: The result that is shown in place of -EPERM (setsid by a session leader).
     """
 
@@ -194,6 +195,7 @@ class Note:
     shown_as: Place | None = None
     stores: tuple[tuple[int, bytes], ...] = ()
     settles: int | None = None
+    option: Held | None = None
 
 
 NOTHING = Note()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from instar.control import startup_descriptors, startup_files, startup_processes, startup_sockets
+from instar.control import (
+    startup_descriptors,
+    startup_files,
+    startup_options,
+    startup_processes,
+    startup_sockets,
+)
 from instar.control.startup_answers import Answer, Call, Rule, Run, Situation
 from instar.process.syscalls import NUMBERS
 
 _BY_NAME: dict[str, Rule] = {
     **startup_sockets.RULES,
+    **startup_options.RULES,
     **startup_files.RULES,
     **startup_descriptors.RULES,
     **startup_processes.RULES,

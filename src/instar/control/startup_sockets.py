@@ -38,7 +38,6 @@ from instar.process.descriptors import SocketDetails
 
 _MAX_SOCKADDR, _MAX_UNIX = 128, 109
 _DNS_PORT = 53
-_SOL_SOCKET, _SO_LINGER = 1, 13
 _NLM_F_DUMP = 0x300
 _NETLINK_ROUTE, _NETLINK_SOCK_DIAG, _NETLINK_AUDIT, _NETLINK_GENERIC = 0, 4, 9, 16
 _RTM_BASE, _SOCK_DESTROY, _GENL_ID_CTRL = 16, 21, 16
@@ -115,25 +114,6 @@ def _choose(found: tuple[Bound, ...], number: int, situation: Situation) -> Boun
     held = situation.sockets_held()
     free = [bound for bound in found if bound.inode not in held] or list(found)
     return next((bound for bound in free if bound.number == number), free[0])
-
-
-def rule_listen(call: Call, situation: Situation) -> Answer:
-    """Nothing on a lent socket; held back on an address that the past lacks."""
-    number = call.signed(0)
-    handle = situation.handle(number)
-    if handle is None or handle.kind != "socket":
-        return Run()
-    if handle.past or handle.silent:
-        return Fake(0)
-    details = situation.socket(number)
-    where = describe_address(details.raw_local) if details is not None else handle.target
-    return Fake(0, held=(Held("listen", where, number=number, values=(call.signed(1),)),))
-
-
-def rule_on_lent(call: Call, situation: Situation) -> Answer:
-    """setsockopt, shutdown: they would reach the past's socket."""
-    handle = situation.handle(call.signed(0))
-    return Fake(0) if handle is not None and handle.past else Run()
 
 
 def rule_accept(call: Call, situation: Situation) -> Answer:
@@ -355,9 +335,6 @@ RULES: dict[str, Rule] = {
     "socket": rule_new,
     "socketpair": rule_socketpair,
     "bind": rule_bind,
-    "listen": rule_listen,
-    "setsockopt": rule_on_lent,
-    "shutdown": rule_on_lent,
     "accept": rule_accept,
     "accept4": rule_accept,
     "connect": rule_connect,

@@ -8,7 +8,7 @@ import resource
 import signal as signals
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from instar.control.chains import Chain, FunctionNames, describe_frames, read_chain, show_chain
@@ -280,6 +280,9 @@ class StartupTrace:
             put_descriptor(tracee, answer.number, descriptor, cloexec=present is not None and present.cloexec)
         finally:
             os.close(descriptor)
+        if present is not None:  # what was set on the socket that is gone now belongs to this one
+            options = self.world.options.pop((present.device, present.inode), [])
+            self.world.hold(tracee.pid, [replace(option, number=answer.number) for option in options])
         self.world.show(answer.shows)
         tracee.resume("syscall")
 
@@ -303,16 +306,7 @@ class StartupTrace:
             changes["orig_rax"] = answer.number
         if changes:
             tracee.set_registers(registers.copy(**changes))
-        note = answer.note
-        member.note = Note(
-            note.descriptor,
-            note.pair_address,
-            note.created,
-            note.removed,
-            note.shown_as,
-            stores,
-            note.settles,
-        )
+        member.note = replace(answer.note, stores=stores)
         pid = tracee.pid
         member.after = lambda result: self.world.hold(pid, answer.held) if result >= 0 else None
         tracee.resume("syscall")
@@ -346,6 +340,8 @@ class StartupTrace:
             world.note_removed(note.removed)
         elif note.created is not None:
             world.note_created(tracee.pid, note.created, note.shown_as)
+        if note.option is not None:
+            world.note_option(tracee.pid, note.option)
         if member.executed:
             return
         if note.descriptor:

@@ -54,6 +54,7 @@ class World:
     """Everything that one start of a new version keeps outside of its processes.
 
     Attributes:
+        options: Set on its own sockets, by device and inode.
         family: PIDs of the processes (and threads) of the start that are alive.
         standard: Our duplicates of the descriptors it was started with, by number.
         reopened: Those of them that have an open file of their own.
@@ -70,6 +71,7 @@ class World:
         self.objects: set[tuple[int, int]] = set()
         self.names: dict[Entry, tuple[int, int]] = {}
         self.silent: set[int] = set()
+        self.options: dict[tuple[int, int], list[Held]] = {}
         self.registered: dict[tuple[int, int], Registration] = {}
         self.family: set[int] = set()
         self.standard: dict[int, int] = {}
@@ -131,6 +133,12 @@ class World:
         if shown_as is not None:
             text = f"{place.text} to {shown_as.text}"
             self.hold(pid, [Held("rename", text, entry=place.entry, target=shown_as.entry)])
+
+    def note_option(self, pid: int, option: Held) -> None:
+        """It has set an option of a socket of its own, which may be answered with the past's at its bind."""
+        found = read_descriptor(pid, option.number)
+        if found is not None:
+            self.options.setdefault((found.device, found.inode), []).append(option)
 
     def note_removed(self, place: Place) -> None:
         """A name that the new version made is gone again."""

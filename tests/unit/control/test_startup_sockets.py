@@ -113,14 +113,49 @@ def test_new_socket_file_is_noted():
     assert isinstance(answer, Run) and answer.note.created is made.places[b"/run/fresh"]
 
 
-@pytest.mark.parametrize("name", ["listen", "setsockopt", "shutdown"])
-def test_nothing_is_done_to_a_lent_socket(name):
-    assert decide(call(name, 4, 1), Made(handles={4: new_socket(past=(7,))})) == Fake(0)
+@pytest.mark.parametrize(
+    ("name", "arguments", "verb", "values"),
+    [
+        ("listen", (16,), "backlog", (16,)),
+        ("shutdown", (2,), "shutdown", (2,)),
+        ("setsockopt", (1, 8, 0, 0), "option", (1, 8)),
+    ],
+)
+def test_a_lent_socket_is_changed_at_commit(name, arguments, verb, values):
+    made = Made(handles={4: new_socket(past=(7,))})
+    answer = decide(call(name, 4, *arguments), made)
+    assert isinstance(answer, Fake) and answer.result == 0
+    (held,) = answer.held
+    assert (held.verb, held.number, held.values) == (verb, 4, values)
 
 
-@pytest.mark.parametrize("name", ["setsockopt", "shutdown"])
-def test_own_sockets_are_its_own(name):
-    assert decide(call(name, 4, 1), Made(handles={4: new_socket()})) == Run()
+def test_options_of_own_sockets_are_set_and_written_down():
+    made = Made(handles={4: new_socket()})
+    answer = decide(call("setsockopt", 4, 1, 8, made.put(b"\1\0\0\0"), 4), made)
+    assert isinstance(answer, Run) and answer.note.option is not None
+    assert answer.note.option.data == b"\1\0\0\0"
+    assert decide(call("shutdown", 4, 2), made) == Run()
+
+
+def test_a_filter_is_held_with_its_instructions():
+    made = Made(handles={4: new_socket(past=(7,))})
+    program = struct.pack("<HBBI", 6, 0, 0, 0xFFFF)
+    value = struct.pack("<H6xQ", 1, made.put(program))
+    answer = decide(call("setsockopt", 4, 1, 26, made.put(value), len(value)), made)
+    assert isinstance(answer, Fake) and answer.held[0].data == program
+
+
+@pytest.mark.parametrize(("level", "name"), [(1, 50), (1, 52), (0, 64), (41, 65)])
+def test_options_that_cannot_be_held_are_refused(level, name):
+    made = Made(handles={4: new_socket(past=(7,))})
+    answer = decide(call("setsockopt", 4, level, name, made.put(bytes(8)), 4), made)
+    assert isinstance(answer, Refuse) and answer.code == "startup-forbidden"
+
+
+@pytest.mark.parametrize("length", [-1, 1 << 20])
+def test_an_impossible_option_fails(length):
+    made = Made(handles={4: new_socket(past=(7,))})
+    assert decide(call("setsockopt", 4, 1, 8, 0, length), made) == Fake(-errno.EINVAL)
 
 
 def test_listen_at_a_new_address_is_held():

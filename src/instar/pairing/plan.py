@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from instar.metadata.model import TypeFlag
+from instar.metadata.model import TypeFlag, TypeKind
 from instar.pairing.code import CodeComparison
 from instar.pairing.layout import TAGGED
 from instar.pairing.mapping import TypePairing
@@ -118,7 +118,7 @@ def type_problems(types: TypePairing) -> list[Problem]:
             problems += [problem] if problem.code != "type-vanished" else []
             continue
         new_row = types.identity.counterpart(row)
-        if new_row is not None:
+        if new_row is not None and new_row not in types.settled.answered:
             own = types.compiler.fragment(row, new_row).problems
             problems += [one.under(types.label(row)) for one in own]
     return problems
@@ -146,9 +146,22 @@ def variable_problems(types: TypePairing, symbols: SymbolPairing) -> list[Proble
             pair = (int(old.variables["type"][row]), int(new.variables["type"][new_row]))
             prefix = f"variable {variable_name(old, row)}"
             fragment = types.compiler.fragment(*pair)
-            if not types.compiler.is_named(pair[0]):
+            if not _is_reported_as_type(types, *pair):
                 problems += [one.under(prefix) for one in fragment.problems]
     return problems + _variable_renames(types, symbols, lost)
+
+
+def _is_reported_as_type(types: TypePairing, old_type: int, new_type: int) -> bool:
+    """Whether a variable's problems are those of a type that is reported anyway."""
+    if not types.compiler.is_named(old_type):
+        return False
+    cores = []
+    for layout, row in ((types.old, old_type), (types.new, new_type)):
+        row = layout.strip(row)
+        while row >= 0 and layout.kind(row) == TypeKind.ARRAY:
+            row = layout.strip(layout.target(row))
+        cores.append(row)
+    return types.identity.counterpart(cores[0]) == cores[1]
 
 
 def _variable_renames(types: TypePairing, symbols: SymbolPairing, lost: list[int]) -> list[Problem]:

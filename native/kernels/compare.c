@@ -159,10 +159,26 @@ typedef struct {
     uint64_t size; /* bytes that are compared */
 } comparison;
 
+/* Is a byte of the past's layout one that must come back? */
+static int is_kept(const instar_compare *compare, const comparison *c, uint64_t offset)
+{
+    if (c->counterpart->mapping < 0)
+        return 1;
+    const instar_mapping *mapping = &compare->mappings[c->counterpart->mapping];
+    const instar_mask *mask = &compare->masks[c->counterpart->mapping];
+    if (mapping->new_size && offset < c->object->count * mapping->new_size)
+        return compare->mask_bits[mask->keep + offset % mapping->new_size];
+    if (mapping->new_element && offset >= mapping->new_tail)
+        return compare->mask_bits[mask->tail_keep + (offset - mapping->new_tail) % mapping->new_element];
+    return 0;
+}
+
 static void compare_slot(instar_compare *compare, const comparison *c, uint64_t offset, int32_t pointee)
 {
     uint64_t past = word_at(c->past + offset), reversed = word_at(c->reversed + offset);
     int literal;
+    if (!is_kept(compare, c, offset))
+        return;
     compare->counts[COUNT_SLOTS]++;
     if (!past && !reversed) {
         compare->counts[COUNT_NULL]++;
@@ -347,7 +363,7 @@ static void compare_assumed(instar_compare *compare, const comparison *c)
     for (; low < compare->word_count && compare->words[low].object == c->row; low++) {
         const instar_word *word = &compare->words[low];
         int literal;
-        if (word->offset + (uint64_t)8 > c->size)
+        if (word->offset + (uint64_t)8 > c->size || !is_kept(compare, c, word->offset))
             continue;
         uint64_t reversed = word_at(c->reversed + word->offset);
         if (!instar_compare_leads_same(compare, word->value, reversed, -1, &literal))

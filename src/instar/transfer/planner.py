@@ -87,6 +87,7 @@ class Planner:
         self.changed_rows: Array = np.zeros(0, dtype=np.int64)  # since the last plan
         self.bases: list[tuple[Span, int]] = []  # future spans and where they begin in the output
         self.handled = NO_CHANGES
+        self.unhandled: tuple[Array, Array] | None = None  # output and patches before handlers ran
         self.state = self._state()
 
     def _state(self) -> State:
@@ -204,7 +205,7 @@ class Planner:
         self._lay_out_statics()
         settler = Settler(self.state, self.old, self.prepared.pool, strict=self.options.strict)
         settled = settler.settle(self._scan(table))
-        jumps = JumpCarrier(
+        jumps = self.jumps = JumpCarrier(
             self.state, self.past, self.future, self.pairs, self.translate, self._in_future
         ).carry()
         self.fates.problems.extend(jumps.problems)
@@ -234,6 +235,7 @@ class Planner:
         judge.faults(scan.faults, self.prepared.pool)
         self._apply(scan)
         if self.prepared.handlers is not None:
+            self.unhandled = self.output.copy(), self.patches
             self.handled = self.prepared.handlers.convert(self, judge)
         return self._collect(judge, scan)
 

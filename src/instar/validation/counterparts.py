@@ -106,9 +106,21 @@ def _bind_mappings(planner: Planner, inverse: InversePool, found: Counterparts) 
         same = mapped & (objects["mapping"] == mapping)
         row = inverse.row(forward.old_type, forward.new_type)
         rows["mapping"][same] = row
-        if inverse.facts[row].whole:
-            rows["flags"][same] &= ~np.uint32(CounterpartFlag.COMPARED)
+    _bind_handled(planner, inverse, found)
     _bind_baselines(planner, found, np.flatnonzero(mapped))
+
+
+def _bind_handled(planner: Planner, inverse: InversePool, found: Counterparts) -> None:
+    """What keeps its layout goes through a mapping too, where handlers have taken on a part of it."""
+    pairing, objects, rows = planner.prepared.pool.pairing, planner.state.objects, found.rows
+    settled = pairing.settled
+    if not (settled.types or settled.seen or settled.members):
+        return
+    plain = (rows["flags"] & CounterpartFlag.COMPARED != 0) & (rows["mapping"] < 0) & (objects["type"] >= 0)
+    for kind in np.unique(objects["type"][plain]).tolist():
+        other = pairing.counterpart(kind)
+        if other is not None and inverse.is_handled(kind, other):
+            rows["mapping"][plain & (objects["type"] == kind)] = inverse.row(kind, other)
 
 
 def _bind_baselines(planner: Planner, found: Counterparts, mapped: Array) -> None:

@@ -15,7 +15,10 @@ from instar.state.columns import Status
 from instar.state.paths import word_path
 from instar.transfer.planner import Planner
 from instar.validation.columns import DifferenceKind
+from instar.validation.comparison import Comparison
 from instar.validation.counterparts import Counterparts
+from instar.validation.handled import HandledBytes, JumpCheck
+from instar.validation.inverse import InversePool
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,9 +38,21 @@ class DifferenceJudge:
     Args:
         planner: Has planned.
         counterparts: Where the objects are.
+        inverse: Their inverse mappings.
+        comparison: Says what leads to the same.
+        handled: What handlers wrote.
     """
 
-    def __init__(self, planner: Planner, counterparts: Counterparts) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        counterparts: Counterparts,
+        inverse: InversePool,
+        comparison: Comparison,
+        handled: HandledBytes,
+    ) -> None:
+        self._inverse, self._handled = inverse, handled
+        self._jumps = JumpCheck(planner, comparison)
         self._planner, self._state = planner, planner.state
         self._rows = counterparts.rows
         self._announced = _announced(planner)
@@ -64,11 +79,25 @@ class DifferenceJudge:
         kind = DifferenceKind(int(difference["kind"]))
         if kind is DifferenceKind.POINTER and difference["past"] == difference["reversed"]:
             return self._announced.get((row, offset), "")
+        if self._handled.covers(self._future_places(row, offset, kind)):
+            return "handled"
+        if kind in (DifferenceKind.DATA, DifferenceKind.ASSUMED) and self._jumps.is_same(
+            row, offset, int(difference["past"]), int(difference["reversed"])
+        ):
+            return "jump-word"
         if kind is not DifferenceKind.DATA:
             return ""
         if any(low < offset + int(difference["size"]) and offset < high for low, high in self._lost[row]):
             return "allowed"
         return "nan" if self._is_nan(difference) else ""
+
+    def _future_places(self, row: int, offset: int, kind: DifferenceKind) -> Array:
+        """Addresses in the future of the word at an offset of a past object."""
+        entry = self._rows[row]
+        if entry["mapping"] < 0 or kind is DifferenceKind.FRESH:
+            return np.uint64(entry["future"]) + np.arange(offset, offset + 8, dtype=np.uint64)
+        places = self._inverse.places(int(entry["mapping"]), offset)
+        return np.uint64(entry["future"]) + places.astype(np.uint64)
 
     def _is_nan(self, difference: Any) -> bool:
         """Both are no number: conversions may give such a one other bits."""

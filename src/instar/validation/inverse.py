@@ -27,7 +27,6 @@ class Facts:
 
     dropped: int
     handled: int
-    whole: bool
 
 
 class InversePool:
@@ -59,6 +58,10 @@ class InversePool:
             self._rows[key] = self._add(old_type, new_type)
         return self._rows[key]
 
+    def is_handled(self, old_type: int, new_type: int) -> bool:
+        """Whether a handler has taken on a part of this pair."""
+        return self._walk.pair(old_type, new_type).handled > 0
+
     def columns(self) -> dict[str, Array]:
         """All columns, contiguous."""
         kinds: dict[str, Any] = {
@@ -71,6 +74,14 @@ class InversePool:
         }
         found["mappings"] = np.array(self._mappings, dtype=KMAPPING)
         found["masks"] = np.array(self._masks, dtype=MASK)
+        return found
+
+    def places(self, row: int, offset: int) -> Array:
+        """Offsets in a future object of the word at an offset of its past one."""
+        mapping = self._mappings[row]
+        offsets = np.concatenate(self._parts["offsets"])[mapping[10] : mapping[10] + mapping[0]]
+        element, inner = divmod(offset, mapping[1] or 1)
+        found: Array = np.flatnonzero((offsets > inner - 8) & (offsets < inner + 8)) + element * mapping[0]
         return found
 
     def _append(self, name: str, rows: Array) -> int:
@@ -104,7 +115,7 @@ class InversePool:
         keep = self._append("mask_bits", _mask(sizes[0], [*kept, *pair.lost]))
         fresh = self._append("mask_bits", _mask(sizes[1], pair.fresh))
         self._masks.append((keep, fresh, tail_keep))
-        self.facts.append(Facts(pair.dropped, pair.handled, pair.whole))
+        self.facts.append(Facts(pair.dropped, pair.handled))
         return len(self._mappings) - 1
 
     # Moves --------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ import numpy as np
 from instar.metadata.version import Version
 from instar.state.columns import Fate, ObjectKind, SlotKind
 from instar.state.kernel import Span
-from instar.transfer.places import address_of
 from instar.transfer.plan import KeptRange, TransferPlan
 from instar.transfer.planner import Planner
 from instar.validation.columns import Count, CounterpartFlag
@@ -31,6 +30,7 @@ from instar.validation.counterparts import (
 from instar.validation.differences import DifferenceJudge, merge_exempt
 from instar.validation.fixed import FixedCheck
 from instar.validation.frames import FrameCheck, check_frames
+from instar.validation.handled import HandledBytes
 from instar.validation.inverse import InversePool
 from instar.validation.outcome import Validation
 
@@ -56,6 +56,7 @@ class Validator:
         self._counterparts = find_counterparts(planner, self._inverse)
         self._fixed = FixedCheck(planner, read_past, self._read)
         self._comparison = self._bind()
+        self._handled = HandledBytes(planner)
         self._kept: tuple[KeptRange, ...] | None = None
         self._whole: Validation | None = None
 
@@ -67,7 +68,9 @@ class Validator:
             registers: DWARF number -> value, of the future's thread.
         """
         started = time.perf_counter()
-        judge = DifferenceJudge(self.planner, self._counterparts)
+        judge = DifferenceJudge(
+            self.planner, self._counterparts, self._inverse, self._comparison, self._handled
+        )
         again = plan.refreshed and self._kept is not None
         if again:
             self._compare_unchanged(judge)
@@ -216,15 +219,10 @@ class Validator:
                     )
 
     def _with_handled(self, span: Span, low: Array, high: Array) -> tuple[Array, Array]:
-        """Intervals of a segment, and those of variables that handlers write."""
-        version, settled = self.planner.new, self.planner.prepared.pool.pairing.settled
-        own = [
-            (at, at + version.size_of(int(version.variables["type"][row])))
-            for row in settled.new_variables
-            if 0 <= (at := address_of(self.planner.future, row) - span.start) < len(span.data)
-        ]
-        bounds = np.array(own, dtype=np.int64).reshape(-1, 2)
-        return np.concatenate([low, bounds[:, 0]]), np.concatenate([high, bounds[:, 1]])
+        """Intervals of a segment, and the bytes that handlers wrote."""
+        own = self._handled.places
+        own = own[(own >= span.start) & (own < span.end)].astype(np.int64) - span.start
+        return np.concatenate([low, own]), np.concatenate([high, own + 1])
 
     def _new_name(self, address: int) -> str:
         version: Version = self.planner.new
@@ -275,8 +273,6 @@ class Validator:
             elements = int(objects["count"][rows == row].sum())
             found += [("dropped-byte", elements * facts.dropped // 8)]
             found += [("handled-byte", elements * facts.handled // 8)]
-            if facts.whole:
-                found.append(("handled-object", int((rows == row).sum())))
         return found
 
 

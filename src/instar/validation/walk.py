@@ -67,7 +67,6 @@ class Pair:
         starts: (old offset, new offset, new type row) in bytes, of every paired struct, array and scalar.
         dropped: Bits of members that the future's type does not have.
         handled: Bits of the past's members that a handler has taken on.
-        whole: A handler makes the whole object.
         tail: (old offset, new offset, old element, new element) in bytes of a last array that blocks extend.
     """
 
@@ -77,7 +76,6 @@ class Pair:
     starts: list[tuple[int, int, int]] = field(default_factory=list)
     dropped: int = 0
     handled: int = 0
-    whole: bool = False
     tail: tuple[int, int, int, int] | None = None
 
 
@@ -122,6 +120,8 @@ class TypeWalk:
         if self._pairing.new.annotation(new_type) == "noxfer":
             into.fresh.append(Region(0, 8 * self._new.size_of(new_row)))
             into.dropped += 8 * self._old.size_of(old_row)
+        elif self._settled.between(old_row, new_row).whole:
+            into.handled += 8 * self._old.size_of(old_row)
         elif kinds == (TypeKind.STRUCT, TypeKind.STRUCT):
             self._members(old_row, new_row, into)
         elif kinds == (TypeKind.ARRAY, TypeKind.ARRAY):
@@ -150,7 +150,6 @@ class TypeWalk:
 
     def _members(self, old_row: int, new_row: int, into: Pair) -> None:
         owned = self._settled.between(old_row, new_row)
-        into.whole = into.whole or owned.whole
         renames: Mapping[str, str] = self._settled.members.get(old_row, {})
         others = {member.name: member for member in named_members(self._new, new_row)}
         used = set()
@@ -175,7 +174,10 @@ class TypeWalk:
             return
         sizes = old.bits or 8 * self._old.size_of(old.type), new.bits or 8 * self._new.size_of(new.type)
         rows = self._old.strip(old.type), self._new.strip(new.type)
-        into.leaves.append(Leaf(old.offset, new.offset, *sizes, *rows, is_field=True))
+        if self._settled.between(*rows).whole:
+            into.handled += sizes[0]
+        else:
+            into.leaves.append(Leaf(old.offset, new.offset, *sizes, *rows, is_field=True))
 
     def _elements(self, old_row: int, new_row: int, into: Pair) -> None:
         elements = int(self._old.types[old_row]["target"]), int(self._new.types[new_row]["target"])
@@ -183,7 +185,6 @@ class TypeWalk:
         sizes = 8 * self._old.size_of(elements[0]), 8 * self._new.size_of(elements[1])
         inner = self.pair(*elements)
         shared = max(min(counts), 0)
-        into.whole = into.whole or inner.whole
         into.dropped += inner.dropped * shared
         into.handled += inner.handled * shared
         for leaf in inner.leaves:
@@ -253,7 +254,6 @@ def _put(into: Pair, inner: Pair, old_at: int, new_at: int) -> None:
     into.starts.extend((a + old_at // 8, b + new_at // 8, kind) for a, b, kind in inner.starts)
     into.dropped += inner.dropped
     into.handled += inner.handled
-    into.whole = into.whole or inner.whole
 
 
 def _last(version: Version, row: int) -> Member | None:

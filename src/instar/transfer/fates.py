@@ -21,6 +21,7 @@ from instar.state.columns import Fate, ObjectFlag, ObjectKind, Strength
 from instar.state.kernel import State
 from instar.transfer.behind import find_behind
 from instar.transfer.mappings import MappingPool
+from instar.transfer.opaque import Opaque, compare
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -234,12 +235,17 @@ def _refuse_opaque(state: State, types: TypeFates, heap: Array, fates: Fates) ->
             fates.problems.append((int(row), _untyped_problem(types, kind)))
     _refuse_claims(state, types, heap, fates)
     _refuse_behind_nameless(state, types, heap, fates)
-    void_only = heap & (objects["type"] < 0) & (objects["claim_type"] < 0)
-    void_only &= (objects["flags"] & (ObjectFlag.VOID | ObjectFlag.BYTES)) == ObjectFlag.VOID
-    for kind in fates.changed:
-        size = int(state.table.types[kind]["size"])
-        fits = void_only & (objects["size"] >= size) & (objects["size"] <= size + 15)
-        fates.doubtful.extend((int(row), _untyped_problem(types, kind)) for row in np.flatnonzero(fits)[:4])
+    _refuse_alike(state, types, heap, fates)
+
+
+def _refuse_alike(state: State, types: TypeFates, heap: Array, fates: Fates) -> None:
+    """Blocks that only void pointers or words reach, and that hold what a type that changes would."""
+    opaque = Opaque(state, heap)
+    for kind, size in types.changed_sizes().items():
+        confirmed, possible = compare(state, opaque.candidates(size), kind)
+        fates.problems.extend((row, _untyped_problem(types, kind)) for row in confirmed[:4])
+        if kind in fates.changed:
+            fates.doubtful.extend((row, _untyped_problem(types, kind)) for row in possible[:4])
 
 
 def _refuse_claims(state: State, types: TypeFates, heap: Array, fates: Fates) -> None:

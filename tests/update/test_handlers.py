@@ -17,7 +17,11 @@ HEAD = "import os, sys, time\nfrom instar.ext import *\n"
 Try = Callable[[str], Update]
 
 WRONG = {
-    "raises": ("raise KeyError('nowhere')", "handler-failed", ["KeyError", "nowhere", "pool.first->next", "wrong.py:5"]),
+    "raises": (
+        "raise KeyError('nowhere')",
+        "handler-failed",
+        ["KeyError", "nowhere", "pool.first->next", "wrong.py:5"],
+    ),
     "nothing": ("pass", "handler-failed", ["returned nothing"]),
     "text": ("return 'ten'", "handler-failed", ["'ten'", "int"]),
     "too-large": ("return 1 << 40", "handler-failed", ["does not fit", "1099511627776"]),
@@ -115,7 +119,11 @@ def test_a_handler_that_hangs_is_refused(attempt: tuple[Service, Try]) -> None:
         ),
         ('@on("quiesced")\ndef f(): raise ValueError("not now")', "handler-failed", ["not now"]),
         ('@on("before_commit")\ndef f(): raise ValueError("after all")', "handler-failed", ["after all"]),
-        ('@on("after_transfer")\ndef f(): call("scenario_obey", None)', "handler-failed", ["did not return"]),
+        (
+            '@on("after_transfer")\ndef f(): \n    future.conns = raw(8)\n    call("check")',
+            "handler-failed",
+            ["did not return"],
+        ),
         (
             "@invariant\ndef f(state): return state.conns.id == 17",
             "invariant-broken",

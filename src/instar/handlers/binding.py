@@ -12,6 +12,7 @@ from instar.handlers.names import Name, Names, version_names
 from instar.handlers.types import RECORDS, Member, Types
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
+from instar.pairing.layout import Layout
 from instar.pairing.settled import Owned, Settled
 
 _ORDER = {"resolve_union": 0, "resolve_pointer": 1, "transform": 2, "initialize": 3}
@@ -96,6 +97,7 @@ class _Binder:
     whole: set[int] = field(default_factory=set)
     owned: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     seen: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    answered: set[int] = field(default_factory=set)
     written: dict[Any, Handler[..., Any]] = field(default_factory=dict)
     lines: list[tuple[str, str]] = field(default_factory=list)
     types: list[TypeTask] = field(default_factory=list)
@@ -128,6 +130,7 @@ class _Binder:
             {row: frozenset(names) for row, names in self.seen.items()},
             frozenset(old_variables),
             frozenset(new_variables),
+            frozenset(self.answered),
             tuple(self.lines),
         )
         tasks = tuple(sorted(self.types, key=lambda task: task.rank))
@@ -285,7 +288,17 @@ class _Binder:
         if old.kind == "member" and old.member is not None and handler.kind == "initialize":
             row = self.old.types.strip(old.member.type)  # a member of an anonymous inner struct
         self.owned[name.row].add(name.member.name)
+        if handler.kind == "resolve_union":
+            self._answer(name.row, name.member)
         self.types.append(TypeTask(handler, row, name.row, old_member, name.member))
+
+    def _answer(self, row: int, member: Member) -> None:
+        """A union without a name has no problem of its own any more."""
+        for entry in Layout(self.new.version).entries(row):
+            if member.name in (entry.name, *(leaf.name for leaf in entry.leaves)):
+                union = self.new.types.strip(entry.type)
+                if self.new.types.kind(union) is TypeKind.UNION and not self.new.version.types["name"][union]:
+                    self.answered.add(union)
 
     def _row(self, text: str) -> int:
         found = self.old.find(text, Line("", 0))

@@ -36,6 +36,7 @@ class UpdateOptions:
         argv: Arguments for the new version, first the program's name; None: those of the old one.
         start_as: User under whom the new version starts; None: the old process's present user.
         validate: Transfer back and compare; switched off by benchmarks only.
+        probation_s: Seconds for which the past is kept after the commit, in case that the future fails.
         rehearsal: Throw the future away after it was validated, and let the past go on.
         handlers: The user's handler file; None: ``NEW.instar.py`` beside the new program, if there is one.
     """
@@ -47,6 +48,7 @@ class UpdateOptions:
     allow: frozenset[str] = frozenset()
     argv: tuple[bytes, ...] | None = None
     start_as: str | None = None
-    validate: bool = os.environ.get("INSTAR_VALIDATE", "0") != "0"
+    validate: bool = os.environ.get("INSTAR_VALIDATE", "1") != "0"
     rehearsal: Rehearsal | None = None
+    probation_s: float = 0.0
     handlers: Path | None = None

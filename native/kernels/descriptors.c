@@ -31,6 +31,7 @@ struct instar_epoll_entry {
 
 int64_t instar_descriptors_duplicate(int32_t pidfd, int32_t limit, struct instar_descriptor *found,
                                      int64_t room);
+int64_t instar_descriptors_describe(struct instar_descriptor *rows, int64_t count);
 int64_t instar_descriptors_observe(int32_t pid, struct instar_descriptor *rows, int64_t count);
 int64_t instar_descriptors_compare(int32_t pid, const int32_t *numbers, int32_t other,
                                    const int32_t *other_numbers, int64_t count, uint8_t *same);
@@ -70,6 +71,15 @@ int64_t instar_descriptors_duplicate(int32_t pidfd, int32_t limit, struct instar
     for (int64_t i = 0; error && i < count; i++)
         close(found[i].own);
     return error ? error : count;
+}
+
+/* Fills in device, inode and mode of duplicates that somebody else has made for us. Returns 0 or -errno. */
+int64_t instar_descriptors_describe(struct instar_descriptor *rows, int64_t count)
+{
+    int error = 0;
+    for (int64_t i = 0; i < count && !error; i++)
+        error = describe(rows[i].own, &rows[i]);
+    return error;
 }
 
 /* The "flags:" line of fdinfo, octal. */

@@ -19,6 +19,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("pairing",),
     ("state",),
     ("heap",),
+    ("guard",),
     ("process",),
     ("metadata",),
     ("ext", "native"),

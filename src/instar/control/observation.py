@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from instar.errors import HostError
 from instar.native import load
+from instar.process.access import Access, access_to
+from instar.process.descriptors import list_numbers
 from instar.process.failures import lost_process
 
 Rows = npt.NDArray[np.void]
@@ -49,7 +51,14 @@ def _library() -> ctypes.CDLL:
     library.instar_descriptors_observe.argtypes = (number, pointer, count)
     library.instar_descriptors_compare.argtypes = (number, pointer, number, pointer, count, pointer)
     library.instar_epoll_parse.argtypes = (ctypes.c_char_p, count, pointer, count)
-    for name in ("descriptors_duplicate", "descriptors_observe", "descriptors_compare", "epoll_parse"):
+    library.instar_descriptors_describe.argtypes = (pointer, count)
+    for name in (
+        "descriptors_duplicate",
+        "descriptors_describe",
+        "descriptors_observe",
+        "descriptors_compare",
+        "epoll_parse",
+    ):
         getattr(library, f"instar_{name}").restype = ctypes.c_int64
     return library
 
@@ -78,10 +87,26 @@ def duplicate_all(pidfd: int, pid: int, limit: int) -> Rows:
     peers and its epoll sets would notice.
     """
     _raise_own_limit(limit)
+    other = access_to(pid)
+    if other is not None:
+        return _duplicate_by(other, pid)
     rows = np.zeros(limit, OBSERVED)
     count = _library().instar_descriptors_duplicate(pidfd, limit, rows.ctypes.data, limit)
     _check(count, pid)
     return rows[:count]
+
+
+def _duplicate_by(other: Access, pid: int) -> Rows:
+    try:
+        found = other.duplicate(list_numbers(pid))
+    except OSError as error:
+        _check(-(error.errno or errno.EIO), pid)
+        raise
+    rows = np.zeros(len(found), OBSERVED)
+    rows["number"], rows["own"] = list(found), list(found.values())
+    rows["flags"] = NOT_READ
+    _check(_library().instar_descriptors_describe(rows.ctypes.data, len(rows)), pid)
+    return rows
 
 
 def reserve_table(count: int) -> None:

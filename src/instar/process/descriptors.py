@@ -11,12 +11,14 @@ import re
 import select
 import signal
 import stat
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from instar.errors import HostError, InstarError
+from instar.process.access import Access, access_to
 from instar.process.failures import lost_process
 from instar.process.sockets import SocketDetails as SocketDetails
 from instar.process.sockets import describe_socket as describe_socket
@@ -43,6 +45,9 @@ _WATCH = re.compile(r"^inotify wd:(\d+) ino:([0-9a-f]+) sdev:([0-9a-f]+) mask:([
 _PAIR = re.compile(r"\((\d+), (\d+)\)")
 _DETAILED = ("epoll", "timerfd", "signalfd", "eventfd", "inotify", "pidfd")
 _ROOM = 1 << 16
+#: Number there -> duplicate here, or minus an errno.
+Source = Callable[[int], int]
+_AT_ONCE = 128
 _SURELY_WHOLE = 1024  # the kernel fills a page before it asks for another read
 _TERMINAL_MAJORS = (4, 5, *range(136, 144))
 
@@ -140,8 +145,8 @@ def list_descriptors(pid: int, *, sockets: bool = True) -> list[Descriptor]:
     closed meanwhile is left out; stop the process for a whole picture.
     """
     numbers = list_numbers(pid)
-    with _tables(pid) as (links, infos), open_pidfd(pid) as pidfd:
-        found = (_read(pid, number, links, infos, pidfd if sockets else None) for number in numbers)
+    with _tables(pid) as (links, infos), _source(pid, numbers) as source:
+        found = (_read(pid, number, links, infos, source if sockets else None) for number in numbers)
         return [descriptor for descriptor in found if descriptor is not None]
 
 
@@ -149,6 +154,49 @@ def read_descriptor(pid: int, number: int) -> Descriptor | None:
     """One descriptor without its socket details; None when it is not open."""
     with _tables(pid) as (links, infos):
         return _read(pid, number, links, infos, None)
+
+
+@contextlib.contextmanager
+def _source(pid: int, numbers: list[int]) -> Iterator[Source]:
+    """Where duplicates of a process's descriptors come from; used up in the order of their numbers."""
+    other = access_to(pid)
+    if other is None:
+        with open_pidfd(pid) as pidfd:
+            yield lambda number: _get(pidfd, number)
+        return
+    ahead = _Ahead(other, pid, numbers)
+    try:
+        yield ahead.take
+    finally:
+        _close(ahead.fetched.values())
+
+
+class _Ahead:
+    """Duplicates of sockets, fetched some at a time: they shall not stay open here for long."""
+
+    def __init__(self, other: Access, pid: int, numbers: list[int]) -> None:
+        self._other, self._pid, self._numbers = other, pid, numbers
+        self.fetched: dict[int, int] = {}
+
+    def take(self, number: int) -> int:
+        """The duplicate, or minus an errno."""
+        if number not in self.fetched:
+            part = [n for n in self._numbers[bisect_left(self._numbers, number) :][:_AT_ONCE] if self._is(n)]
+            try:
+                self.fetched.update(self._other.duplicate(part))
+            except OSError as error:
+                return -(error.errno or errno.EIO)
+        return self.fetched.pop(number, -errno.EBADF)
+
+    def _is(self, number: int) -> bool:
+        with contextlib.suppress(OSError):
+            return os.readlink(f"/proc/{self._pid}/fd/{number}").startswith("socket:")  # noqa: PTH115
+        return False
+
+
+def _get(pidfd: int, number: int) -> int:
+    result: int = _libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
+    return result if result >= 0 else -ctypes.get_errno()
 
 
 @contextlib.contextmanager
@@ -172,7 +220,7 @@ def _close(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-def _read(pid: int, number: int, links: int, infos: int, pidfd: int | None) -> Descriptor | None:
+def _read(pid: int, number: int, links: int, infos: int, source: Source | None) -> Descriptor | None:
     name = str(number)
     try:
         target = os.readlink(name, dir_fd=links)
@@ -182,7 +230,7 @@ def _read(pid: int, number: int, links: int, infos: int, pidfd: int | None) -> D
         if error.errno == errno.ENOENT and Path(f"/proc/{pid}/fd").exists():
             return None
         raise lost_process(pid, error) from error
-    details = _socket_details(pidfd, number) if pidfd is not None and target.startswith("socket:") else None
+    details = _socket_details(source, number) if source is not None and target.startswith("socket:") else None
     return parse_descriptor(number, target, status, info, details)
 
 
@@ -328,12 +376,14 @@ def send_signal(pidfd: int, number: int) -> None:
 
 def duplicate(pid: int, number: int) -> int:
     """A duplicate (same open file) of another process's descriptor, close-on-exec; the caller closes it."""
-    with open_pidfd(pid) as pidfd:
-        return duplicate_through(pidfd, pid, number)
+    return duplicate_many(pid, [number])[number]
 
 
 def duplicate_many(pid: int, numbers: Iterable[int]) -> dict[int, int]:
     """Number in the process -> duplicate here; on an error nothing stays open."""
+    other = access_to(pid)
+    if other is not None:
+        return _duplicate_by(other, pid, list(numbers))
     found: dict[int, int] = {}
     with open_pidfd(pid) as pidfd:
         try:
@@ -346,29 +396,45 @@ def duplicate_many(pid: int, numbers: Iterable[int]) -> dict[int, int]:
     return found
 
 
+def _duplicate_by(other: Access, pid: int, numbers: list[int]) -> dict[int, int]:
+    try:
+        found = other.duplicate(numbers)
+    except OSError as error:
+        raise _no_duplicate(error.errno or 0, pid, numbers[0]) from error
+    missing = [number for number in numbers if number not in found]
+    if missing:
+        for descriptor in found.values():
+            os.close(descriptor)
+        raise _no_duplicate(errno.EBADF, pid, missing[0])
+    return found
+
+
 def duplicate_through(pidfd: int, pid: int, number: int) -> int:
     """The same with a pidfd that is open already; ``pid`` is for messages."""
     result: int = _libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
     if result >= 0:
         return result
-    code = ctypes.get_errno()
+    raise _no_duplicate(ctypes.get_errno(), pid, number)
+
+
+def _no_duplicate(code: int, pid: int, number: int) -> InstarError:
     if code == errno.EBADF:
-        raise InstarError(
+        return InstarError(
             "no-such-descriptor",
             f"process {pid} has no descriptor {number}",
             "it was closed meanwhile; try again",
         )
     if code in (errno.EMFILE, errno.ENFILE):
-        raise HostError(
+        return HostError(
             "too-many-descriptors", f"no room for a duplicate: {os.strerror(code)}", "raise `ulimit -n`"
         )
-    raise lost_process(pid, OSError(code, os.strerror(code)))
+    return lost_process(pid, OSError(code, os.strerror(code)))
 
 
-def _socket_details(pidfd: int, number: int) -> SocketDetails:
-    descriptor: int = _libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
+def _socket_details(source: Source, number: int) -> SocketDetails:
+    descriptor = source(number)
     if descriptor < 0:
-        return unreadable_socket(os.strerror(ctypes.get_errno()))
+        return unreadable_socket(os.strerror(-descriptor))
     try:
         return describe_socket(descriptor)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import warnings
@@ -24,6 +25,12 @@ def fork() -> int:
         if pid != 0:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, so that their end can be waited for."""
+    set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
 
 
 def open_signals() -> None:

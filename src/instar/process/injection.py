@@ -30,6 +30,7 @@ from instar.process.blocking import RESTARTED
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.failures import ProcessDiedError, RemoteCallError, deaths, signal_name
 from instar.process.maps import Mapping, read_maps
+from instar.process.ptrace_state import get_rseq
 from instar.process.registers import (
     CALL_ARGUMENTS,
     DIRECTION_FLAG,
@@ -382,7 +383,7 @@ class Surgery:
         if self._registers.in_syscall:
             return
         tracee = self.tracee
-        area, _ = tracee.request(ptrace.get_rseq)
+        area, _ = tracee.request(get_rseq)
         if not area:
             return
         descriptor = tracee.memory.u64(area + 8)

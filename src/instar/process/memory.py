@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from instar.errors import FaultError, HostError, InstarError
+from instar.errors import FaultError, HostError, InstarError, InternalError
+from instar.process.access import access_to
 from instar.process.failures import ProcessDiedError, lost_process
 
 Bytes = npt.NDArray[np.uint8]
@@ -65,6 +66,8 @@ class Memory:
 
     def write_forced(self, address: int, data: bytes | Bytes) -> None:
         """Write where the process itself may not (text, RELRO), into private copies of the pages."""
+        if access_to(self.pid) is not None:
+            raise InternalError(f"process {self.pid} is held by another, which writes nothing into it")
         payload = bytes(data) if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
         try:
             descriptor = os.open(f"/proc/{self.pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
@@ -125,12 +128,17 @@ class Memory:
         value: int = struct.unpack("<I", self.read(address, 4))[0]
         return value
 
+    def room(self, size: int) -> Bytes:
+        """An array of ``size`` bytes to be read into, from where no further copy is needed."""
+        other = access_to(self.pid)
+        return np.empty(size, np.uint8) if other is None else other.room(size)
+
     def _one(self, call: _Call, address: int, size: int, local: int) -> None:
         if size == 0:
             return
         if not 0 <= address < 1 << 63:
             raise FaultError(address, size, self.pid)
-        if size > _CHUNK:
+        if size > _CHUNK or access_to(self.pid) is not None:
             self._many(call, *_columns([address], [size]), local)
             return
         ours = struct.pack("QQ", local, size)
@@ -141,6 +149,13 @@ class Memory:
 
     def _many(self, call: _Call, starts: Addresses, sizes: Addresses, local: int) -> None:
         starts, sizes = _split(starts, sizes)
+        other = access_to(self.pid)
+        if other is not None:
+            if call is not _readv:
+                raise InternalError(f"process {self.pid} is held by another, which writes nothing into it")
+            if len(sizes):
+                other.copy(starts, sizes, local)
+            return
         vectors = np.empty(len(starts), _IOVEC)
         vectors["base"] = starts
         vectors["length"] = sizes

@@ -7,7 +7,6 @@ All of them must be called by the thread that seized the tracee, while the trace
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import struct
 from typing import NamedTuple
@@ -33,13 +32,11 @@ O_TRACEVFORKDONE, O_TRACEEXIT, O_EXITKILL, O_SUSPEND_SECCOMP = 0x20, 0x40, 1 << 
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_VFORK_DONE, EVENT_EXIT = 1, 2, 3, 4, 5, 6
 EVENT_STOP = 128
 
-NT_X86_XSTATE = 0x202
-XSTATE_ROOM = 64 * 1024
 AUDIT_ARCH_X86_64 = 0xC000003E
 SYSCALL_NONE, SYSCALL_ENTRY, SYSCALL_EXIT, SYSCALL_SECCOMP = 0, 1, 2, 3
 
+SIGINFO_SIZE = 128
 _SYSCALL_INFO = struct.Struct("<BxxxIQQ7Q")
-_SIGINFO_SIZE = 128
 
 
 class SyscallInfo(NamedTuple):
@@ -50,22 +47,6 @@ class SyscallInfo(NamedTuple):
     instruction_pointer: int
     stack_pointer: int
     values: tuple[int, ...]
-
-
-class SignalInfo(NamedTuple):
-    """The start of a ``siginfo_t``; ``sender`` and ``uid`` mean something for codes <= 0 only."""
-
-    signal: int
-    code: int
-    sender: int
-    uid: int
-    address: int
-    raw: bytes
-
-    @property
-    def by_kernel(self) -> bool:
-        """Whether the CPU or the kernel raised it for what the thread itself did (a fault, a trap)."""
-        return self.code > 0
 
 
 def request(number: int, pid: int, address: int | None = None, data: object = None) -> int:
@@ -105,25 +86,6 @@ def set_registers(pid: int, registers: Registers) -> None:
     request(SETREGS, pid, None, ctypes.addressof(buffer))
 
 
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-def get_extended_state(pid: int) -> bytes:
-    """The XSAVE area (x87, SSE, AVX, ...) of the thread."""
-    buffer = ctypes.create_string_buffer(XSTATE_ROOM)
-    vector = _Iovec(ctypes.addressof(buffer), XSTATE_ROOM)
-    request(GETREGSET, pid, NT_X86_XSTATE, ctypes.addressof(vector))
-    return buffer.raw[: vector.length]
-
-
-def set_extended_state(pid: int, state: bytes) -> None:
-    """Put an XSAVE area back."""
-    buffer = ctypes.create_string_buffer(state, len(state))
-    vector = _Iovec(ctypes.addressof(buffer), len(state))
-    request(SETREGSET, pid, NT_X86_XSTATE, ctypes.addressof(vector))
-
-
 def get_signal_mask(pid: int) -> int:
     """The blocked signals; bit ``n - 1`` is signal ``n``."""
     mask = ctypes.c_uint64()
@@ -137,43 +99,6 @@ def set_signal_mask(pid: int, mask: int) -> None:
     request(SETSIGMASK, pid, 8, ctypes.addressof(value))
 
 
-def parse_siginfo(raw: bytes) -> SignalInfo:
-    """Read the start of a ``siginfo_t``."""
-    signal, _, code = struct.unpack_from("<iii", raw)
-    sender, uid = struct.unpack_from("<iI", raw, 16)
-    (address,) = struct.unpack_from("<Q", raw, 16)
-    return SignalInfo(signal, code, sender, uid, address, raw)
-
-
-def get_siginfo(pid: int) -> SignalInfo:
-    """What raised the signal of a signal-delivery-stop; EINVAL in a group-stop."""
-    buffer = ctypes.create_string_buffer(_SIGINFO_SIZE)
-    request(GETSIGINFO, pid, None, ctypes.addressof(buffer))
-    return parse_siginfo(buffer.raw)
-
-
-def peek_signals(pid: int, shared: bool, limit: int = 256) -> list[SignalInfo]:
-    """The queued, not yet delivered signals of the thread, or of the process (``shared``)."""
-    found: list[SignalInfo] = []
-    room = 32
-    buffer = ctypes.create_string_buffer(room * _SIGINFO_SIZE)
-    while len(found) < limit:
-        arguments = ctypes.create_string_buffer(struct.pack("<QIi", len(found), int(shared), room), 16)
-        count = request(PEEKSIGINFO, pid, ctypes.addressof(arguments), ctypes.addressof(buffer))
-        raw = buffer.raw
-        found += [parse_siginfo(raw[i * _SIGINFO_SIZE : (i + 1) * _SIGINFO_SIZE]) for i in range(count)]
-        if count < room:
-            break
-    return found
-
-
-def get_event_message(pid: int) -> int:
-    """The message of an event stop: a new pid, an exit status."""
-    message = ctypes.c_ulong()
-    request(GETEVENTMSG, pid, None, ctypes.addressof(message))
-    return message.value
-
-
 def get_syscall_info(pid: int) -> SyscallInfo:
     """Where in a system call the thread stands (Linux 5.3)."""
     buffer = ctypes.create_string_buffer(_SYSCALL_INFO.size + 8)
@@ -182,17 +107,12 @@ def get_syscall_info(pid: int) -> SyscallInfo:
     return SyscallInfo(op, arch, ip, sp, tuple(values))
 
 
-def get_rseq(pid: int) -> tuple[int, int]:
-    """Address and size of the thread's ``struct rseq``, (0, 0) when it has none or the kernel is too old."""
-    buffer = ctypes.create_string_buffer(24)
-    try:
-        request(GET_RSEQ, pid, 24, ctypes.addressof(buffer))
-    except OSError as error:
-        if error.errno in (errno.EIO, errno.EINVAL):
-            return 0, 0
-        raise
-    address, size, _, _, _ = struct.unpack("<QIIII", buffer.raw)
-    return address, size
+def peek_signals(pid: int, shared: bool, room: int = 256) -> list[bytes]:
+    """``siginfo_t`` of each signal that is queued for the thread, or for the process (``shared``)."""
+    buffer = ctypes.create_string_buffer(room * SIGINFO_SIZE)
+    arguments = ctypes.create_string_buffer(struct.pack("<QIi", 0, int(shared), room), 16)
+    count = request(PEEKSIGINFO, pid, ctypes.addressof(arguments), ctypes.addressof(buffer))
+    return [buffer.raw[at : at + SIGINFO_SIZE] for at in range(0, count * SIGINFO_SIZE, SIGINFO_SIZE)]
 
 
 def set_options(pid: int, options: int) -> None:

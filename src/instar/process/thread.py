@@ -15,9 +15,8 @@ from typing import Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
 from instar.errors import HostError, InternalError
 from instar.process import ptrace
-from instar.process.deadline import Deadline, DeadlineError
+from instar.process.deadline import Deadline
 from instar.process.death import ProcessDiedError
-from instar.process.ptrace import SignalInfo
 from instar.process.registers import Registers, signed
 from instar.process.waiting import Pause
 
@@ -186,7 +185,7 @@ class Thread:
         if event == ptrace.EVENT_STOP:
             return Stop("group" if signal in _STOP_SIGNALS else "event", signal, event)
         if event:
-            return Stop("event", signal, event, message=ptrace.get_event_message(self.pid))
+            return Stop("event", signal, event)
         return Stop("signal", signal)
 
     def _syscall_stop(self) -> Stop:
@@ -230,25 +229,8 @@ class Thread:
         """Replace the blocked signals."""
         self.request(ptrace.set_signal_mask, mask)
 
-    def pending_signals(self) -> list[SignalInfo]:
-        """The signals queued for the thread, then those queued for the process."""
-        own = self.request(ptrace.peek_signals, False)
-        return own + self.request(ptrace.peek_signals, True)
-
     def _lost(self, error: OSError) -> Exception:
-        if error.errno != errno.ESRCH:
-            return error
-        if self.end is None:
-            pause = Pause(Deadline(1.0), "the end")
-            while (stop := self.poll()) is None or not stop.ended:
-                if stop is not None:
-                    self._resume(ptrace.CONT, 0)
-                try:
-                    pause.sleep()
-                except DeadlineError:
-                    return InternalError(f"process {self.pid} is used while it runs, or by another thread")
-        assert self.end is not None
-        return self.died(self.end)
+        return ProcessDiedError(self.pid, None) if isinstance(error, ProcessLookupError) else error
 
     def died(self, stop: Stop) -> ProcessDiedError:
         """The error for an end that the caller cannot use."""

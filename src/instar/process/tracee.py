@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal as signals
 from collections.abc import Iterable
@@ -12,10 +13,17 @@ from typing import TYPE_CHECKING
 
 from instar.errors import InternalError
 from instar.process import ptrace
-from instar.process.deadline import Deadline
+from instar.process.deadline import Deadline, DeadlineError
 from instar.process.failures import ProcessDiedError, explain_absence, explain_seize
 from instar.process.memory import Memory
-from instar.process.ptrace import SignalInfo
+from instar.process.ptrace_state import (
+    SignalInfo,
+    get_event_message,
+    get_extended_state,
+    get_siginfo,
+    parse_siginfo,
+    set_extended_state,
+)
 from instar.process.thread import WATCH as WATCH
 from instar.process.thread import How as How
 from instar.process.thread import Stop as Stop
@@ -100,7 +108,10 @@ class Tracee(Thread):
     def _describe(self, signal: int, event: int) -> Stop:
         if event == ptrace.EVENT_EXEC:
             self.gadget = 0
-        return super()._describe(signal, event)
+        stop = super()._describe(signal, event)
+        if stop.kind != "event" or event == ptrace.EVENT_STOP:
+            return stop
+        return stop._replace(message=get_event_message(self.pid))
 
     def run_until_syscall(self, deadline: Deadline) -> Stop:
         """Run to the next stop that is not a signal (which is delivered), usually of a system call."""
@@ -116,15 +127,35 @@ class Tracee(Thread):
 
     def siginfo(self) -> SignalInfo:
         """Who sent the signal of the present signal stop, and why."""
-        return self.request(ptrace.get_siginfo)
+        return self.request(get_siginfo)
+
+    def pending_signals(self) -> list[SignalInfo]:
+        """The signals queued for the thread, then those queued for the process."""
+        own = self.request(ptrace.peek_signals, False)
+        return [parse_siginfo(raw) for raw in own + self.request(ptrace.peek_signals, True)]
 
     def extended_state(self) -> bytes:
         """The XSAVE area: x87, SSE, AVX and later registers."""
-        return self.request(ptrace.get_extended_state)
+        return self.request(get_extended_state)
 
     def set_extended_state(self, state: bytes) -> None:
         """Put an XSAVE area back."""
-        self.request(ptrace.set_extended_state, state)
+        self.request(set_extended_state, state)
+
+    def _lost(self, error: OSError) -> Exception:
+        if error.errno != errno.ESRCH:
+            return error
+        if self.end is None:
+            pause = Pause(Deadline(1.0), "the end")
+            while (stop := self.poll()) is None or not stop.ended:
+                if stop is not None:
+                    self._resume(ptrace.CONT, 0)
+                try:
+                    pause.sleep()
+                except DeadlineError:
+                    return InternalError(f"process {self.pid} is used while it runs, or by another thread")
+        assert self.end is not None
+        return self.died(self.end)
 
     # ------------------------------------------------------------------------------------ surgery
 

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from instar.process.deadline import Deadline, DeadlineError
-from instar.process.ptrace import parse_siginfo
+from instar.process.ptrace_state import parse_siginfo
 from instar.process.registers import DWARF_NAMES, LAYOUT, Registers, signed
 
 

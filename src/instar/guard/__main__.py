@@ -1,0 +1,164 @@
+"""The guard's process: answers one peer, and lets the past go when the peer is gone or late.
+
+usage: __main__.py DESCRIPTOR PID   (started by ``guard.client``; imports nothing that it does not need)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+
+from instar.errors import FaultError, InstarError, InternalError
+from instar.guard import reach, wire
+from instar.guard.holder import Holder
+from instar.process.thread import Stop
+
+_TIMER_SLACK = 29  # PR_SET_TIMERSLACK: sleeps end when they should
+_LONGEST_S = 1.0  # of one request: whoever asks asks again
+_WINDOW, _PAGE = 16 << 10, 4096
+_ADD_SEALS, _SEALS = 1033, 7  # F_SEAL_SEAL, SHRINK, GROW
+_RSP = slice(19 * 8, 20 * 8)  # in struct user_regs_struct
+
+
+class Server:
+    """Answers requests, [name, argument...], by ["ok", value], ["error", ...] or ["errno", ...]."""
+
+    def __init__(self, channel: socket.socket, pid: int) -> None:
+        self._channel, self._pid, self._holder = channel, pid, Holder(pid)
+        self._shared = mmap.mmap(-1, _PAGE)
+        self._window = b""
+        self._given: list[int] = []
+        self._sent: list[int] = []
+        holder = self._holder
+        self._requests: dict[str, Callable[..., Any]] = {
+            "seize": holder.seize, "since": holder.since, "release": holder.release, "ask": self._ask,
+            "signals": holder.signals, "mask": holder.mask, "prepare_end": holder.prepare_end,
+            "run_end": holder.run_end, "stop": self._stop, "step": self._step, "hold": self._hold,
+            "commit_end": self._commit_end, "share": self._share, "copy": self._copy, "peek": self._peek,
+            "duplicate": self._duplicate, "keep": lambda: None,
+        }  # fmt: skip
+
+    def serve(self) -> None:
+        """Until the peer is gone; the past is free then."""
+        try:
+            while True:
+                if not select.select([self._channel], [], [], self._holder.left())[0]:
+                    self._holder.release()
+                    continue
+                (serial, name, *arguments), _, given = wire.receive(self._channel)
+                self._given += given  # closed by our end, which is what they tell
+                self._answer(serial, name, arguments)
+        except (EOFError, OSError):
+            return
+        finally:
+            self._holder.release()
+
+    def _answer(self, serial: int, name: str, arguments: list[Any]) -> None:
+        self._window, self._sent = b"", []
+        answer: list[Any]
+        try:
+            answer = ["ok", self._requests[name](*arguments)]
+        except FaultError as error:
+            answer = ["fault", error.address]
+        except InstarError as error:
+            answer = ["error", type(error).__name__, error.code, error.cause, error.remedy]
+        except OSError as error:
+            answer = ["errno", error.errno]
+        try:
+            wire.send(self._channel, [serial, *answer], self._window, self._sent)
+        finally:
+            wire.close(self._sent)
+
+    # ------------------------------------------------------------------------------------ where it stands
+
+    def _stop(self, seconds: float) -> object:
+        return self._sight(*self._holder.stop(min(seconds, _LONGEST_S)))
+
+    def _step(self, seconds: float) -> object:
+        stop = self._holder.step(min(seconds, _LONGEST_S))
+        return stop and self._sight(stop)
+
+    def _hold(self, limit_s: float) -> object:
+        return self._sight(self._holder.hold(limit_s))
+
+    def _sight(self, stop: Stop, stops: int = 1) -> list[object]:
+        """With the top of the stack, from which the peer reads where it stands."""
+        if stop.ended:
+            return [*stop[:5], "", stops, 0]
+        registers = self._holder.thread.registers().pack()
+        stack = int.from_bytes(registers[_RSP], "little")
+        self._peek(stack, _WINDOW - stack % _PAGE)
+        return [*stop[:5], registers.hex(), stops, stack]
+
+    def _ask(self, questions: list[tuple[str, int]]) -> None:
+        self._window = self._holder.ask(questions)
+
+    # ------------------------------------------------------------------------------------ bytes and files
+
+    def _share(self, size: int) -> None:
+        """Memory for both, into which ``copy`` goes."""
+        descriptor = os.memfd_create("past", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(descriptor, size)
+        fcntl.fcntl(descriptor, _ADD_SEALS, _SEALS)
+        self._shared = mmap.mmap(descriptor, size)
+        self._sent = [descriptor]
+
+    def _copy(self, spans: list[tuple[int, int, int]]) -> None:
+        """Spans: address, size, offset in the shared memory."""
+        base, room = ctypes.addressof(ctypes.c_char.from_buffer(self._shared)), len(self._shared)
+        if any(not 0 <= offset <= offset + size <= room for _, size, offset in spans):
+            raise InternalError("outside of the shared memory")
+        reach.copy(self._pid, [(address, size, base + offset) for address, size, offset in spans])
+
+    def _peek(self, address: int, size: int) -> None:
+        """As much of it as there is, the first byte at least."""
+        size = min(size, wire.LARGEST)
+        try:
+            self._window = reach.read(self._pid, address, size)
+        except FaultError as fault:
+            if fault.address == address:
+                return
+            self._window = reach.read(self._pid, address, fault.address - address)
+
+    def _duplicate(self, numbers: list[int]) -> list[int]:
+        """At most as many as fit into one message; which of them are open."""
+        found = []
+        for number, own in reach.duplicates(self._pid, numbers[: wire.MOST_DESCRIPTORS]):
+            self._sent.append(own)
+            found.append(number)
+        return found
+
+    # ------------------------------------------------------------------------------------ its end
+
+    def _commit_end(self, latest: float) -> None:
+        """Not after a moment of CLOCK_MONOTONIC, and not for a peer that is gone."""
+        peer = select.poll()
+        peer.register(self._channel, 0)
+        if time.monotonic() > latest or peer.poll(0):
+            raise InternalError("too late to end the past")
+        self._holder.commit_end()
+
+
+def main() -> None:
+    """Serve the peer whose socket the command line names."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # who is interrupted tells us, or leaves
+    ctypes.CDLL(None).prctl(_TIMER_SLACK, 1, 0, 0, 0)
+    Server(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])).serve()
+
+
+if __name__ == "__main__":
+    main()

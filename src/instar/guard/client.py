@@ -1,0 +1,368 @@
+"""The guard as its peer sees it: starts its process, asks it, and knows what its answers mean."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from instar import errors
+from instar.errors import FaultError, HostError, InstarError, InternalError
+from instar.guard import wire
+from instar.process.access import reach_through
+from instar.process.deadline import DeadlineError
+from instar.process.failures import ProcessDiedError, explain_absence, explain_seize, lost_process
+from instar.process.memory import Memory
+from instar.process.registers import Registers
+
+Array = np.ndarray[Any, np.dtype[np.uint8]]
+
+_PROGRAM = Path(__file__).with_name("__main__.py")
+_SHARED = 1 << 40  # sparse: what is not used costs nothing
+_BOUNCE = 4 << 20
+_STEP_S = 0.5
+_SPANS = 1024
+_FRESH_S = 2.0
+_ERRORS: dict[str, type[InstarError]] = {
+    "RefusedError": errors.RefusedError,
+    "HostError": HostError,
+}
+
+
+class GuardLostError(InstarError):
+    """The guard is gone; the kernel has let the past go on."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            "guard-lost",
+            f"the process that held the old version {pid} has ended; the old version goes on",
+            "find out who ended it (out of memory, a signal) and try again",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How the past's thread stands; ``kind`` and the numbers as in ``process.thread.Stop``.
+
+    Attributes:
+        registers: None once it has ended.
+        stops: How often it was stopped for this.
+    """
+
+    kind: str
+    signal: int
+    event: int
+    status: int
+    registers: Registers | None
+    stops: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        return self.registers is None
+
+    @property
+    def entry(self) -> bool:
+        """Whether it is about to make a call."""
+        return self.kind == "syscall-entry"
+
+
+class Past:
+    """A process that a guard of ours holds, or will.
+
+    Attributes:
+        pid: The past.
+        guard_pid: The guard.
+        memory: The past's; read through the guard.
+        sight: Where it stands, as last seen; None while it runs or is free.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.memory = Memory(pid)
+        self.sight: Sight | None = None
+        self._lock = threading.Lock()
+        self._serial = 0
+        self._window: tuple[int, bytes] = (0, b"")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            arguments = [sys.executable, "-I", "-S", "-B", str(_PROGRAM), str(theirs.fileno()), str(pid)]
+            self._process = subprocess.Popen(
+                arguments,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # the terminal's signals are for us
+            )
+        self._channel = ours
+        self.guard_pid = self._process.pid
+        self._shared: _Shared | None = None
+
+    def connect(self) -> None:
+        """Have everything of the past's go through the guard from now on."""
+        _, _, descriptors = self._ask("share", _SHARED)
+        self._shared = _Shared(descriptors[0])
+        reach_through(self.pid, self)
+
+    def close(self) -> None:
+        """End the guard; a past that it holds goes on."""
+        reach_through(self.pid, None)
+        self._channel.close()
+        self._process.wait()
+
+    # ------------------------------------------------------------------------------------ requests
+
+    def _ask(self, name: str, *arguments: Any, given: Sequence[int] = ()) -> tuple[Any, bytes, list[int]]:
+        with self._lock:
+            self._serial += 1
+            try:
+                wire.send(self._channel, [self._serial, name, *arguments], b"", given)
+                while True:
+                    answer, window, descriptors = wire.receive(self._channel)
+                    if answer[0] == self._serial:
+                        break
+                    wire.close(descriptors)  # asked for by somebody who was interrupted
+            except (EOFError, OSError) as error:
+                raise GuardLostError(self.pid) from error
+        if answer[1] == "ok":
+            return answer[2], window, descriptors
+        raise self._error(answer[1:])
+
+    def _error(self, answer: list[Any]) -> Exception:
+        match answer:
+            case ["fault", int(address)]:
+                return FaultError(address, 1, self.pid)
+            case ["errno", int(number)]:
+                return OSError(number, os.strerror(number))
+            case ["error", "ProcessDiedError", *_]:
+                return ProcessDiedError(self.pid, None)
+            case ["error", "DeadlineError", *_]:
+                return DeadlineError(f"a stop of process {self.pid}", _STEP_S)
+            case ["error", str(name), str(code), str(cause), str(remedy)] if name in _ERRORS:
+                return _ERRORS[name](code, cause, remedy)
+        return InternalError(f"the guard says {answer!r:.200}")
+
+    def _see(self, answer: Any, window: bytes) -> Sight:
+        kind, signal, event, status, _, registers, stops, stack = answer
+        self._window = stack, window
+        self.sight = Sight(
+            kind,
+            signal,
+            event,
+            status,
+            Registers.parse(bytes.fromhex(registers)) if registers else None,
+            stops,
+        )
+        return self.sight
+
+    def _goes(self) -> None:
+        self.sight, self._window = None, (0, b"")
+
+    # ------------------------------------------------------------------------------------ steps
+
+    def seize(self, limit_s: float) -> None:
+        """Trace it, for so long at most: the guard lets it go by itself then.
+
+        Raises:
+            HostError: It may not be traced.
+        """
+        problem = explain_absence(self.pid)
+        if problem is not None and problem.code != "already-traced":
+            raise problem
+        try:
+            self._ask("seize", limit_s)
+        except OSError as error:
+            raise explain_seize(self.pid, error) from error
+
+    def stop(self, seconds: float) -> Sight:
+        """Stop it wherever it is; a call that it waits in is made again when it goes on."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return self._see(*self._ask("stop", min(seconds, _STEP_S))[:2])
+            except DeadlineError:
+                if time.monotonic() >= end:
+                    raise
+
+    def since(self, began_ns: int) -> None:
+        """Tell when the wait began in which it was stopped (CLOCK_MONOTONIC)."""
+        self._ask("since", began_ns)
+
+    def step(self, seconds: float) -> Sight:
+        """Let it run to its next system call stop; raises DeadlineError (it runs on)."""
+        self._goes()
+        end = time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            answer, window, _ = self._ask("step", max(0.0, min(left, _STEP_S)))
+            if answer is not None:
+                return self._see(answer, window)
+            if left <= 0:
+                raise DeadlineError(f"a stop of process {self.pid}", seconds)
+
+    def hold(self, limit_s: float) -> Sight:
+        """From the entry of a call to the state of a thread that was stopped while it waited in it."""
+        return self._see(*self._ask("hold", limit_s)[:2])
+
+    def release(self) -> None:
+        """Let it go as if nothing had been; harmless when it is free, or the guard is gone."""
+        self._goes()
+        with suppress(GuardLostError):
+            self._ask("release")
+
+    def registers(self) -> Registers:
+        """Of the stopped thread."""
+        if self.sight is None or self.sight.registers is None:
+            raise InternalError(f"process {self.pid} does not stand")
+        return self.sight.registers
+
+    def signal_mask(self) -> int:
+        """The signals that the stopped thread blocks."""
+        return int(self._ask("mask")[0])
+
+    def pending_signals(self) -> list[int]:
+        """The signals that are queued for it."""
+        return [int(number) for number in self._ask("signals")[0]]
+
+    def ask(self, questions: Sequence[tuple[str, int]]) -> list[bytes]:
+        """Answers to ``guard.asking.QUESTIONS``, 32 bytes each; it must be held in a call."""
+        answers = self._ask("ask", list(questions))[1] if questions else b""
+        return [answers[at : at + 32] for at in range(0, len(answers), 32)]
+
+    # ------------------------------------------------------------------------------------ its end
+
+    def prepare_end(self, witness: int) -> None:
+        """See ``Holder.prepare_end``.
+
+        Args:
+            witness: A descriptor that the guard keeps open as long as it could still end the past.
+        """
+        self._ask("keep", given=[witness])
+        self._ask("prepare_end")
+
+    def commit_end(self) -> None:
+        """The point of no return."""
+        self._ask("commit_end", time.monotonic() + _FRESH_S)
+
+    def run_end(self, seconds: float) -> None:
+        """Let it run into its exit."""
+        self._ask("run_end", seconds)
+
+    # ------------------------------------------------------------------------------------ bytes and files
+
+    def copy(self, starts: npt.NDArray[np.uint64], sizes: npt.NDArray[np.uint64], local: int) -> None:
+        """See ``process.access.Access``."""
+        total = int(sizes.sum())
+        if len(starts) == 1 and total <= wire.LARGEST:
+            ctypes.memmove(local, self._peek(int(starts[0]), total), total)
+            return
+        if self._shared is None:
+            raise InternalError("the guard shares no memory yet")
+        offset = self._shared.offset_of(local, total)
+        if offset is not None:
+            self._copy(starts.tolist(), sizes.tolist(), offset)
+            return
+        with self._shared.bounce:
+            done = 0
+            for address, size in _pieces(starts.tolist(), sizes.tolist()):
+                self._copy([address], [size], 0)
+                ctypes.memmove(local + done, self._shared.base, size)
+                done += size
+
+    def _copy(self, starts: list[int], sizes: list[int], offset: int) -> None:
+        spans = []
+        for start, size in zip(starts, sizes, strict=True):
+            spans.append((start, size, offset))
+            offset += size
+        for first in range(0, len(spans), _SPANS):
+            self._reach("copy", spans[first : first + _SPANS])
+
+    def _peek(self, address: int, size: int) -> bytes:
+        start, window = self._window
+        if start <= address and address + size <= start + len(window):
+            return window[address - start : address - start + size]
+        data: bytes = self._reach("peek", address, size)
+        if len(data) < size:
+            raise FaultError(address + len(data), size - len(data), self.pid)
+        return data
+
+    def _reach(self, name: str, *arguments: Any) -> bytes:
+        try:
+            return self._ask(name, *arguments)[1]
+        except ProcessLookupError as error:
+            raise ProcessDiedError(self.pid, None) from error
+        except OSError as error:
+            raise lost_process(self.pid, error) from error
+
+    def room(self, size: int) -> Array:
+        """See ``process.access.Access``."""
+        return self._shared.array(size) if self._shared is not None else np.empty(size, np.uint8)
+
+    def duplicate(self, numbers: Iterable[int]) -> dict[int, int]:
+        """See ``process.access.Access``; raises OSError."""
+        wanted, found = list(numbers), dict[int, int]()
+        for first in range(0, len(wanted), wire.MOST_DESCRIPTORS):
+            part = wanted[first : first + wire.MOST_DESCRIPTORS]
+            try:
+                names, _, descriptors = self._ask("duplicate", part)
+            except BaseException:
+                wire.close(list(found.values()))
+                raise
+            found.update(zip(names, descriptors, strict=True))
+        return found
+
+
+def _pieces(starts: list[int], sizes: list[int]) -> Iterable[tuple[int, int]]:
+    for start, size in zip(starts, sizes, strict=True):
+        for at in range(0, size, _BOUNCE):
+            yield start + at, min(_BOUNCE, size - at)
+
+
+class _Shared:
+    """Memory into which the guard copies: room for arrays, which is given back when they are gone."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._memory = mmap.mmap(descriptor, 0)
+        os.close(descriptor)
+        self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self.bounce = threading.Lock()
+        self._free = [(_BOUNCE, len(self._memory) - _BOUNCE)]
+
+    def offset_of(self, local: int, size: int) -> int | None:
+        """Where an address here is in the shared memory; None when it is not there."""
+        offset = local - self.base
+        return offset if offset >= 0 and offset + size <= len(self._memory) else None
+
+    def array(self, size: int) -> Array:
+        """Room for so many bytes."""
+        room = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        index, (start, free) = next((i, part) for i, part in enumerate(self._free) if part[1] >= room)
+        self._free[index] = start + room, free - room
+        array = np.frombuffer(self._memory, np.uint8, size, start)
+        weakref.finalize(array, self._give_back, start, room)
+        return array
+
+    def _give_back(self, start: int, room: int) -> None:
+        with suppress(ValueError, OSError):
+            self._memory.madvise(mmap.MADV_REMOVE, start, room)
+        at = bisect_right(self._free, (start, 0))
+        self._free.insert(at, (start, room))
+        if at + 1 < len(self._free) and start + room == self._free[at + 1][0]:
+            self._free[at : at + 2] = [(start, room + self._free[at + 1][1])]
+        if at and sum(self._free[at - 1]) == start:
+            self._free[at - 1 : at + 1] = [(self._free[at - 1][0], self._free[at - 1][1] + self._free[at][1])]

@@ -1,0 +1,244 @@
+"""Holds one process: stops it, brings it to a call, lets it go as if nothing had been, or ends it.
+
+Every method leaves the process so that the kernel can let it go on at any moment: should we die, a call that
+was broken off is made again, and no signal is lost. Nothing is decided here, and no order of calls, however
+foolish, does the process harm: what does not fit its state is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from instar.errors import FaultError, HostError, InternalError
+from instar.guard import reach
+from instar.guard.asking import Asking
+from instar.process import ptrace
+from instar.process.deadline import Deadline, DeadlineError
+from instar.process.registers import MASK
+from instar.process.resting import (
+    EINTR,
+    RESTARTS,
+    restart_code,
+    rewind,
+    set_time_left,
+    timeout_ns,
+)  # fmt: skip
+from instar.process.thread import WATCH, Stop, Thread
+
+_STOP_S = 2.0
+_EXIT_GROUP = 231
+
+
+class Holder:
+    """Holds process ``pid``: in the guard, or in a test."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._thread: Thread | None = None
+        self._ends_at: int | None = None
+        self._limit = math.inf
+        self._entries = 0
+        self._held = self._final = False
+
+    # ------------------------------------------------------------------------------------ beginning and end
+
+    def seize(self, limit_s: float) -> None:
+        """Trace it, for so long at most (``left``); raises OSError."""
+        if self._thread is None:
+            ptrace.seize(self.pid, WATCH)  # without EXITKILL: it outlives us
+            self._thread, self._held, self._final, self._ends_at = Thread(self.pid, WATCH), False, False, None
+        self._limit = time.monotonic() + limit_s
+
+    def left(self) -> float | None:
+        """Seconds until it must be let go; None while it is free or beyond return."""
+        if self._thread is None or self._final:
+            return None
+        return max(0.0, self._limit - time.monotonic())
+
+    def release(self) -> None:
+        """Let it go as if nothing had been: no EINTR, no lost signal or time; harmless when it is free."""
+        thread = self._thread
+        if thread is None:
+            return
+        try:
+            if not self._final and thread.end is None:
+                self._stand()
+            thread.detach(_due(thread))
+        finally:
+            self._thread, self._held = None, False
+
+    def _stand(self) -> None:
+        """From wherever it is to a stop at which it can be let go unnoticed."""
+        thread = self.thread
+        if thread.stop is not None and thread.stop.entry:
+            try:
+                self._hold_in_call()
+            except HostError:  # its filter cannot be suspended: let the call begin, then stop it inside
+                thread.resume("cont")
+        if thread.stop is None:
+            self.stop(_STOP_S)
+        elif thread.end is None:
+            self._wake()
+
+    @property
+    def thread(self) -> Thread:
+        """The traced thread; raises InternalError when it is free or beyond return."""
+        if self._thread is None or self._final:
+            raise InternalError(f"process {self.pid} is not held")
+        return self._thread
+
+    def _required(self) -> Thread:
+        if not self._held or self.thread.stop is None or self.thread.end is not None:
+            raise InternalError(f"process {self.pid} is not held in a call")
+        return self.thread
+
+    # ------------------------------------------------------------------------------------ steps
+
+    def stop(self, seconds: float) -> tuple[Stop, int]:
+        """Stop it wherever it is; a call that it waits in is made again when it goes on.
+
+        Returns:
+            Where it stands, and how often it was stopped for that.
+        """
+        thread, stops = self.thread, 1
+        ran, self._held = thread.stop is None, False
+        stop = thread.interrupt(Deadline(seconds))
+        if ran and stop.exit:
+            # Traced call by call it shows this instead; only inside get_signal can the call be made again.
+            ptrace.interrupt(self.pid)
+            thread.resume("cont")
+            stop, stops = thread.wait(Deadline(seconds)), 2
+        self._entries, self._ends_at = 0, None
+        self._wake()
+        return stop, stops
+
+    def since(self, began_ns: int) -> None:
+        """Tell when the wait began in which it was stopped (CLOCK_MONOTONIC): only the rest of it is left."""
+        wait, now = self._timeout(), time.monotonic_ns()
+        if wait is not None:
+            self._ends_at = min(max(began_ns, now - wait), now) + wait
+            self._wake()
+
+    def step(self, seconds: float) -> Stop | None:
+        """Let it run to its next system call stop, signals delivered; None: it runs still."""
+        thread, deadline = self.thread, Deadline(seconds)
+        self._held = False
+        while True:
+            if thread.stop is not None and thread.end is None:
+                self._wake()
+                thread.resume("syscall", _due(thread))
+            try:
+                stop = thread.wait(deadline)
+            except DeadlineError:
+                return None
+            if stop.entry or stop.exit or stop.ended:
+                self._entries += stop.entry
+                return stop
+
+    def hold(self, limit_s: float) -> Stop:
+        """From the entry of a call to the state of a thread that was stopped while it waited in it."""
+        stop = self.thread.stop
+        if stop is None or not stop.entry:
+            raise InternalError(f"process {self.pid} is not about to make a call")
+        self._hold_in_call()
+        wait = self._timeout()
+        if wait is None or self._ends_at is None or self._entries > 1:
+            self._ends_at = None if wait is None else time.monotonic_ns() + wait
+        self._held, self._limit = True, time.monotonic() + limit_s
+        return self.thread.stop or stop
+
+    def _wake(self) -> None:
+        """Set it so that it waits on, however it is let go from here; may be done again and again."""
+        thread = self.thread
+        if thread.end is None and rewind(thread) and self._ends_at is not None:
+            set_time_left(thread, self._ends_at, lambda at, data: reach.write(self.pid, at, data))
+
+    def _timeout(self) -> int | None:
+        """How long the call waits in which it stands, and which will be made again."""
+        registers = self.thread.registers()
+        if not registers.in_syscall or registers.result not in (*RESTARTS, EINTR):
+            return None
+        try:
+            arguments = registers.syscall_arguments()
+            return timeout_ns(registers.orig_rax, arguments, lambda at, n: reach.read(self.pid, at, n))
+        except FaultError:
+            return None
+
+    def _hold_in_call(self) -> None:
+        """However it is let go, it makes the call, unless a signal with a handler has come meanwhile.
+
+        The registers are set at once (number -1 makes the kernel pass over the call and leave rax alone), so
+        that there is no moment at which our death would let it see anything but the call itself.
+        """
+        thread, registers = self.thread, self.thread.registers()
+        number = registers.orig_rax
+        thread.suspend_filter()  # it would see the number -1
+        try:
+            thread.set_registers(registers.copy(rip=registers.rip - 2, rax=number, orig_rax=-1))
+            thread.resume("syscall")
+            self._expect("syscall-exit")
+        finally:
+            if thread.end is None:
+                thread.resume_filter()
+        ptrace.interrupt(self.pid)
+        thread.resume("cont")
+        self._expect("event")
+        registers = thread.registers()
+        rest = {"rip": registers.rip + 2, "rax": restart_code(number), "orig_rax": number}
+        thread.set_registers(registers.copy(**rest))
+
+    def _expect(self, kind: str) -> None:
+        stop = self.thread.wait(Deadline(_STOP_S))
+        if stop.ended:
+            raise self.thread.died(stop)
+        if stop.kind != kind:
+            raise InternalError(f"process {self.pid}: {stop.kind} in place of {kind}")
+
+    # ------------------------------------------------------------------------------------ questions
+
+    def ask(self, questions: list[tuple[str, int]]) -> bytes:
+        """Answers to ``asking.QUESTIONS``, one after the other."""
+        with Asking(self._required()) as asking:
+            return b"".join(asking.ask(question, value) for question, value in questions)
+
+    def signals(self) -> list[int]:
+        """The numbers of the signals that are queued for it."""
+        thread = self._thread or self.thread
+        raw = thread.request(ptrace.peek_signals, False) + thread.request(ptrace.peek_signals, True)
+        return [int.from_bytes(info[:4], "little") for info in raw]
+
+    def mask(self) -> int:
+        """The signals that it blocks."""
+        return self.thread.signal_mask()
+
+    # ------------------------------------------------------------------------------------ its end
+
+    def prepare_end(self) -> None:
+        """What can fail about its end; changes nothing in it."""
+        thread = self._required()
+        thread.request(ptrace.set_options, thread.options | ptrace.O_TRACEEXIT)
+
+    def commit_end(self) -> None:
+        """The point of no return: from here on it runs its own exit_group(0), even when we are killed."""
+        thread = self._required()
+        registers = thread.registers()
+        self._final = True
+        end = {"rip": registers.rip - 2, "rax": _EXIT_GROUP, "rdi": 0, "orig_rax": -1}
+        thread.set_registers(registers.copy(**end))
+
+    def run_end(self, seconds: float) -> None:
+        """Let it run into its exit; returns when it has left user space for ever."""
+        thread, deadline = self._thread, Deadline(seconds)
+        if thread is None or not self._final:
+            raise InternalError(f"process {self.pid} is not to end")
+        thread.set_signal_mask(MASK)
+        stop = thread.stop
+        while stop is None or not (stop.ended or stop.event == ptrace.EVENT_EXIT):
+            thread.resume("cont")
+            stop = thread.wait(deadline)
+
+
+def _due(thread: Thread) -> int:
+    """The signal of a signal stop, which must not be lost."""
+    return thread.stop.signal if thread.stop is not None and thread.stop.kind == "signal" else 0

@@ -21,11 +21,13 @@ from instar.state.paths import object_path
 from instar.state.typing import type_state
 from instar.transfer.call import plan_call
 from instar.transfer.engine import Engine, Scan
+from instar.transfer.environment import changed_environment, encode, write_environment
 from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
 from instar.transfer.findings import Judge
 from instar.transfer.jumps import JumpCarrier
 from instar.transfer.kept import arena_range, kept_ranges, sort_patches
 from instar.transfer.leaks import find_leaks, keep_many, leak_warning, refuse_hidden
+from instar.transfer.libc_state import libc_state_warning
 from instar.transfer.library_blocks import library_rows, library_words, mark_library_blocks
 from instar.transfer.locals import LocalCarrier
 from instar.transfer.own import (
@@ -53,6 +55,7 @@ from instar.transfer.targets import (
 )
 from instar.transfer.unexplained import Settler
 from instar.transfer.untouched import initial_image, untouched
+from instar.transfer.wild import NoPointers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -223,12 +226,14 @@ class Planner:
             self.options.allow,
             self.options.strict,
             self._uncarried,
+            NoPointers(known, [(span.start, span.end) for span in self.past.heap]).is_none,
         )
         self.fates.problems.extend(refuse_rewritten(self.state, scan.words))
         judge.fates(self.fates.problems)
         judge.doubtful(self.fates.doubtful)
         judge.words(findings)
         judge.stale(settled.stale)
+        judge.result.warnings += [text] if (text := libc_state_warning(self.old)) else []
         if self.kept_leaks:
             judge.result.warnings.append(leak_warning(self.state, self.leaks))
         judge.assumed_arrays(self.fates.assumed_arrays)
@@ -527,6 +532,7 @@ class Planner:
             )
 
     def _collect(self, judge: Judge, scan: Scan) -> TransferPlan:
+        self._carry_environment()
         arena = arena_range(
             self.state,
             self.arena_base,
@@ -537,6 +543,16 @@ class Planner:
         )
         self.judged, self.figures = judge.result, self._count(scan)
         return self.assemble(kept_ranges(self.state, self.past.heap, self.patches), arena)
+
+    def _carry_environment(self) -> None:
+        """A changed environment goes behind the arena's blocks, where nobody frees it."""
+        self.environment, self._environ = changed_environment(self.past), None
+        base = self.arena_base + self.fates.arena_size
+        address = base + self.prepared.strings.next_offset
+        data = encode(self.environment, self.future, address) if self.environment else None
+        if data is not None:
+            self.prepared.strings.carry(data)
+            self._environ = write_environment(self.future, address)
 
     def assemble(self, kept: tuple[KeptRange, ...], arena: KeptRange | None) -> TransferPlan:
         """The plan, with what the future has already (segments, stack, registers) as it is to become."""
@@ -560,6 +576,7 @@ class Planner:
         writes += [Write(address, data) for address, data in stack.writes]
         call = plan_call(self.past, self.future, self.translate)
         writes += [Write(address, data) for address, data in call.writes]
+        writes += [self._environ] if self._environ is not None else []
         unread = check_reading(self.past, self.future, self.translate)
         writes += self.handled.writes
         return TransferPlan(

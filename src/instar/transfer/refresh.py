@@ -18,6 +18,7 @@ from instar.state.columns import Fate, ObjectKind
 from instar.state.image import Image
 from instar.state.kernel import Span
 from instar.state.mirror import Changes, join_changes, merge
+from instar.transfer.environment import changed_environment
 from instar.transfer.library_blocks import library_rows, library_words
 from instar.transfer.plan import KeptRange, TransferPlan
 from instar.transfer.planner import Planner
@@ -46,6 +47,8 @@ def refresh_plan(
     if planner.prepared.handlers is not None:
         return None  # they may look at anything
     if changes is None or not _is_same_shape(planner, past, pairs):
+        return None
+    if changed_environment(past) != planner.environment:
         return None
     spans = _other_spans(planner, past, pairs)
     if spans is None:

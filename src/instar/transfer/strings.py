@@ -73,6 +73,18 @@ class StringResolver:
             self._unnamed |= {pair.old_address: pair.new_address for pair in self._content.unnamed}
         return self._unnamed.get(address)
 
+    def carry(self, data: bytes) -> int:
+        """Have bytes carried with the strings; their offset from the first, a multiple of 8."""
+        self._carried += bytes(-len(self._carried) % 8)
+        at = len(self._carried)
+        self._carried += data
+        return at
+
+    @property
+    def next_offset(self) -> int:
+        """Where ``carry`` will put what it is given next."""
+        return -(-len(self._carried) // 8) * 8
+
     def carried(self) -> bytes:
         """The copies of strings that the new version lacks."""
         return bytes(self._carried)

@@ -99,9 +99,7 @@ def settings(pid: int, number: int) -> dict[str, int]:
             "priority": sock.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY),
             "keepalive": sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
             "nodelay": sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
-            "backlog": int.from_bytes(
-                sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[28:32], "little"
-            ),
+            "backlog": int.from_bytes(info[28:32], "little"),
         }
 
 

@@ -142,6 +142,11 @@ class HeldActions:
         """What is held, in order."""
         return tuple(kept.held for kept in self._kept)
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those of this process that the actions are done to."""
+        return tuple(kept.descriptor for kept in self._kept if kept.descriptor >= 0)
+
     def written_identities(self) -> frozenset[tuple[int, int]]:
         """Device and inode of the files with writes that are held back."""
         found = set()

@@ -72,8 +72,7 @@ def _serve(read: int) -> NoReturn:
         _close_all_but(read)
         with os.fdopen(read, "rb") as pipe:
             names, pids, done = _listen(pipe.readlines())
-        if not done:
-            _wait_for(pids)
+        if not done and _wait_for(pids):
             remove_names(names)
         status = 0
     finally:
@@ -104,10 +103,14 @@ def _listen(lines: list[bytes]) -> tuple[dict[bytes, tuple[int, int]], set[int],
     return names, pids, done
 
 
-def _wait_for(pids: set[int]) -> None:
+def _wait_for(pids: set[int]) -> bool:
+    """Whether all have ended; a new version that outlives the tool serves, and what it made is its own."""
     end = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < end and any(_runs(pid) for pid in pids):
+    while any(_runs(pid) for pid in pids):
+        if time.monotonic() > end:
+            return False
         time.sleep(0.005)
+    return True
 
 
 def _runs(pid: int) -> bool:

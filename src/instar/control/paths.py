@@ -121,6 +121,11 @@ class Directories:
         """The descriptor of a directory that was kept."""
         return self._open[device, inode]
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All that were kept."""
+        return tuple(self._open.values())
+
     def path(self, entry: Entry) -> str:
         """The absolute path of an entry in this process's view."""
         number = self._open[entry[:2]]

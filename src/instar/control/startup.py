@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instar.control.chains import Chain, FunctionNames
+from instar.control.deputy import Deputy
 from instar.control.held import Held, Outcome
 from instar.control.quiescence import QuiescentPoint
 from instar.control.startup_launch import Start, launch_future, recover_arguments, recover_environment
@@ -72,6 +73,15 @@ class Future:
         self.warnings = warnings
         self._world = world
         self.descriptor_pairs = _pair(world.past, tracee.pid)
+        self._deputy = self._appoint() if world.held.actions else None
+
+    def _appoint(self) -> Deputy:
+        """Who does what is held, whatever becomes of this process."""
+        world = self._world
+        kept = world.directories.descriptors
+        return Deputy(
+            world.held, kept, world.past.pid, self.pid, lambda: world.held.drop_replaced(self._identity)
+        )
 
     @property
     def output(self) -> bytes:
@@ -103,8 +113,7 @@ class Future:
         listen here). The future need not be traced.
         """
         try:
-            self._world.held.drop_replaced(self._identity)
-            return self._world.held.commit(journal)
+            return self._deputy.commit(journal) if self._deputy is not None else []
         finally:
             self._world.keep()
             self._world.close()
@@ -121,6 +130,8 @@ class Future:
         """End it and remove what it created; returns what could not be removed."""
         with contextlib.suppress(Exception):
             self.tracee.kill()
+        if self._deputy is not None:
+            self._deputy.dismiss()
         left = self._world.undo()
         self._world.close()
         return left

@@ -187,6 +187,8 @@ class Version:
 
         Of several at one address (merged by the compiler) the first that is long enough.
         """
+        if link_address < 0:
+            return None
         order, starts = self._variable_order
         after = int(np.searchsorted(starts, np.uint64(link_address), "right"))
         if not after:

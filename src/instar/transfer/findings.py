@@ -59,6 +59,7 @@ class Judge:
         allow: Problem codes that the user lets pass.
         strict: Refuse assumed pointers too.
         uncarried: The mapping at an address, where it is one that no update carries.
+        is_none: Whether a word (place, value) that leads nowhere is provably no pointer.
     """
 
     def __init__(
@@ -71,8 +72,9 @@ class Judge:
         allow: frozenset[str],
         strict: bool,
         uncarried: Callable[[int], str | None] = lambda _: None,
+        is_none: Callable[[int, int], bool] = lambda _, __: False,
     ) -> None:
-        self._uncarried = uncarried
+        self._uncarried, self._is_none = uncarried, is_none
         self._state, self._version, self._names = state, version, names
         self._relocated, self._bias = set(version.elf.relocations["address"].tolist()), bias
         self._describe = describe
@@ -134,12 +136,26 @@ class Judge:
             places = ", ".join(self.path(int(w["object"]), int(w["offset"])) for w in rows[:4])
             self.result.warnings.append(f"dangling-pointer: {len(rows)} carried as they are: {places}")
             return
+        if status is Status.WILD and not self._strict:
+            rows = self._without_none(rows)
         code, text = _POINTER_PROBLEMS[status]
         for word in rows:
             if word["source"] == WordSource.FUNCTION and status is Status.UNPAIRED:
                 self._add("function-removed", word, "calls a function that the new version does not have")
             else:
                 self._add(code, word, text)
+
+    def _without_none(self, rows: list[Any]) -> list[Any]:
+        """Lists what is no pointer; returns the others."""
+        places = self._state.objects["address"]
+        none = [
+            self._is_none(int(places[int(w["object"])]) + int(w["offset"]), int(w["value"])) for w in rows
+        ]
+        found = [word for word, is_none in zip(rows, none, strict=True) if is_none]
+        if found:
+            shown = ", ".join(self.path(int(w["object"]), int(w["offset"])) for w in found[:4])
+            self.result.warnings.append(f"no-pointer: {len(found)} carried as they are: {shown}")
+        return [word for word, is_none in zip(rows, none, strict=True) if not is_none]
 
     def _unexplained(self, status: Status, rows: list[Any]) -> None:
         if status is Status.MOVED:
@@ -193,6 +209,14 @@ class Judge:
             shown = ", ".join(self.path(row) for row in rows[:4])
             text = "taken for arrays because their size fits; data behind a single object would be lost"
             self.result.warnings.append(f"assumed-array: {shown}: {text}")
+
+    def named(self, problems: Iterable[Problem]) -> None:
+        """Problems that say themselves where they are."""
+        for problem in problems:
+            if problem.code in self._allow:
+                self.result.warnings.append(f"{problem.code}: {problem.cause}")
+            else:
+                self.result.problems.append(problem)
 
     def stale(self, places: Sequence[tuple[int, int]]) -> None:
         """Words that look like pointers and were left as they are."""

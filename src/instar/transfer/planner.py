@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
 from instar.state.capture import known_ranges
-from instar.state.columns import Fate, FixedFlag, FixedKind, ObjectFlag, ObjectKind, Status
+from instar.state.columns import Fate, FixedFlag, FixedKind, KernelType, ObjectFlag, ObjectKind, Status
 from instar.state.image import Image
 from instar.state.kernel import Span, State
 from instar.state.paths import object_path
@@ -126,7 +127,7 @@ class Planner:
         )
         table.extend(argument_targets(self.past.arguments, self.future.arguments))
         table.extend(whole_targets(self.pairs))
-        self.locals = LocalCarrier(self.state, self.pairs)
+        self.locals = LocalCarrier(self.state, self.pairs, self._is_same_number)
         table.extend(self.locals.place(self._decide))
         return table
 
@@ -233,6 +234,7 @@ class Planner:
         judge.doubtful(self.fates.doubtful)
         judge.words(findings)
         judge.stale(settled.stale)
+        judge.named(self.locals.problems)
         judge.result.warnings += [text] if (text := libc_state_warning(self.old)) else []
         if self.kept_leaks:
             judge.result.warnings.append(leak_warning(self.state, self.leaks))
@@ -315,6 +317,13 @@ class Planner:
             objects["fate"][row], objects["out_size"][row] = Fate.MOVE, size
             count = int(objects["count"][row])
             table.add(Target(start, start + size, address, FixedKind.STATIC, NOTHING, kind, count, mapping))
+
+    def _is_same_number(self, old_type: int, new_type: int) -> bool:
+        """Whether a value of one type is one of the other, byte by byte, and no pointer."""
+        kind = self.prepared.shapes[0].of(old_type)[0]
+        is_scalar = kind >= 0 and bool(self.prepared.tables[0].types[kind]["kind"] <= KernelType.SCALAR)
+        pairing = self.prepared.pool.pairing
+        return is_scalar and pairing.relation(old_type, new_type) is Relation.IDENTICAL
 
     def _decide(self, row: int, old_type: int, new_type: int) -> None:
         shapes = self.prepared.shapes

@@ -1,12 +1,12 @@
 """Words in pointer slots that lead nowhere and provably are no pointers. Pure.
 
-Programs keep digests and numbers where they declare pointers, and allocate arrays of pointers of which they use the
-first few. Two kinds of word can be told from a pointer gone wrong:
+Programs keep digests and numbers where they declare pointers, and allocate arrays of pointers of which they
+use the first few. Two kinds of word can be told from a pointer gone wrong:
 
-- a value that no address of a program can have, and none of whose parts is the address of anything (a pointer may be
-  kept beside tags in its upper or lower 16 bits);
+- a value that no address of a program can have, and none of whose parts is the address of anything (a pointer
+  may be kept beside tags in its upper or lower 16 bits);
 - the link of a free list that the allocator left in the block (glibc's PROTECT_PTR, malloc/malloc.c: a pointer
-  exclusive-or'ed with its own place): the program has not written there since it got the block.
+  exclusive-or'ed with its own place divided by 4096): the program has not written there since it got the block.
 
 All others stay wild: what is unmapped may be an encoded pointer to something that moves.
 """

@@ -5,8 +5,9 @@ use the first few. Two kinds of word can be told from a pointer gone wrong:
 
 - a value that no address of a program can have, and none of whose parts is the address of anything (a pointer
   may be kept beside tags in its upper or lower 16 bits);
-- the link of a free list that the allocator left in the block (glibc's PROTECT_PTR, malloc/malloc.c: a pointer
-  exclusive-or'ed with its own place divided by 4096): the program has not written there since it got the block.
+- the link of a free list that the allocator left in the block (glibc's PROTECT_PTR, malloc/malloc.c: a
+  pointer exclusive-or'ed with its place divided by 4096): the program has not written there since it got
+  the block.
 
 All others stay wild: what is unmapped may be an encoded pointer to something that moves.
 """

@@ -129,6 +129,8 @@ class Planner:
         table.extend(whole_targets(self.pairs))
         self.locals = LocalCarrier(self.state, self.pairs, self._is_same_number)
         table.extend(self.locals.place(self._decide))
+        if self.prepared.handlers is not None:
+            table = TargetTable([*self.prepared.handlers.place(self), *table.rows])
         return table
 
     def _static_targets(self, span: Span) -> list[Target]:
@@ -356,7 +358,7 @@ class Planner:
         future_spans += frame_spans(self.pairs, self.future.subject.memory.read)
         walk = BlockPairing(self.state, self.prepared.pool, future_spans, heap)
         self.counterparts = walk.walk(self._roots(), self._held_words())
-        self.pinned: list[int] = []
+        self.pinned = self.prepared.handlers.pins(self) if self.prepared.handlers is not None else []
         held = self._future_frame_words()
         for row, block in self.counterparts.items():
             if block[0] not in held or objects["fate"][row] == Fate.REPLACE:

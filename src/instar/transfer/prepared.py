@@ -15,6 +15,7 @@ from instar.transfer.strings import StringResolver
 
 if TYPE_CHECKING:
     from instar.transfer.findings import Judge
+    from instar.transfer.targets import Target
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ NO_CHANGES = Changes()
 
 class PlanHandlers(Protocol):
     """The user's handlers, as the planner sees them."""
+
+    def place(self, planner: Any) -> list[Target]:
+        """Place statics and locals that are another kind of object in the new version."""
+
+    def pins(self, planner: Any) -> list[int]:
+        """Rows of objects that handlers have placed, heap blocks among them."""
 
     def findings(self, planner: Any, findings: Any) -> Any:
         """Findings of a scan without the words that a handler answers for."""

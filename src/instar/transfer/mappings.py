@@ -130,19 +130,14 @@ class MappingPool:
         kinds = TypeKind(int(old.types[old_type]["kind"])), TypeKind(int(new.types[new_type]["kind"]))
         if kinds == (TypeKind.ARRAY, TypeKind.ARRAY):
             self._collect_elements(old_type, new_type, old_base, new_base, rows)
-            return
-        if kinds[0] is not kinds[1] or kinds[0] not in (TypeKind.STRUCT, TypeKind.UNION):
-            return
-        by_name = {int(m["name"]) and new.text(int(m["name"])): m for m in new.members_of(new_type)}
-        for member in old.members_of(old_type):
-            other = by_name.get(old.text(int(member["name"]))) if member["name"] else None
-            if other is None or member["bit_size"] or other["bit_size"] or member["type"] < 0:
-                continue
-            old_at, new_at = (
-                base + int(m["bit_offset"]) // 8 for base, m in ((old_base, member), (new_base, other))
-            )
-            rows.append((old_at, new_at, old.strip(int(member["type"])), 0))
-            self._collect_inner(int(member["type"]), int(other["type"]), old_at, new_at, rows)
+        elif kinds[0] is kinds[1] and kinds[0] in (TypeKind.STRUCT, TypeKind.UNION):
+            for before, after in self.pairing.compiler.pairs(old_type, new_type).pairs:
+                if before.bit_size or after.bit_size or before.type < 0:
+                    continue
+                old_at, new_at = old_base + before.bit_offset // 8, new_base + after.bit_offset // 8
+                if before.name:
+                    rows.append((old_at, new_at, old.strip(before.type), 0))
+                self._collect_inner(before.type, after.type, old_at, new_at, rows)
 
     def _collect_elements(
         self,

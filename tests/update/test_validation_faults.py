@@ -445,10 +445,13 @@ def test_fault_in_the_mapping_is_found(
 
     monkeypatch.setattr(MappingPool, "columns", columns)
     with running(programs[0]) as table:
+        table.ask(
+            "tick"
+        )  # the new version's start-up makes the same table: one fault had no effect otherwise
         update = Faulty(table, programs[1], lambda _: None, "pause", "sum")
         report = update.run()
         update.driver.channel.close()
         assert report.error is not None, "the fault was not found"
         assert report.outcome != "updated"
         assert report.error.code == "validation-difference", report.error
-        assert table.ask("sum") == table.first
+        assert table.ask("sum")[0] == "1"

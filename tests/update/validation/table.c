@@ -126,7 +126,7 @@ int main(void)
             return 0;
         line[size] = 0;
         if (line[0] == 't')
-            chains[0]->value++, fixed[0].second++;
+            chains[0]->value++, chains[0]->small++, chains[0]->name[5]++, fixed[0].second++;
         int length = snprintf(line, sizeof line, "%d %ld\n", VERSION, sum());
         if (write(1, line, (size_t)length) < 0)
             return 1;

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from instar.errors import InternalError
 from instar.ext.context import within
 from instar.handlers.batches import run_batch
 from instar.handlers.binding import Binding, TypeTask, VariableTask
 from instar.handlers.failures import HandlerFailure, failure
 from instar.handlers.guarding import TIME_S, bounded
-from instar.handlers.memory import PastMemory
+from instar.handlers.memory import FutureMemory, PastMemory
 from instar.handlers.names import Names
 from instar.handlers.objects import ObjectFinder, Objects
-from instar.handlers.outcome import collect, future_memory
+from instar.handlers.outcome import blocks_of, collect, future_memory
 from instar.handlers.paths import handled_path
+from instar.handlers.placing import Placing
 from instar.handlers.running import run_object, run_variable
 from instar.handlers.surroundings import Desk, StateView
 from instar.handlers.translation import translator
@@ -26,6 +28,7 @@ from instar.transfer.findings import Judge
 from instar.transfer.places import address_of
 from instar.transfer.planner import Planner
 from instar.transfer.prepared import NO_CHANGES, Changes
+from instar.transfer.targets import Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,6 +43,22 @@ class Execution:
 
     def __init__(self, binding: Binding, time_s: float = TIME_S) -> None:
         self._binding, self._time_s = binding, time_s
+        self._placing: Placing | None = None
+
+    def place(self, planner: Planner) -> list[Target]:
+        """Place what is another kind of object in the new version."""
+        self._placing = Placing(self._binding, blocks_of(planner.arena_base))
+        return list(self._placing.targets(planner))
+
+    def pins(self, planner: Planner) -> list[int]:
+        """All objects with a place of their own."""
+        return self._placed.pins(planner)
+
+    @property
+    def _placed(self) -> Placing:
+        if self._placing is None:
+            raise InternalError("handlers were not asked for places first")
+        return self._placing
 
     def findings(self, planner: Planner, findings: Array) -> Array:
         """Findings without the words that a handler answers for."""
@@ -62,9 +81,12 @@ class Execution:
     def convert(self, planner: Planner, judge: Judge) -> Changes:
         """Run all handlers of types and variables."""
         binding = self._binding
-        if not binding.type_tasks and not binding.variable_tasks:
+        if not binding.type_tasks and not binding.variable_tasks and not binding.kind_pairs:
             return NO_CHANGES
-        run = _Run(binding, planner, judge)
+        memory = future_memory(planner, self._placed.blocks)
+        for pointer, address in self._placed.pointers.items():
+            memory.write(pointer, address.to_bytes(8, "little"))
+        run = _Run(binding, planner, memory)
         try:
             with bounded(self._time_s), within(run.desk):
                 run.all()
@@ -94,11 +116,10 @@ def _object_finder(planner: Planner) -> ObjectFinder:
 class _Run:
     """One plan being handled."""
 
-    def __init__(self, binding: Binding, planner: Planner, judge: Judge) -> None:
-        self._binding, self._planner, self._judge = binding, planner, judge
+    def __init__(self, binding: Binding, planner: Planner, memory: FutureMemory) -> None:
+        self._binding, self._planner, self.memory = binding, planner, memory
         self.finder = _object_finder(planner)
         self._wanted = -1
-        self.memory = future_memory(planner)
         past_memory = PastMemory(planner.state.bytes_at, planner.past.subject.memory.read)
         self.past = Side(binding.old, past_memory)
         self.future = Side(binding.new, self.memory, translator(planner, binding))

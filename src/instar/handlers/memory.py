@@ -22,6 +22,7 @@ Read = Callable[[int, int], bytes]
 PAGE = 4096
 ALLOCATION_LIMIT = 1 << 30
 _ALIGNMENT = 16
+_NESTED = 64
 
 
 class Memory(Protocol):
@@ -188,20 +189,25 @@ class FutureMemory:
 
     def _place(self, address: int, size: int) -> Array | None:
         """The bytes themselves, where the output has them."""
-        if address in self.blocks:
-            start, data, end = self.blocks.base, self.blocks.data, self.blocks.base + self.blocks.used
-        else:
-            index = bisect_right(self._starts, address) - 1
-            if index < 0:
-                return None
-            start, data = self._regions[index]
-            end = start + len(data)
-            if address >= end:
-                return None
-        if address + size > end:
+        found = self._region(address)
+        if found is None:
+            return None
+        start, data = found
+        if address + size > start + len(data):
             raise PointerError(f"{size} bytes at {address:#x} go beyond the end of their memory")
         view: Array = data[address - start : address - start + size]
         return view
+
+    def _region(self, address: int) -> tuple[int, Array] | None:
+        """The innermost region: an object with a place of its own may lie in a segment, or in a block."""
+        index = bisect_right(self._starts, address) - 1
+        for at in range(index, max(index - _NESTED, -1), -1):
+            start, data = self._regions[at]
+            if address < start + len(data):
+                return start, data
+        if address in self.blocks:
+            return self.blocks.base, self.blocks.data[: self.blocks.used]
+        return None
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of the future."""

@@ -21,7 +21,12 @@ _BLOCKS_OFFSET = 1 << 39
 """Where handlers' allocations lie in the room for the arena; choose_arena asks for twice that."""
 
 
-def future_memory(planner: Planner) -> FutureMemory:
+def blocks_of(arena_base: int) -> Blocks:
+    """Where handlers allocate in a plan."""
+    return Blocks(arena_base + _BLOCKS_OFFSET)
+
+
+def future_memory(planner: Planner, blocks: Blocks) -> FutureMemory:
     """The future's bytes as the plan has them."""
     output, objects = planner.output, planner.state.objects
     regions = [(planner.arena_base, output[: planner.fates.arena_size])]
@@ -42,7 +47,7 @@ def future_memory(planner: Planner) -> FutureMemory:
     heap = FutureHeap(planner.future.heap)
     read = planner.future.subject.memory.read
     own = Pages(lambda a, n: checked_read(read, a, n), lambda a, n: heap.bytes_at(a, n) is not None)
-    return FutureMemory(regions, Blocks(planner.arena_base + _BLOCKS_OFFSET), kept, own, is_kept)
+    return FutureMemory(regions, blocks, kept, own, is_kept)
 
 
 def _stays(planner: Planner, address: int, size: int) -> bool:
@@ -75,6 +80,7 @@ def _kept_bytes(planner: Planner, address: int, size: int) -> bytes:
 
 def collect(planner: Planner, memory: FutureMemory) -> Changes:
     """Put what handlers wrote into the plan: patches of what stays, ranges and writes."""
+    _copy_into_segments(planner)
     _merge_patches(planner, memory.kept)
     writes = [
         Write(int(row["address"]), int(row["value"]).to_bytes(8, "little")) for row in memory.own.changes()
@@ -87,6 +93,18 @@ def collect(planner: Planner, memory: FutureMemory) -> Changes:
         pages = np.array([[blocks.base, size]], np.uint64)
         ranges = (KeptRange(blocks.base, size, rows, pages, blocks.data, blocks.base),)
     return Changes(ranges=ranges, writes=tuple(writes))
+
+
+def _copy_into_segments(planner: Planner) -> None:
+    """Blocks that became statics were made apart: the segment's bytes are to be the same."""
+    objects, output = planner.state.objects, planner.output
+    for row in planner.pinned:
+        start, size = int(objects["out"][row]), int(objects["out_size"][row])
+        address = int(objects["new_address"][row])
+        for span, base in planner.bases:
+            if span.start <= address and address + size <= span.end:
+                at = base + address - span.start
+                output[at : at + size] = output[start : start + size]
 
 
 def _merge_patches(planner: Planner, kept: Pages) -> None:

@@ -1,0 +1,4 @@
+from instar.ext import pair
+
+pair("cache", "*cache")
+pair("*table", "table")

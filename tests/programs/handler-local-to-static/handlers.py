@@ -1,0 +1,3 @@
+from instar.ext import pair
+
+pair("main.count", "count")

@@ -21,6 +21,7 @@ POINTS = [(phase, where) for phase in PHASES for where in WHERE]
 FAILURES = [(phase, where, "raise") for phase, where in POINTS] + [
     (phase, "middle", what) for phase in PHASES for what in ("oom", "enospc")
 ]
+FAILURES += [("commit", "held", what) for what in ("raise", "oom", "enospc")]
 CODES = {"raise": "internal", "oom": "out-of-memory", "enospc": "disk-full"}
 
 
@@ -40,7 +41,7 @@ def witness(programs: tuple[Path, Path], start_service: StartService) -> Witness
 
 
 def _is_past_commit(phase: str, where: str) -> bool:
-    return (phase, where) == ("commit", "after")
+    return (phase, where) in (("commit", "after"), ("commit", "held"))
 
 
 @pytest.mark.parametrize(("phase", "where"), POINTS)
@@ -64,8 +65,13 @@ def test_fails(witness: Witness, programs: tuple[Path, Path], phase: str, where:
     version = witness.settled()
     if _is_past_commit(phase, where):
         assert version == "v2"
+        assert (update.status, update.outcome) == (0, "updated"), update.told()
+        assert any(text.startswith("commit-unfinished") for text in update.report["warnings"])
     else:
         assert version == "v1"
+        if update.report["pause_ms"]:
+            assert (update.status, update.outcome) == (4, "rolled-back"), update.told()
+            assert bool(update.report["error"]["details"]) == (what == "raise")
         assert update.outcome in ("refused", "rolled-back"), update.told()
         assert update.report["error"]["code"] == CODES[what], update.told()
     witness.updates_again(programs[1])

@@ -157,14 +157,14 @@ def _takes_over(past: int, future: int, future_pid: int) -> bool:
     while not has_ended(future):
         if has_ended(past):
             last = last or time.monotonic() + GRACE_MS / 1000
-            seen = seen + 1 if not _at_gate(future_pid) or time.monotonic() > last else 0
+            seen = seen + 1 if not stands_at_gate(future_pid) or time.monotonic() > last else 0
             if seen > _LOOKS:
                 return True
         time.sleep(_LOOK_S)
     return False
 
 
-def _at_gate(pid: int) -> bool:
+def stands_at_gate(pid: int) -> bool:
     """Whether all its signals are blocked, which the gate undoes at its end (the program may do it, too)."""
     try:
         text = Path(f"/proc/{pid}/status").read_text(errors="replace")

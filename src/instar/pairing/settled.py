@@ -52,6 +52,7 @@ class Settled:
         types: New type -> what handlers say of it.
         seen: Old type -> names of members that handlers use.
         old_variables, new_variables: Rows that handlers read and write.
+        to_heap: Old variables that are on the heap in the new version.
         answered: New unions without a name that handlers answer for wherever they know of them.
         lines: (what, where) in the order of the handler file: for the report.
     """
@@ -64,6 +65,7 @@ class Settled:
     seen: Mapping[int, frozenset[str]] = field(default_factory=dict)
     old_variables: frozenset[int] = frozenset()
     new_variables: frozenset[int] = frozenset()
+    to_heap: frozenset[int] = frozenset()
     answered: frozenset[int] = frozenset()
     lines: tuple[tuple[str, str], ...] = ()
 

@@ -125,6 +125,8 @@ class FixedCheck:
         settled = self._planner.prepared.pool.pairing.settled
         pairs = settled.functions if is_code else settled.variables
         columns = (self._planner.old, self._planner.new)
+        if not is_code and any(int(columns[0].variables["address"][a]) == old for a in settled.to_heap):
+            return True
         places = [(v.functions["low"], v.variables["address"])[not is_code] for v in columns]
         return any(int(places[0][a]) == old and int(places[1][b]) == new for a, b in pairs.items())
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from instar.metadata.elf import SymbolKind
 from instar.metadata.version import Version
+from instar.process.held import Standing
 from instar.process.maps import read_maps
-from instar.process.tracee import Tracee
 from instar.process.unwind import Frame, complete, unwind
 
 #: Link address -> name of the function of the program that holds it; None where nothing is there.
@@ -71,7 +71,7 @@ def clean_name(name: str) -> str:
     return _CLONE_SUFFIX.sub("", name)
 
 
-def read_chain(tracee: Tracee, names: FunctionNames) -> Chain:
+def read_chain(tracee: Standing, names: FunctionNames) -> Chain:
     """The chain of a stopped thread. Reads only."""
     maps = read_maps(tracee.pid)
     program = os.readlink(f"/proc/{tracee.pid}/exe").removesuffix(" (deleted)")  # noqa: PTH115

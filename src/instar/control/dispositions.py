@@ -18,15 +18,12 @@ from instar.errors import InternalError, RefusedError
 from instar.process.exports import find_exports
 from instar.process.failures import RemoteCallError, signal_name
 from instar.process.maps import read_maps
-from instar.process.signals import Disposition
+from instar.process.signals import Asked, Disposition, parse_disposition
 from instar.process.status import Status
-from instar.process.syscalls import NUMBERS
-from instar.process.tracee import Tracee
 
 #: Addresses of functions of the past (u8) -> of their counterparts, 0 where there is none.
 TranslateFunctions = Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.uint64]]
 
-_KERNEL_ACTION = struct.Struct("<QQQQ")  # handler, flags, restorer, mask
 _LIBC_ACTION = struct.Struct("<QQ120xiiQ")  # handler, mask (1024 bits), flags, padding, restorer
 _IGNORE = 1
 _SA_RESTORER = 0x04000000
@@ -59,21 +56,10 @@ def _numbers(mask: int) -> tuple[int, ...]:
     return tuple(n for n in range(1, 65) if mask >> (n - 1) & 1 and n not in (32, 33))
 
 
-def read_handlers(past: Tracee, numbers: tuple[int, ...]) -> dict[int, Disposition]:
-    """Ask the stopped past; it works for us meanwhile, nothing of it changes."""
-    if not numbers:
-        return {}
-    found: dict[int, Disposition] = {}
-    with past.surgery() as surgery:
-        room = surgery.scratch(_KERNEL_ACTION.size)
-        for number in numbers:
-            result = surgery.syscall(NUMBERS["rt_sigaction"], number, 0, room, 8)
-            if result < 0:
-                raise RemoteCallError(
-                    "remote-call-failed", f"rt_sigaction failed: errno {-result}", "try again"
-                )
-            found[number] = Disposition(*_KERNEL_ACTION.unpack(past.memory.read(room, _KERNEL_ACTION.size)))
-    return found
+def read_handlers(past: Asked, numbers: tuple[int, ...]) -> dict[int, Disposition]:
+    """Have the held past ask."""
+    answers = past.ask([("action", number) for number in numbers]) if numbers else []
+    return {number: parse_disposition(data) for number, data in zip(numbers, answers, strict=True)}
 
 
 def apply_dispositions(

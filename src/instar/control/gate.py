@@ -15,16 +15,14 @@ import numpy as np
 from instar.control.runtime import CLOEXEC, LOCK, Rows, Runtime
 from instar.errors import InstarError, InternalError, RefusedError
 from instar.heap.inherited import GATE, GATE_OFFSET, INTENT_OFFSET
-from instar.process import ptrace
 from instar.process.deadline import Deadline, DeadlineError
-from instar.process.injection import RESTARTS, find_syscall_instruction
 from instar.process.registers import MASK, Registers
+from instar.process.resting import RESTARTS
 from instar.process.status import read_status
 from instar.process.tracee import Tracee
 
 PARKED_DISTANCE = 136  # the red zone and the word that holds the parked rip
 GRACE_MS = 5000
-_EXIT_GROUP = 231
 ENDING, ENDED = 1, 2
 _WAITING, _SERVING, _GO, _ABANDON = b"W", b"S", b"G", b"A"
 _PING = b"P"
@@ -172,39 +170,3 @@ def parked_registers(tracee: Tracee) -> Registers:
     if at_entry or (registers.in_syscall and registers.result in RESTARTS):
         return registers.copy(rip=registers.rip - 2, rax=registers.orig_rax, orig_rax=-1)
     return registers
-
-
-class Ending:
-    """Makes a stopped past run its own exit_group(0), running no exit handlers.
-
-    Everything that can fail is done in the constructor, which changes nothing in the past.
-    """
-
-    def __init__(self, past: Tracee) -> None:
-        self.past = past
-        registers = past.registers()
-        if past.stop is not None and past.stop.entry:
-            self._final = registers.copy(orig_rax=_EXIT_GROUP, rdi=0)
-        else:
-            gadget = registers.rip - 2 if registers.in_syscall else find_syscall_instruction(past)
-            self._final = registers.copy(rip=gadget, rax=_EXIT_GROUP, rdi=0, orig_rax=-1)
-        ptrace.request(ptrace.SETOPTIONS, past.pid, None, past.options | ptrace.O_TRACEEXIT)
-
-    def commit(self) -> None:
-        """Step 3, the point of no return: from here on the past exits even when this process is killed."""
-        self.past.set_registers(self._final)
-
-    def run(self, deadline: Deadline) -> None:
-        """Let the past run into its exit; returns when it has left user space for ever."""
-        past = self.past
-        past.set_signal_mask(MASK)
-        past.resume("cont")
-        while True:
-            stop = past.wait(deadline)
-            if stop.ended or stop.event == ptrace.EVENT_EXIT:
-                return
-            past.resume("cont")
-
-    def release(self) -> None:
-        """Stop tracing the past, which ends."""
-        self.past.detach()

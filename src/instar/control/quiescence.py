@@ -6,6 +6,7 @@ that was left (``instar.process.parking``), so that it sees neither an EINTR nor
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import time
@@ -17,15 +18,17 @@ from pathlib import Path
 from instar.control.chains import Chain, FunctionNames, read_chain, show_chain
 from instar.control.startup_answers import Call
 from instar.control.startup_waiting import Onlooker, inspect_wait
-from instar.errors import FaultError, HostError, InstarError, InternalError, RefusedError
-from instar.process import ptrace
-from instar.process.blocking import CALLS, blocking_call, describe_call, may_rest, relative_timeout_ns
+from instar.errors import InstarError, InternalError, RefusedError
+from instar.guard.client import Past, Sight
+from instar.process.blocking import CALLS, describe_call, may_rest
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.descriptors import SocketDetails, describe_socket, duplicate
-from instar.process.parking import Parked, park, rewind_syscall, unpark
+from instar.process.failures import ProcessDiedError
+from instar.process.parking import BrokenOff, stop_past
 from instar.process.status import read_children, read_status, read_threads
-from instar.process.syscalls import NAMES, NUMBERS
-from instar.process.tracee import Pause, Stop, Tracee
+from instar.process.syscalls import NUMBERS
+from instar.process.tracee import Tracee
+from instar.process.waiting import Pause
 
 _IDLE_S = 0.03  # asleep in one call for this long: idle
 _BURST = 2000  # system call stops in one look at a busy process
@@ -34,8 +37,8 @@ _ROUNDS = 200  # or so often asking there, with something to do every time
 _LOOKS = 16  # or so often waiting for the same peer, and nowhere else
 _STOP_S = 2.0
 _RESTART_SYSCALL = NUMBERS["restart_syscall"]
-_ERESTARTSYS, _ERESTARTNOHAND = -512, -514
-_RESTARTED = ("read", "readv", "recvfrom", "recvmsg", "accept", "accept4", "wait4", "waitid")  # by SA_RESTART
+_LONGEST_LOOK_S = 10.0
+_FOREVER_S = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +145,14 @@ def _shared_channels(pid: int, other: int) -> list[str]:
 # ---------------------------------------------------------------------------------------- finding the point
 
 
-def observe_past(pid: int, names: FunctionNames, deadline: Deadline) -> QuiescentPoint:
+def observe_past(past: Past, names: FunctionNames, deadline: Deadline) -> QuiescentPoint:
     """Find where a running process waits for work; it runs on as if it had not been looked at.
 
     An idle process is looked at once. A busy one is followed for a moment, and the call chosen that it
     comes back to: one that waits for many things, for clients or for time before one that waits for a peer.
 
     Args:
-        pid: A process of one thread.
+        past: A process of one thread.
         names: Of the functions of its program (``chains.function_names``).
         deadline: Until when it must have been seen at such a point.
 
@@ -157,37 +160,35 @@ def observe_past(pid: int, names: FunctionNames, deadline: Deadline) -> Quiescen
         RefusedError: multi-threaded, has-children; no-quiescent-point: it was never seen waiting;
             stack-unreadable.
     """
-    require_single(pid)
-    tracee = Tracee.seize(pid)
-    try:
-        return _observe(tracee, names, deadline)
-    finally:
-        release(tracee)
-
-
-def _observe(tracee: Tracee, names: FunctionNames, deadline: Deadline) -> QuiescentPoint:
+    require_single(past.pid)
     seen = Sightings()
-    last: Chain | None = None
-    while True:
-        idle = wait_until_asleep(tracee.pid, deadline.within(_IDLE_S * 2), _IDLE_S)
-        parked = park(tracee, Deadline(_STOP_S))
-        if parked.stop.ended:
-            raise tracee.died(parked.stop)
-        last = read_chain(tracee, names)
-        unpark(tracee, parked)
-        if parked.resting and parked.call is not None:
-            rank = _rank(tracee.pid, parked.call.number, parked.arguments, asleep=True)
-            seen.add(parked.call.number, last, rank)
-            if idle and last.whole and rank == 0:
-                return seen.best(asleep=True)
+    try:
+        while True:
+            last, idle = _look_once(past, names, seen, deadline)
+            if seen.settled or (seen and ((idle and seen.at_rest) or deadline.expired)):
+                return seen.best(asleep=idle)
+            if deadline.expired:
+                raise _never_rests(past, names, last)
+    finally:
+        past.release()
+
+
+def _look_once(past: Past, names: FunctionNames, seen: Sightings, deadline: Deadline) -> tuple[Chain, bool]:
+    """Where it stands, and whether it was idle; a busy one is followed for a while."""
+    idle = wait_until_asleep(past.pid, deadline.within(_IDLE_S * 2), _IDLE_S)
+    past.seize(_LONGEST_LOOK_S)
+    try:
+        call = stop_past(past, _STOP_S)
+        chain = read_chain(past, names)
+        if call is not None and may_rest(call.number, call.arguments):
+            rank = _rank(past.pid, call.number, call.arguments, asleep=True)
+            seen.add(call.number, chain, rank)
+            seen.at_rest = chain.whole and rank == 0
         if not idle:
-            _follow(tracee, names, seen, deadline)
-        else:
-            tracee.resume("cont", _due_signal(tracee))
-        if seen.settled or (deadline.expired and seen):
-            return seen.best(asleep=idle)
-        if deadline.expired:
-            raise _never_rests(tracee, names, last)
+            _follow(past, names, seen, deadline)
+    finally:
+        past.release()
+    return chain, idle
 
 
 class Sightings:
@@ -195,6 +196,7 @@ class Sightings:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[int, int, tuple[str, ...]]] = Counter()
+        self.at_rest = False  # the last one was in a call that waits for many things, asleep
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -281,81 +283,31 @@ def _asleep_in(pid: int) -> tuple[str, str] | None:
     return text, status[status.index("voluntary_ctxt_switches:") :]
 
 
-def _follow(tracee: Tracee, names: FunctionNames, seen: Sightings, deadline: Deadline) -> None:
-    """Watch the calls of a busy process for a while; it runs freely afterwards."""
+def _follow(past: Past, names: FunctionNames, seen: Sightings, deadline: Deadline) -> None:
+    """Watch the calls of a busy process for a while."""
+    end = Deadline(_LONGEST_LOOK_S / 2)
     for _ in range(_BURST):
-        if deadline.expired or seen.settled:
+        if deadline.expired or end.expired or seen.settled:
             break
         try:
-            stop = next_syscall(tracee, deadline.within(_IDLE_S))
+            sight = past.step(deadline.within(_IDLE_S).remaining())
         except DeadlineError:
             break  # it sleeps now: the caller looks again
-        if stop.ended:
-            raise tracee.died(stop)
-        call = stop.syscall
-        if stop.entry and call is not None and may_rest(call.number, call.arguments):
-            rank = _rank(tracee.pid, call.number, call.arguments)
-            seen.add(call.number, read_chain(tracee, names), rank)
-    go_on(tracee)
+        require_alive(past, sight)
+        if sight.entry and sight.registers is not None:
+            number, arguments = sight.registers.orig_rax, sight.registers.syscall_arguments()
+            if may_rest(number, arguments):
+                seen.add(number, read_chain(past, names), _rank(past.pid, number, arguments))
 
 
-def next_syscall(tracee: Tracee, deadline: Deadline) -> Stop:
-    """From any stop to the next stop of a system call (or the end); signals are delivered on the way."""
-    while True:
-        tracee.resume("syscall", _due_signal(tracee))
-        stop = tracee.wait(deadline)
-        if stop.entry or stop.exit or stop.ended:
-            return stop
-        if stop.event == ptrace.EVENT_STOP:  # asked for earlier
-            rewind_syscall(tracee)
-
-
-def _due_signal(tracee: Tracee) -> int:
-    """The signal of a signal stop, which must not be lost."""
-    stop = tracee.stop
-    return stop.signal if stop is not None and stop.kind == "signal" else 0
-
-
-def go_on(tracee: Tracee) -> None:
-    """Let a traced process run freely (no more system call stops), still traced; also a held one."""
-    _stand(tracee)
-    if tracee.end is None:
-        tracee.resume("cont", _due_signal(tracee))
-
-
-def release(tracee: Tracee, held: Parked | None = None) -> None:
-    """Stop tracing a process so that it does not notice: no EINTR, no lost signal, no lost time.
-
-    A plain detach wakes the thread as a signal does: a call that it is in, or about to make, returns EINTR.
-
-    Args:
-        tracee: Running, or at any stop.
-        held: What ``bring_to_point`` returned, if it still stands there: its timeout ends when it was to end.
-    """
-    if held is not None and held.stop is tracee.stop:
-        unpark(tracee, held)
-    if tracee.stop is not None and tracee.stop.entry:
-        try:
-            hold_in_call(tracee)
-        except HostError:  # its seccomp filter forbids that: let the call begin, then stop it inside
-            tracee.resume("cont")
-    _stand(tracee)
-    tracee.detach(_due_signal(tracee))
-
-
-def _stand(tracee: Tracee) -> None:
-    """Stop a running process where it can be let go unnoticed."""
-    if tracee.end is None and tracee.stop is None:
-        parked = park(tracee, Deadline(_STOP_S))
-        if not parked.stop.ended:
-            unpark(tracee, parked)
+def require_alive(past: Past, sight: Sight) -> None:
+    """Raise ProcessDiedError for a process that has ended."""
+    if sight.ended:
+        raise ProcessDiedError(past.pid, -sight.signal if sight.kind == "killed" else sight.status)
 
 
 def hold_before_call(tracee: Tracee) -> int:
     """From the entry stop of a call back to before it: it stands where it will make the call anew.
-
-    The registers are set at once (number -1 makes the kernel pass over the call and leave rax alone), so
-    that there is no moment at which our death would let the thread see anything but the call itself.
 
     Returns:
         The number of the call.
@@ -375,21 +327,6 @@ def hold_before_call(tracee: Tracee) -> int:
     return stop.syscall.number
 
 
-def hold_in_call(tracee: Tracee) -> None:
-    """From the entry stop of a call to the state of a thread that was stopped while it waited in it.
-
-    However it is let go, it makes the call, unless a signal with a handler has come meanwhile: then the call
-    returns EINTR, or is made after the handler (SA_RESTART), as if the signal had come while it waited.
-    """
-    number = hold_before_call(tracee)
-    ptrace.interrupt(tracee.pid)
-    tracee.resume("cont")
-    _expect(tracee, "event")
-    registers = tracee.registers()
-    result = _ERESTARTSYS if NAMES.get(number, "") in _RESTARTED else _ERESTARTNOHAND
-    tracee.set_registers(registers.copy(rip=registers.rip + 2, rax=result, orig_rax=number))
-
-
 def _expect(tracee: Tracee, kind: str) -> None:
     stop = tracee.wait(Deadline(_STOP_S))
     if stop.ended:
@@ -398,103 +335,81 @@ def _expect(tracee: Tracee, kind: str) -> None:
         raise InternalError(f"process {tracee.pid}: {stop.kind} in place of {kind}")
 
 
-def _never_rests(tracee: Tracee, names: FunctionNames, chain: Chain | None) -> RefusedError:
-    if chain is not None and not chain.whole:
+def _never_rests(past: Past, names: FunctionNames, chain: Chain) -> RefusedError:
+    if not chain.whole:
         return RefusedError(
             "stack-unreadable",
-            f"the stack of process {tracee.pid} cannot be followed from {show_chain(chain.functions)}",
+            f"the stack of process {past.pid} cannot be followed from {show_chain(chain.functions)}",
             "build the program and its libraries with unwind tables (the default), and with -g",
         )
-    parked = park(tracee, Deadline(1.0))
-    chain = read_chain(tracee, names)
-    where = describe_place(tracee, parked.call is not None)
-    unpark(tracee, parked)
+    past.seize(_LONGEST_LOOK_S)
+    call = stop_past(past, _STOP_S)
+    chain = read_chain(past, names)
     return RefusedError(
         "no-quiescent-point",
-        f"process {tracee.pid} was never seen waiting for work; "
-        f"it is in {show_chain(chain.functions)}{where}",
+        f"process {past.pid} was never seen waiting for work; "
+        f"it is in {show_chain(chain.functions)}{_describe(past, call)}",
         "wait until it is less busy, or allow more time with --timeout",
         details=tuple(chain.functions),
     )
 
 
-def describe_place(tracee: Tracee, in_call: bool) -> str:
-    """ " (poll on ...)": what a stopped thread does, for messages."""
-    registers = tracee.registers()
-    if not in_call or not registers.in_syscall:
-        return ""
-    return f" ({describe_call(registers.orig_rax, registers.syscall_arguments(), tracee.memory)})"
+def _describe(past: Past, call: BrokenOff | None) -> str:
+    """ " (poll on ...)": what a stopped process does, for messages."""
+    return "" if call is None else f" ({describe_call(call.number, call.arguments, past.memory)})"
 
 
 # ---------------------------------------------------------------------------------------- reaching the point
 
 
-def bring_to_point(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, deadline: Deadline) -> Parked:
-    """Run a seized process on until it is about to make the blocking call of the point, and leave it there.
+def bring_to_point(
+    past: Past, names: FunctionNames, point: QuiescentPoint, deadline: Deadline, limit_s: float = math.inf
+) -> None:
+    """Run a seized process on until it is about to make the blocking call of the point, and hold it there.
 
-    It stands as if it had been stopped while it waited in the call: whether it is resumed, detached, or let
-    go by our death, it waits on. What is left of a timeout that had begun is kept.
+    It stands as if it had been stopped while it waited in the call: whether it is released, or let go by the
+    guard's death, it waits on. What is left of a timeout that had begun is kept.
 
-    Returns:
-        For ``release``.
+    Args:
+        past: Seized.
+        names: Of the functions of its program.
+        point: Where it is to stand.
+        deadline: Until when it must stand there.
+        limit_s: After so long the guard lets it go by itself.
 
     Raises:
         RefusedError: quiescence-timeout, with where it is; it runs on, still seized.
         ProcessDiedError: It has ended.
     """
-    parked = park(tracee, deadline)
-    if parked.stop.ended:
-        raise tracee.died(parked.stop)
-    unpark(tracee, parked)
-    broken_off, entries = parked.call.number if parked.call is not None else -1, 0
+    call = stop_past(past, deadline.remaining())
+    broken_off = -1 if call is None else call.number
     try:
-        while not _stands_at(tracee, names, point, broken_off):
-            stop = next_syscall(tracee, deadline)
-            if stop.ended:
-                raise tracee.died(stop)
-            entries += stop.entry
+        while not _stands_at(past, names, point, broken_off):
+            require_alive(past, past.step(deadline.remaining()))
             deadline.check("")
     except DeadlineError as error:
-        raise _late(tracee, names, point, deadline) from error
-    ends_at_ns = parked.ends_at_ns if entries <= 1 else None
-    hold_in_call(tracee)
-    return _held(tracee, ends_at_ns)
+        raise _late(past, names, point, deadline) from error
+    past.hold(min(limit_s, _FOREVER_S))
 
 
-def _held(tracee: Tracee, ends_at_ns: int | None) -> Parked:
-    """What ``unpark`` needs; a wait that has not begun yet begins now."""
-    assert tracee.stop is not None
-    registers = tracee.registers()
-    arguments = registers.syscall_arguments()
-    call = blocking_call(registers.orig_rax, arguments)
-    if call is not None and ends_at_ns is None:
-        try:
-            wait = relative_timeout_ns(call, arguments, tracee.memory)
-        except FaultError:
-            wait = None
-        ends_at_ns = None if wait is None else time.monotonic_ns() + wait
-    return Parked(tracee.stop, call, arguments, ends_at_ns)
-
-
-def _stands_at(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, broken_off: int) -> bool:
+def _stands_at(past: Past, names: FunctionNames, point: QuiescentPoint, broken_off: int) -> bool:
     """Whether it is about to make the call; restart_syscall makes the one again that we broke off."""
-    stop = tracee.stop
-    if stop is None or not stop.entry or stop.syscall is None:
+    sight = past.sight
+    if sight is None or not sight.entry:
         return False
-    number = broken_off if stop.syscall.number == _RESTART_SYSCALL else stop.syscall.number
-    return number == point.syscall and read_chain(tracee, names).functions == point.chain
+    number = past.registers().orig_rax
+    number = broken_off if number == _RESTART_SYSCALL else number
+    return number == point.syscall and read_chain(past, names).functions == point.chain
 
 
-def _late(tracee: Tracee, names: FunctionNames, point: QuiescentPoint, deadline: Deadline) -> RefusedError:
-    """Why it did not come, and let it run."""
-    parked = park(tracee, Deadline(2.0))
-    chain, where = read_chain(tracee, names), describe_place(tracee, parked.call is not None)
-    unpark(tracee, parked)
-    go_on(tracee)
+def _late(past: Past, names: FunctionNames, point: QuiescentPoint, deadline: Deadline) -> RefusedError:
+    """Why it did not come."""
+    call = stop_past(past, _STOP_S)
+    chain = read_chain(past, names)
     return RefusedError(
         "quiescence-timeout",
-        f"process {tracee.pid} did not come to {point} within {deadline.seconds:g} s: it is in "
-        f"{show_chain(chain.functions)}{where}",
+        f"process {past.pid} did not come to {point} within {deadline.seconds:g} s: it is in "
+        f"{show_chain(chain.functions)}{_describe(past, call)}",
         "try again when it is less busy, or allow more time with --timeout",
     )
 

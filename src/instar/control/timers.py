@@ -19,10 +19,11 @@ from instar.errors import RefusedError
 from instar.process.failures import signal_name
 from instar.process.injection import Surgery
 from instar.process.signals import (
+    Asked,
     IntervalTimer,
     PosixTimer,
-    read_interval_timers,
-    read_posix_timer_value,
+    parse_interval_timer,
+    parse_posix_timer_value,
     read_posix_timers,
     write_interval_timer,
 )
@@ -102,13 +103,18 @@ def _refuse_foreign(timer: PosixTimer, pid: int) -> None:
     )
 
 
-def read_timers(past: Tracee, plan: TimerPlan) -> Timers:
-    """Ask the stopped past for the times. It works for us meanwhile; nothing of it changes."""
+def read_timers(past: Asked, plan: TimerPlan) -> Timers:
+    """Have the held past ask for the times."""
     if plan.idle:
         return Timers()
-    with past.surgery() as surgery:
-        intervals = tuple(read_interval_timers(surgery)) if plan.intervals else ()
-        posix = tuple((timer, *read_posix_timer_value(surgery, timer)) for timer in plan.posix)
+    which = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF) if plan.intervals else ()
+    questions = [("itimer", int(number)) for number in which]
+    answers = past.ask(questions + [("timer", timer.number) for timer in plan.posix])
+    intervals = [parse_interval_timer(n, data) for n, data in zip(which, answers, strict=False)]
+    posix = tuple(
+        (timer, *parse_posix_timer_value(data))
+        for timer, data in zip(plan.posix, answers[len(which) :], strict=True)
+    )
     running = (timer for timer in intervals if timer.value_ns or timer.interval_ns)
     return Timers(tuple(_going_on(timer) for timer in running), posix)
 

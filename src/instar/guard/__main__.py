@@ -45,7 +45,8 @@ class Server:
         holder = self._holder
         self._requests: dict[str, Callable[..., Any]] = {
             "seize": holder.seize, "since": holder.since, "release": holder.release, "ask": self._ask,
-            "signals": holder.signals, "mask": holder.mask, "prepare_end": holder.prepare_end,
+            "stake": holder.stake, "inject": self._inject, "signals": holder.signals, "mask": holder.mask,
+            "prepare_end": holder.prepare_end,
             "run_end": holder.run_end, "stop": self._stop, "step": self._step, "hold": self._hold,
             "commit_end": self._commit_end, "share": self._share, "copy": self._copy, "peek": self._peek,
             "duplicate": self._duplicate, "keep": lambda: None,
@@ -105,6 +106,10 @@ class Server:
 
     def _ask(self, questions: list[tuple[str, int]]) -> None:
         self._window = self._holder.ask(questions)
+
+    def _inject(self, number: int, arguments: list[int], room: str) -> int:
+        result, self._window = self._holder.inject(number, arguments, bytes.fromhex(room))
+        return result
 
     # ------------------------------------------------------------------------------------ bytes and files
 

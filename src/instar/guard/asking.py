@@ -12,16 +12,19 @@ from instar.errors import FaultError, InternalError
 from instar.guard import reach
 from instar.process import ptrace
 from instar.process.deadline import Deadline
-from instar.process.registers import DIRECTION_FLAG, MASK, TRAP_FLAG, Registers
+from instar.process.registers import DIRECTION_FLAG, MASK, SYSCALL_ARGUMENTS, TRAP_FLAG
 from instar.process.resting import RED_ZONE, RESTARTS
 from instar.process.thread import How, Stop, Thread
 
 _ROOM = 32
 _STEP_S = 2.0
 _SIGSTOP = int(signals.SIGSTOP)
-#: Question -> number of the call and its arguments; "%" the value asked for, "@" where the answer goes.
-QUESTIONS = {"itimer": (36, "%@"), "timer": (224, "%@"), "action": (13, "%0@8")}
-_TOUCH = (14, "00@8")  # rt_sigprocmask(SIG_BLOCK, NULL, room, 8): makes the stack grow
+ROOM, _VALUE = 1 << 64, -1  # what stands for the address of the room, for the value that is asked for
+#: Question -> number of the call and its arguments: getitimer, timer_gettime, rt_sigaction.
+QUESTIONS = {
+    "itimer": (36, [_VALUE, ROOM]), "timer": (224, [_VALUE, ROOM]), "action": (13, [_VALUE, 0, ROOM, 8])
+}  # fmt: skip
+_TOUCH = (14, [0, 0, ROOM, 8])  # rt_sigprocmask(SIG_BLOCK, NULL, room, 8): makes the stack grow
 
 
 class Asking:
@@ -50,21 +53,31 @@ class Asking:
     def ask(self, question: str, value: int) -> bytes:
         """The kernel's answer; raises KeyError for another question, OSError when the call failed."""
         number, shape = QUESTIONS[question]
-        try:
-            reach.write(self._thread.pid, self._room, bytes(_ROOM))
-        except FaultError:
-            self._call(*_TOUCH, value)
-        result = self._call(number, shape, value)
+        result, answer = self.call(number, [value if sign < 0 else sign for sign in shape], b"")
         if result < 0:
             raise OSError(-result, os.strerror(-result))
-        return reach.read(self._thread.pid, self._room, _ROOM)
+        return answer
 
-    def _call(self, number: int, shape: str, value: int) -> int:
-        meaning = {"%": value, "@": self._room, "0": 0, "8": 8}
-        arguments = [meaning[sign] for sign in shape.ljust(4, "0")]
-        names = dict(zip(("rdi", "rsi", "rdx", "r10"), arguments, strict=True))
-        gate = self._registers.rip - 2
-        target: Registers = self._registers.copy(rip=gate, rax=number, orig_rax=-1, **names)
+    def call(self, number: int, arguments: list[int], room: bytes) -> tuple[int, bytes]:
+        """Make a system call; returns its result and what is then in the room.
+
+        Args:
+            number: Of the call.
+            arguments: ``ROOM`` stands for the address of the room.
+            room: What is in the room before, at most 32 bytes.
+        """
+        try:
+            reach.write(self._thread.pid, self._room, room.ljust(_ROOM, b"\0"))
+        except FaultError:
+            self._make(*_TOUCH)
+            reach.write(self._thread.pid, self._room, room.ljust(_ROOM, b"\0"))
+        result = self._make(number, arguments)
+        return result, reach.read(self._thread.pid, self._room, _ROOM)
+
+    def _make(self, number: int, arguments: list[int]) -> int:
+        values = [self._room if value == ROOM else value for value in arguments]
+        names = dict(zip(SYSCALL_ARGUMENTS, values, strict=False))
+        target = self._registers.copy(rip=self._registers.rip - 2, rax=number, orig_rax=-1, **names)
         target.eflags &= ~(TRAP_FLAG | DIRECTION_FLAG)
         self._thread.set_registers(target)
         self._next("syscall", "syscall-entry")

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from instar import errors
 from instar.errors import FaultError, HostError, InstarError, InternalError
 from instar.guard import wire
+from instar.guard.asking import ROOM as ROOM
 from instar.process.access import reach_through
 from instar.process.deadline import DeadlineError
 from instar.process.failures import ProcessDiedError, explain_absence, explain_seize, lost_process
@@ -246,13 +247,21 @@ class Past:
 
     # ------------------------------------------------------------------------------------ its end
 
-    def prepare_end(self, witness: int) -> None:
-        """See ``Holder.prepare_end``.
-
-        Args:
-            witness: A descriptor that the guard keeps open as long as it could still end the past.
-        """
+    def keep(self, witness: int) -> None:
+        """Have the guard hold a descriptor open as long as it lives: whoever waits at its other end knows."""
         self._ask("keep", given=[witness])
+
+    def stake(self, staked: bool) -> None:
+        """Make the held past die with its guard, because its successor serves; or not any more."""
+        self._ask("stake", staked)
+
+    def inject(self, number: int, *arguments: int, room: bytes = b"") -> tuple[int, bytes]:
+        """Have a staked past make a system call: its result, and the 32 bytes at ``ROOM`` afterwards."""
+        result, answer, _ = self._ask("inject", number, list(arguments), room.hex())
+        return int(result), answer
+
+    def prepare_end(self) -> None:
+        """What can fail about its end; changes nothing in it."""
         self._ask("prepare_end")
 
     def commit_end(self) -> None:

@@ -39,7 +39,7 @@ class Holder:
         self._ends_at: int | None = None
         self._limit = math.inf
         self._entries = 0
-        self._held = self._final = False
+        self._held = self._final = self._staked = False
 
     # ------------------------------------------------------------------------------------ beginning and end
 
@@ -52,14 +52,14 @@ class Holder:
 
     def left(self) -> float | None:
         """Seconds until it must be let go; None while it is free or beyond return."""
-        if self._thread is None or self._final:
+        if self._thread is None or self._final or self._staked:
             return None
         return max(0.0, self._limit - time.monotonic())
 
     def release(self) -> None:
         """Let it go as if nothing had been: no EINTR, no lost signal or time; harmless when it is free."""
         thread = self._thread
-        if thread is None:
+        if thread is None or self._staked:
             return
         try:
             if not self._final and thread.end is None:
@@ -214,6 +214,19 @@ class Holder:
 
     # ------------------------------------------------------------------------------------ its end
 
+    def stake(self, staked: bool) -> None:
+        """Make it die with us, because its successor serves (or not any more); it stays where it is."""
+        thread = self._required()
+        thread.request(ptrace.set_options, thread.options | (ptrace.O_EXITKILL if staked else 0))
+        self._staked = staked
+
+    def inject(self, number: int, arguments: list[int], room: bytes) -> tuple[int, bytes]:
+        """Have it make any system call, while it is staked and nobody's; see ``Asking.call``."""
+        if not self._staked:
+            raise InternalError(f"process {self.pid} still serves")
+        with Asking(self._required()) as asking:
+            return asking.call(number, arguments, room)
+
     def prepare_end(self) -> None:
         """What can fail about its end; changes nothing in it."""
         thread = self._required()
@@ -223,7 +236,7 @@ class Holder:
         """The point of no return: from here on it runs its own exit_group(0), even when we are killed."""
         thread = self._required()
         registers = thread.registers()
-        self._final = True
+        self._final, self._staked = True, False
         end = {"rip": registers.rip - 2, "rax": _EXIT_GROUP, "rdi": 0, "orig_rax": -1}
         thread.set_registers(registers.copy(**end))
 

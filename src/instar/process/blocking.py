@@ -6,17 +6,16 @@ tried on a live kernel by ``tests/live/test_process_parking.py``.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from instar.errors import FaultError
-from instar.process.registers import signed
+from instar.process.resting import MILLISECOND as MILLISECOND
+from instar.process.resting import SECOND as SECOND
+from instar.process.resting import timeout_ns
 from instar.process.syscalls import NUMBERS
-
-MILLISECOND, SECOND = 10**6, 10**9
 
 
 class Timeout(Enum):
@@ -200,28 +199,6 @@ def _returns_at_once(call: Blocking, arguments: Sequence[int]) -> bool:
     return False
 
 
-def relative_timeout_ns(call: Blocking, arguments: Sequence[int], memory: MemoryReader) -> int | None:
-    """How long the call is to wait at most, from when it is made; None: for ever, or until an absolute time.
-
-    Raises FaultError when the structure cannot be read.
-    """
-    if call.timeout_index < 0 or call.timeout in (Timeout.NONE, Timeout.ABSOLUTE):
-        return None
-    if call.name == "clock_nanosleep" and arguments[1] & _TIMER_ABSTIME:
-        return None
-    if call.name == "futex" and arguments[1] & _FUTEX_COMMAND != 0:
-        return None  # all but FUTEX_WAIT take an absolute time
-    value = arguments[call.timeout_index]
-    if call.timeout is Timeout.MS:
-        wait = signed(value << 32 & (1 << 64) - 1) >> 32
-        return None if wait < 0 else wait * MILLISECOND
-    if value == 0:
-        return None
-    seconds, fraction = struct.unpack("<qq", memory.read(value, 16))
-    scale = 1000 if call.timeout is Timeout.TIMEVAL else 1
-    return int(seconds * SECOND + fraction * scale)
-
-
 def describe_call(number: int, arguments: Sequence[int], memory: MemoryReader) -> str:
     """A line for people: "epoll_wait on descriptor 5, at most 1.0 s"."""
     call = CALLS.get(number)
@@ -233,7 +210,7 @@ def describe_call(number: int, arguments: Sequence[int], memory: MemoryReader) -
     if call.descriptor_index >= 0:
         text += f" on descriptor {arguments[call.descriptor_index] & 0xFFFFFFFF}"
     try:
-        wait = relative_timeout_ns(call, arguments, memory)
+        wait = timeout_ns(call.number, arguments, memory.read)
     except FaultError:
         wait = None
     return text if wait is None else f"{text}, at most {wait / SECOND:g} s"

@@ -39,12 +39,12 @@ from instar.process.registers import (
     TRAP_FLAG,
     Registers,
 )
+from instar.process.resting import RED_ZONE as RED_ZONE
+from instar.process.resting import RESTARTS as RESTARTS
 from instar.process.tracee import Stop, Tracee
 
 LANDING = 0x7FFFFFFFF000  # the last page of the user half is never mapped (TASK_SIZE_MAX is one page less)
-RED_ZONE = 128
 SYSCALL_INSTRUCTION = b"\x0f\x05"
-RESTARTS = (-512, -513, -514, -516)  # ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK
 
 _ALL = MASK
 _FAULTS = (signals.SIGSEGV, signals.SIGBUS, signals.SIGILL, signals.SIGFPE, signals.SIGTRAP)

@@ -1,73 +1,82 @@
-"""Holding a thread in a blocking call so that it waits on afterwards as if nothing had been.
+"""Stopping a process in a blocking call, with the moment at which it fell asleep in it.
 
-A stop breaks a blocking call off. Most are made again by the kernel with nothing lost (``Restart.EXACT``).
-Some (epoll_wait first of all) would fail with EINTR, or forget how long they had waited: for these the moment
-at which the thread fell asleep is read from the scheduler before the stop, and the call is made again with
-the time that is left.
+A call that was broken off and is made again would wait anew (epoll_wait first of all). So the moment at which
+the thread fell asleep is read from the scheduler before the stop, and whoever holds the process is told.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from instar.errors import FaultError, InternalError
-from instar.process import ptrace
-from instar.process.blocking import (
-    CALLS,
-    MILLISECOND,
-    RESTARTED,
-    SECOND,
-    Blocking,
-    Restart,
-    Timeout,
-    blocking_call,
-    relative_timeout_ns,
-)
-from instar.process.deadline import Deadline
+from instar.errors import FaultError
+from instar.process.blocking import CALLS, MILLISECOND, RESTARTED, Restart, blocking_call
+from instar.process.death import ProcessDiedError
 from instar.process.expression import Reader
-from instar.process.injection import RED_ZONE, RESTARTS
-from instar.process.registers import SYSCALL_ARGUMENTS
+from instar.process.registers import Registers
+from instar.process.resting import EINTR, RESTARTS
 from instar.process.surroundings import read_stat
 from instar.process.syscalls import NUMBERS
-from instar.process.tracee import Stop, Tracee
 
-_EINTR = -4
-_ERESTARTNOHAND = -514
 _CODE = 48  # bytes before a system call in which its number is looked for
 _MOV_EAX = 0xB8
 _PROCESSOR = 36  # field 39 of /proc/PID/stat
-# These have done something when they return EINTR: making them again would do it twice.
-_NOT_REPEATABLE = ("connect", "open", "openat", "ioctl", "fsync", "fdatasync")
+
+
+class Seen(Protocol):
+    """A stop of a process."""
+
+    @property
+    def kind(self) -> str:
+        """As in ``process.thread.Stop``."""
+
+    @property
+    def registers(self) -> Registers | None:
+        """None once it has ended."""
+
+    @property
+    def stops(self) -> int:
+        """How often it was stopped for this."""
+
+
+class Holding(Protocol):
+    """Who holds a process (``guard.client.Past``)."""
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+
+    @property
+    def memory(self) -> Reader:
+        """Its memory."""
+
+    @property
+    def sight(self) -> Seen | None:
+        """Where it stands; None while it runs."""
+
+    def stop(self, seconds: float) -> Seen:
+        """Stop it wherever it is."""
+
+    def since(self, began_ns: int) -> None:
+        """Tell when the wait began in which it was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
-    """A thread that stands, and how to let it wait on.
+class BrokenOff:
+    """The call in which a process was stopped, or which it was about to make.
 
     Attributes:
-        stop: Where it stands.
-        call: The blocking call it is in, or about to make; None when it is in none.
-        arguments: Of the call.
-        ends_at_ns: CLOCK_MONOTONIC time at which its timeout ends; None where the kernel keeps it, or there
-            is none.
-        timeout_kept: False where the timeout can only start anew: the scheduler does not tell when it began.
+        number: Never restart_syscall where the call can be told for which it stands.
+        timeout_kept: False where its timeout can only start anew: the scheduler does not tell when it began.
     """
 
-    stop: Stop
-    call: Blocking | None
+    number: int
     arguments: tuple[int, ...]
-    ends_at_ns: int | None = None
     timeout_kept: bool = True
-
-    @property
-    def resting(self) -> bool:
-        """Whether it is in a call in which a main loop waits for work."""
-        return self.call is not None and self.call.waits_for_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +89,32 @@ class _Sighting:
     asleep_since_ns: int | None
 
 
-def park(tracee: Tracee, deadline: Deadline) -> Parked:
-    """Stop a thread (``Tracee.interrupt``) and note what it needs to wait on; undone by ``unpark``.
+def stop_past(past: Holding, seconds: float) -> BrokenOff | None:
+    """Stop a process so that it waits on as if nothing had been when it is let go; None: it is in no call.
 
-    Nothing is changed in the thread. Raises DeadlineError when it does not stop.
+    Raises:
+        DeadlineError: It does not stop.
+        ProcessDiedError: It has ended.
     """
-    ran = tracee.stop is None
-    sighting = _look(tracee.pid) if ran else None
-    stop = tracee.interrupt(deadline)
-    stops = 1
-    if ran and stop.exit:
-        # Traced call by call it shows this instead; only inside get_signal can the call be made again.
-        ptrace.interrupt(tracee.pid)
-        tracee.resume("cont")
-        stop, stops = tracee.wait(deadline), 2
-    if stop.ended:
-        return Parked(stop, None, ())
-    if stop.entry and stop.syscall is not None:
-        call = blocking_call(stop.syscall.number, stop.syscall.arguments)
-        return Parked(stop, call, stop.syscall.arguments)
-    registers = tracee.registers()
-    if not registers.in_syscall or registers.result not in (*RESTARTS, _EINTR):
-        return Parked(stop, None, ())
+    sighting = _look(past.pid) if past.sight is None else None
+    sight = past.stop(seconds)
+    registers = sight.registers
+    if registers is None:
+        raise ProcessDiedError(past.pid, None)
     number, arguments = registers.orig_rax, registers.syscall_arguments()
+    if sight.kind == "syscall-entry":
+        return BrokenOff(number, arguments)
+    if not registers.in_syscall or registers.result not in (*RESTARTS, EINTR):
+        return None
     if number == NUMBERS["restart_syscall"]:
-        number = original_call(tracee.memory, registers.rip) or number
+        return BrokenOff(original_call(past.memory, registers.rip) or number, arguments)
     call = blocking_call(number, arguments)
     if call is None or call.restart is Restart.EXACT:
-        return Parked(stop, call, arguments)
-    return _with_end(tracee, stop, call, arguments, sighting, stops)
+        return BrokenOff(number, arguments)
+    began = _began(past.pid, (number, *arguments), sighting, sight.stops)
+    if began is not None:
+        past.since(began)
+    return BrokenOff(number, arguments, began is not None)
 
 
 def original_call(memory: Reader, after: int) -> int | None:
@@ -129,26 +135,6 @@ def original_call(memory: Reader, after: int) -> int | None:
     return None
 
 
-def _with_end(
-    tracee: Tracee,
-    stop: Stop,
-    call: Blocking,
-    arguments: tuple[int, ...],
-    sighting: _Sighting | None,
-    stops: int,
-) -> Parked:
-    try:
-        wait = relative_timeout_ns(call, arguments, tracee.memory)
-    except FaultError:
-        return Parked(stop, call, arguments)
-    if wait is None:
-        return Parked(stop, call, arguments)
-    begin = _began(tracee.pid, (call.number, *arguments), sighting, stops)
-    if begin is None:
-        return Parked(stop, call, arguments, timeout_kept=False)
-    return Parked(stop, call, arguments, begin + wait)
-
-
 def _began(pid: int, call: tuple[int, ...], sighting: _Sighting | None, stops: int) -> int | None:
     """When the wait that was broken off began."""
     if sighting is None:
@@ -156,58 +142,6 @@ def _began(pid: int, call: tuple[int, ...], sighting: _Sighting | None, stops: i
     # Each stop is one more switch; more of them, or another call, and it began after the sighting.
     same_sleep = sighting.call == call and _switches(pid) == sighting.switches + stops
     return sighting.asleep_since_ns if same_sleep else sighting.seen_at_ns
-
-
-def unpark(tracee: Tracee, parked: Parked) -> None:
-    """Set the registers so that the next resume or detach lets the call wait on; it must stand as parked.
-
-    A signal with a handler that is pending then still breaks the call off with the EINTR that is due.
-    """
-    if not rewind_syscall(tracee) or parked.ends_at_ns is None or parked.call is None:
-        return
-    left = max(0, parked.ends_at_ns - time.monotonic_ns())
-    registers = tracee.registers()
-    name = SYSCALL_ARGUMENTS[parked.call.timeout_index]
-    if parked.call.timeout is Timeout.MS:
-        value = -(-left // MILLISECOND)
-    else:
-        # A copy, as the program may use its own again; the kernel reads it before anything else runs.
-        value = (registers.rsp - RED_ZONE - 64) & ~15
-        try:
-            tracee.memory.write(value, struct.pack("<qq", left // SECOND, left % SECOND))
-        except FaultError:
-            return
-    tracee.set_registers(registers.copy(**{name: value}))
-
-
-def rewind_syscall(tracee: Tracee) -> bool:
-    """Make the call that a stop broke off go on when the thread is resumed; nothing else changes.
-
-    At an entry stop there is nothing to do; in a group stop the EINTR comes from the stop signal and stays.
-    Interrupted in the call: the kernel restarts most calls by
-    itself, timeouts included; one that was about to fail with EINTR (epoll_wait, reads with SO_RCVTIMEO) is
-    turned into one that is restarted unless a signal with a handler is delivered first, in which case the
-    program sees the EINTR that is its due. The timeout of such a call starts anew (see ``unpark``).
-
-    Returns:
-        Whether the thread is in a system call that will be made again.
-    """
-    stop = tracee.stop
-    if stop is None or stop.ended:
-        raise InternalError(f"process {tracee.pid} does not stand")
-    if stop.entry:
-        return True
-    registers = tracee.registers()
-    if not registers.in_syscall:
-        return False
-    if registers.result in RESTARTS:
-        return True
-    call = CALLS.get(registers.orig_rax)
-    repeatable = call is not None and call.name not in _NOT_REPEATABLE
-    if registers.result == _EINTR and repeatable and stop.kind == "event":
-        tracee.set_registers(registers.copy(rax=_ERESTARTNOHAND))
-        return True
-    return False
 
 
 # ---------------------------------------------------------------------------------------- the clock

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from instar.errors import InstarError
 from instar.process.failures import RemoteCallError, lost_process
@@ -80,6 +80,18 @@ class AlternateStack(NamedTuple):
     size: int
 
 
+class Asked(Protocol):
+    """A held process that can be made to ask the kernel (``guard.client.Past``)."""
+
+    def ask(self, questions: Sequence[tuple[str, int]]) -> list[bytes]:
+        """32 bytes for each question of ``guard.asking.QUESTIONS``."""
+
+
+def parse_disposition(data: bytes) -> Disposition:
+    """Read a ``struct kernel_sigaction``."""
+    return Disposition(*_ACTION.unpack(data))
+
+
 def read_dispositions(surgery: Surgery) -> dict[int, Disposition]:
     """All 64 signals' dispositions."""
     room = surgery.scratch(_ACTION.size)
@@ -110,12 +122,14 @@ def read_interval_timers(surgery: Surgery) -> list[IntervalTimer]:
     found: list[IntervalTimer] = []
     for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
         _must(surgery.syscall(NUMBERS["getitimer"], which, room), "getitimer")
-        interval_s, interval_us, value_s, value_us = _INTERVAL.unpack(
-            surgery.tracee.memory.read(room, _INTERVAL.size)
-        )
-        value, interval = value_s * _NS + value_us * 1000, interval_s * _NS + interval_us * 1000
-        found.append(IntervalTimer(int(which), value, interval))
+        found.append(parse_interval_timer(int(which), surgery.tracee.memory.read(room, _INTERVAL.size)))
     return found
+
+
+def parse_interval_timer(which: int, data: bytes) -> IntervalTimer:
+    """Read a ``struct itimerval``."""
+    interval_s, interval_us, value_s, value_us = _INTERVAL.unpack(data)
+    return IntervalTimer(which, value_s * _NS + value_us * 1000, interval_s * _NS + interval_us * 1000)
 
 
 def write_interval_timer(surgery: Surgery, timer: IntervalTimer) -> None:
@@ -131,9 +145,12 @@ def read_posix_timer_value(surgery: Surgery, timer: PosixTimer) -> tuple[int, in
     """Nanoseconds until the next expiry (0: disarmed), and between later ones."""
     room = surgery.scratch(_INTERVAL.size)
     _must(surgery.syscall(NUMBERS["timer_gettime"], timer.number, room), "timer_gettime")
-    interval_s, interval_ns, value_s, value_ns = _INTERVAL.unpack(
-        surgery.tracee.memory.read(room, _INTERVAL.size)
-    )
+    return parse_posix_timer_value(surgery.tracee.memory.read(room, _INTERVAL.size))
+
+
+def parse_posix_timer_value(data: bytes) -> tuple[int, int]:
+    """Read a ``struct itimerspec``: nanoseconds until the next expiry, and between later ones."""
+    interval_s, interval_ns, value_s, value_ns = _INTERVAL.unpack(data)
     return value_s * _NS + value_ns, interval_s * _NS + interval_ns
 
 

@@ -24,6 +24,7 @@ from instar.process.ptrace_state import (
     parse_siginfo,
     set_extended_state,
 )
+from instar.process.resting import rewind
 from instar.process.thread import WATCH as WATCH
 from instar.process.thread import How as How
 from instar.process.thread import Stop as Stop
@@ -221,10 +222,8 @@ class Tracee(Thread):
         return self.end
 
     def rewind_syscall(self) -> bool:
-        """See ``instar.process.parking.rewind_syscall``."""
-        from instar.process.parking import rewind_syscall
-
-        return rewind_syscall(self)
+        """See ``instar.process.resting.rewind``."""
+        return rewind(self)
 
 
 def wait_any(tracees: Iterable[Tracee], deadline: Deadline) -> tuple[Tracee, Stop]:

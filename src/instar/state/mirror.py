@@ -104,7 +104,7 @@ class Mirror:
 
     def read(self, memory: Memory, address: int, size: int) -> Array:
         """The bytes of a range as they are now; valid until the same range is read again."""
-        piece = self._piece(address, size)
+        piece = self._piece(memory, address, size)
         at = address - piece.start
         known = max(min(piece.valid - at, size), 0)
         if known < size:
@@ -120,13 +120,13 @@ class Mirror:
         parts = [part for part in self._parts if part is not None]
         return join_changes(parts) if len(parts) == len(self._parts) else None
 
-    def _piece(self, address: int, size: int) -> _Piece:
+    def _piece(self, memory: Memory, address: int, size: int) -> _Piece:
         for piece in self._pieces:
             room = piece.start + len(piece.buffer)
             if piece.start <= address <= piece.start + piece.valid and address + size <= room:
                 return piece
         kept = [p for p in self._pieces if p.start + p.valid <= address or p.start >= address + size]
-        piece = _Piece(address, np.empty(size + size // _SPARE, dtype=np.uint8), 0)
+        piece = _Piece(address, memory.room(size + size // _SPARE), 0)
         self._pieces = [*kept, piece]
         return piece
 
@@ -135,7 +135,7 @@ class Mirror:
         starts = list(_chunks(address, len(copy)))
 
         def work(number: int) -> list[Changes | None]:
-            scratch = np.empty(_CHUNK, dtype=np.uint8)
+            scratch = memory.room(_CHUNK)
             found = []
             for start, size in starts[number::_THREADS]:
                 memory.read_into(start, scratch[:size])

@@ -21,6 +21,7 @@ from instar.control.gate import Gate
 from instar.control.handover import Fetched, hand_over
 from instar.control.quiescence import QuiescentPoint
 from instar.control.runtime import EPOLL_ITEM, Rows, Runtime
+from instar.control.standins import is_exiting
 from instar.control.startup import Future, StartSpec, start_future
 from instar.control.startup_past import PastFacts
 from instar.control.streams import StreamPlan, open_streams, plan_streams, restore_streams
@@ -29,8 +30,8 @@ from instar.errors import InternalError, RefusedError
 from instar.metadata.version import Version
 from instar.process.deadline import Deadline
 from instar.process.descriptors import list_numbers
+from instar.process.forking import adopt_orphans
 from instar.process.maps import Mapping, read_maps
-from instar.process.ptrace import SignalInfo
 from instar.process.registers import Registers
 from instar.process.status import read_status
 from instar.process.syscalls import NUMBERS
@@ -77,6 +78,8 @@ class Driver:
     def start(self, path: Path, facts: PastFacts, point: QuiescentPoint, deadline: Deadline) -> None:
         """Start the new version and park it where the past waits."""
         self._past = facts.pid
+        if self._options.probation_s:
+            adopt_orphans()  # also one that went to the background is ours to wait for
         spec = StartSpec(
             path.resolve(),
             function_names(self._version),
@@ -118,6 +121,14 @@ class Driver:
     def registers(self) -> Registers:
         """Of the parked future."""
         return self.future.tracee.registers()
+
+    def poll_end(self) -> int | None:
+        """How the serving future has ended: its status, minus a signal, 256 when unknown; None: it runs."""
+        try:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return 256 if is_exiting(self.pid) else None
+        return os.waitstatus_to_exitcode(status) if found else None
 
     def is_alive(self) -> bool:
         """Whether the parked future was not killed from outside."""
@@ -196,7 +207,7 @@ class Driver:
     def pair_streams(self, guard: Guard) -> dict[int, int]:
         """The future's own stream for every ``FILE`` of the held past (old address -> new)."""
         plan = plan_streams(
-            guard.tracee.memory, guard.maps(), self.future.tracee.memory, read_maps(self.pid), self._streams
+            guard.past.memory, guard.maps(), self.future.tracee.memory, read_maps(self.pid), self._streams
         )
         self._stream_plan = plan
         self._streams = open_streams(self.runtime, plan)
@@ -205,7 +216,7 @@ class Driver:
     def take_streams(self, guard: Guard) -> None:
         """Put position, buffering and unflushed bytes of the past's streams into the future's."""
         if self._stream_plan is not None:
-            restore_streams(self.runtime, guard.tracee.memory, self._stream_plan, self._streams)
+            restore_streams(self.runtime, guard.past.memory, self._stream_plan, self._streams)
 
     def take_signals(self, guard: Guard, plan: TransferPlan) -> None:
         """Give the future the past's timers, and the dispositions that its own start-up left alone."""
@@ -234,11 +245,11 @@ class Driver:
             raise InternalError("the future is not at the gate")
         return self._gate
 
-    def forward_signals(self, signals: Sequence[SignalInfo]) -> None:
+    def forward_signals(self, signals: Sequence[int]) -> None:
         """Signals that came for the past while it was held go to the version that serves afterwards."""
-        for info in signals:
+        for number in signals:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, info.signal)
+                os.kill(self.pid, number)
 
     def do_held(self) -> None:
         """Do to the outside what the start-up held back."""

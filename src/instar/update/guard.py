@@ -1,58 +1,61 @@
-"""The guard: the only code that stops, reads, resumes or ends the past. It decides nothing.
+"""The past, as the transaction has it: held by a guard of its own (``guard.client``), found and copied by us.
 
-The past is traced only while it is held; without EXITKILL, so that the kernel lets it go on when this process
-dies. Nothing is written into it: at its quiescent point it stands as if it had been stopped while it waited,
-and waits on when it is let go.
+What is decided about the past is decided here and in ``control.quiescence``, from what the guard hands over;
+the guard does it, and lets the past go on when it does not hear from us in time.
 """
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from instar.control.chains import FunctionNames, function_names
 from instar.control.dispositions import read_handlers
-from instar.control.gate import Ending
-from instar.control.quiescence import QuiescentPoint, bring_to_point, observe_past, release
+from instar.control.gate import GRACE_MS
+from instar.control.quiescence import QuiescentPoint, bring_to_point, observe_past
+from instar.control.standins import is_exiting
 from instar.control.startup_past import PastFacts, read_past
 from instar.control.timers import Timers, plan_timers, read_timers
-from instar.errors import FaultError
+from instar.errors import FaultError, InternalError
+from instar.guard.client import GuardLostError, Past
 from instar.metadata.version import Version
 from instar.process.deadline import Deadline
+from instar.process.failures import ProcessDiedError
 from instar.process.maps import Mapping, read_maps
-from instar.process.memory import Memory
-from instar.process.parking import Parked
-from instar.process.ptrace import SignalInfo
 from instar.process.signals import Disposition
-from instar.process.tracee import Tracee
 from instar.state.capturer import Capturer
 from instar.state.image import Image
 from instar.state.mirror import Mirror
 from instar.state.slots import TypeTable
 
+_PATIENCE_S = 3.0  # beyond what the transaction bounds by itself
+_LONGEST_S = 1e6
+_LOOK_S = 0.005
+
 
 class Guard:
-    """Holds the past.
+    """The past and who holds it.
 
     Args:
-        pid: The past.
+        past: Its guard.
         version: What it runs.
         table: Its types.
     """
 
-    def __init__(self, pid: int, version: Version, table: TypeTable) -> None:
-        self.pid = pid
+    def __init__(self, past: Past, version: Version, table: TypeTable) -> None:
+        self.past, self.pid = past, past.pid
         self._version, self._table = version, table
         self._names: FunctionNames = function_names(version)
-        self._tracee: Tracee | None = None
-        self._held: Parked | None = None
         self._capturer: Capturer | None = None
         self._mirror = Mirror()
         self.point: QuiescentPoint | None = None
 
     def observe(self, deadline: Deadline) -> QuiescentPoint:
         """Find the past's quiescent point; it goes on as if it had not been looked at."""
-        self.point = observe_past(self.pid, self._names, deadline)
+        self.point = observe_past(self.past, self._names, deadline)
         return self.point
 
     def facts(self) -> PastFacts:
@@ -66,37 +69,31 @@ class Guard:
         """
         heaps = [(m.start, m.end) for m in self.maps() if m.path == "[heap]"]
         with suppress(FaultError):
-            self._mirror.warm(Memory(self.pid), heaps)
+            self._mirror.warm(self.past.memory, heaps)
 
-    def hold(self, deadline: Deadline) -> None:
-        """Stop the past at its quiescent point."""
-        assert self.point is not None
-        tracee = Tracee.seize(self.pid)
-        self._tracee = tracee
+    def hold(self, deadline: Deadline, limit_s: float = math.inf) -> None:
+        """Stop the past at its quiescent point; after ``limit_s`` the guard lets it go by itself."""
+        if self.point is None:
+            raise InternalError("the past was not observed")
+        self.past.seize(deadline.remaining() + _PATIENCE_S)
         try:
-            self._held = bring_to_point(tracee, self._names, self.point, deadline)
+            bring_to_point(
+                self.past, self._names, self.point, deadline, min(limit_s + _PATIENCE_S, _LONGEST_S)
+            )
         except BaseException:
-            self.release()
+            self.past.release()
             raise
         if self._capturer is None:
-            self._capturer = Capturer(tracee, self._version, self._table, self._mirror)
-        self._capturer.tracee, self._capturer.memory = tracee, tracee.memory
+            self._capturer = Capturer(self.past, self._version, self._table, self._mirror)
 
     def release(self) -> None:
         """Let the past go on as if nothing had happened; harmless when it is not held."""
-        tracee, self._tracee = self._tracee, None
-        if tracee is not None and tracee.end is None:
-            release(tracee, self._held)
-
-    @property
-    def tracee(self) -> Tracee:
-        """The held past."""
-        assert self._tracee is not None
-        return self._tracee
+        self.past.release()
 
     def image(self) -> Image:
         """A copy of the held past."""
-        assert self._capturer is not None
+        if self._capturer is None:
+            raise InternalError("the past is not held")
         return self._capturer.image(heap=True)
 
     def maps(self) -> list[Mapping]:
@@ -107,22 +104,88 @@ class Guard:
         """Whether it still exists."""
         return Path(f"/proc/{self.pid}").exists()
 
-    def pending_signals(self) -> list[SignalInfo]:
+    def signal_mask(self) -> int:
+        """What it blocks."""
+        return self.past.signal_mask()
+
+    def pending_signals(self) -> Sequence[int]:
         """Signals that reached it while it was held."""
-        return self.tracee.pending_signals()
+        try:
+            return self.past.pending_signals()
+        except (GuardLostError, ProcessDiedError):
+            return ()
 
     def timers(self) -> Timers:
         """Its interval and POSIX timers with the time that is left."""
-        return read_timers(self.tracee, plan_timers(self.pid))
+        return read_timers(self.past, plan_timers(self.pid))
 
     def handlers(self, numbers: tuple[int, ...]) -> dict[int, Disposition]:
         """Its dispositions of some signals."""
-        return read_handlers(self.tracee, numbers)
+        return read_handlers(self.past, numbers)
 
     def ending(self) -> Ending:
         """What makes the held past end itself."""
-        return Ending(self.tracee)
+        self.past.prepare_end()
+        return Ending(self.past)
 
-    def forget(self) -> None:
-        """The past has ended."""
-        self._tracee = None
+    def witness(self, descriptor: int) -> None:
+        """Have the guard hold a duplicate of this as long as it lives."""
+        self.past.keep(descriptor)
+
+    def stake(self) -> None:
+        """The held past dies with its guard, and the guard with us, from here on: its successor serves."""
+        self.past.stake(True)
+
+    def redeem(self) -> None:
+        """It outlives them again."""
+        self.past.stake(False)
+
+    def has_ended(self) -> bool:
+        """Whether the held past was killed from outside."""
+        return is_exiting(self.pid)
+
+    def close(self) -> None:
+        """The guard is not needed any more; a past that it holds goes on."""
+        self.past.close()
+
+
+class Ending:
+    """Makes a held past run its own exit_group(0), running no exit handlers.
+
+    Args:
+        past: Everything that can fail was done (``prepare_end``).
+    """
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+
+    def commit(self) -> None:
+        """Step 3 of the gate's protocol, the point of no return.
+
+        Raises:
+            GuardLostError: The guard is gone, and has not done it: the past goes on.
+        """
+        try:
+            self._past.commit_end()
+        except GuardLostError:
+            if not _ends_soon(self._past.pid):
+                raise
+
+    def run(self, deadline: Deadline) -> None:
+        """Let the past run into its exit; returns when it has left user space for ever."""
+        with suppress(GuardLostError, ProcessDiedError):  # it goes there by itself
+            self._past.run_end(deadline.remaining())
+
+    def release(self) -> None:
+        """Stop tracing the past, which ends."""
+        self._past.release()
+
+
+def _ends_soon(pid: int) -> bool:
+    """Whether a process that nobody holds any more was made to end: waits as long as the gate does."""
+    end = time.monotonic() + GRACE_MS / 1000
+    while time.monotonic() < end:
+        if is_exiting(pid):
+            return True
+        time.sleep(_LOOK_S)
+    return False

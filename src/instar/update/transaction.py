@@ -17,7 +17,8 @@ from instar.control.descriptors import look_again, plan_descriptors
 from instar.control.handover import Fetched, fetch_descriptors, plan_locks
 from instar.control.runtime import AddressTakenError
 from instar.control.timers import plan_timers
-from instar.errors import DamagedError, HostError, InstarError, InternalError, RefusedError, RolledBackError
+from instar.errors import HostError, InstarError, InternalError, RefusedError, RolledBackError
+from instar.guard.client import Past
 from instar.handlers.session import Handlers
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
@@ -30,6 +31,7 @@ from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
 from instar.transfer.prepared import Options
 from instar.update import carry, faults, rehearsal
+from instar.update.aftermath import Finishing, judge_commit
 from instar.update.calls import FutureProcess
 from instar.update.clock import PhaseClock
 from instar.update.driver import Driver
@@ -37,9 +39,11 @@ from instar.update.guard import Guard
 from instar.update.options import Rehearsal, UpdateOptions
 from instar.update.outcome import Failure, Leaked, Outcome, PhaseTime, UpdateReport, VersionId
 from instar.update.preflight import validate_new, validate_target
+from instar.update.probation import Probation, require_possible
 from instar.update.progress import Progress
 from instar.update.shield import ignore_from_now_on, shielded
 from instar.update.target import parent_notes
+from instar.update.unexpected import as_rolled_back
 from instar.update.watchdog import bounded_pause
 from instar.validation.outcome import Validation
 
@@ -80,8 +84,12 @@ class Transaction:
 
     def run(self) -> UpdateReport:
         """All phases; every failure before the point of no return is rolled back."""
+        with ExitStack() as guarded:
+            return self._run(guarded)
+
+    def _run(self, guarded: ExitStack) -> UpdateReport:
         with self.clock.phase("plan"):
-            self._plan()
+            self._plan(guarded)
         try:
             with ExitStack() as shield, self.undo:
                 self.undo.callback(self.guard.release)  # last: the future is gone by then
@@ -103,13 +111,12 @@ class Transaction:
         except BaseException as error:
             self.clock.end_pause()
             if self.committed:
-                raise DamagedError(
-                    "commit-interrupted",
-                    f"the commit was broken off after the old version had ended: {error}",
-                    f"see whether process {self.driver.pid} serves, else start the new version",
-                ) from error
+                self.warnings.append(judge_commit(self.driver.pid, error))
+                return self._report("updated", None)
+            if self.clock.paused_at is not None:
+                error = as_rolled_back(error)
             if not isinstance(error, InstarError) or self._is_of_the_host(error):
-                raise
+                raise error
             return self._failed(error)
         if self.committed:
             return self._report("updated", None)
@@ -122,8 +129,11 @@ class Transaction:
 
     # Phases -------------------------------------------------------------------------------------------------
 
-    def _plan(self) -> None:
+    def _plan(self, guarded: ExitStack) -> None:
         self.old = validate_target(self.pid)
+        held = Past(self.pid)  # it starts while we go on
+        guarded.callback(held.close)
+        faults.roles["guard"] = held.guard_pid
         self.new = validate_new(self.new_path)
         self.old, self.new = align_pieces(self.old, self.new)
         faults.reach("plan", "middle")
@@ -138,7 +148,8 @@ class Transaction:
         self.prepared.handlers = self.handlers.for_plan
         frames = carry.FramePairing(self.old, self.new, self.pairing.code)
         self.planning = carry.Planning(self.prepared, frames)
-        self.guard = Guard(self.pid, self.old, self.prepared.tables[0])
+        held.connect()
+        self.guard = Guard(held, self.old, self.prepared.tables[0])
         self.descriptors = plan_descriptors(self.pid)
         self.descriptors.require()
         plan_timers(self.pid)
@@ -205,7 +216,7 @@ class Transaction:
         self.clock.begin_pause()
         self.undo.callback(self.clock.end_pause)
         faults.reach("quiesce", "middle")
-        self.guard.hold(self.deadline)
+        self.guard.hold(self.deadline, self.options.max_pause_ms / 1000)
 
     def _check_past(self) -> None:
         faults.reach("pre-check", "middle")
@@ -236,8 +247,14 @@ class Transaction:
     def _commit(self) -> None:
         """Exactly one version serves, whoever dies when: see native/runtime/gate.c for the protocol."""
         locks = plan_locks(self.fetched)
+        if self.options.probation_s:
+            require_possible(locks)
         self.fetched.close()  # a socket that the future closes must be closed
-        self.driver.enter_gate(self.pid, self.guard.tracee.signal_mask(), locks, self.deadline)
+        self.driver.enter_gate(self.pid, self.guard.signal_mask(), locks, self.deadline)
+        self.guard.witness(self.driver.channel.fileno())  # the future gives up when both of us are gone
+        if self.options.probation_s:
+            self._commit_on_probation()
+            return
         gate, ending = self.driver.gate, self.guard.ending()
         faults.reach("commit", "middle")
         with shielded():
@@ -246,17 +263,49 @@ class Transaction:
             self.committed = True
             self.undo.pop_all()  # whatever fails now, the future is the one that serves
             ignore_from_now_on()
-        signals = self.guard.pending_signals()
-        gate.announce_ended()
-        ending.run(Deadline(_END_S))
-        self.driver.do_held()
-        self.driver.forward_signals(signals)
-        gate.go()
-        ending.release()  # record locks are free only when the past is gone altogether
+        attempt = Finishing(self.warnings).attempt
+        signals = attempt("signals that came in the pause", self.guard.pending_signals) or ()
+        attempt("the end of the old version", gate.announce_ended)
+        attempt("the end of the old version", lambda: ending.run(Deadline(_END_S)))
+        attempt("what was held back", lambda: faults.reach("commit", "held"))
+        attempt("what was held back", self.driver.do_held)
+        attempt("signals that came in the pause", lambda: self.driver.forward_signals(signals))
+        attempt("the start of the new version", gate.go)
+        attempt("the end of the old version", ending.release)  # record locks are free only after it
         gate.wait_until_serving(Deadline(_END_S))
         self.clock.end_pause()
-        self.guard.forget()
         self.warnings.extend(self.driver.warnings)
+
+    def _commit_on_probation(self) -> None:
+        """The same, but the past stays, stopped: see update/probation.py."""
+        gate, done = self.driver.gate, self.driver.future.plan
+        faults.reach("commit", "middle")
+        with shielded() as came:
+            gate.announce_ending(self.deadline)
+            self.guard.stake()
+            self.committed = True
+            self.undo.pop_all()
+            gate.announce_ended()
+            self.driver.do_held()
+            self.driver.forward_signals(self.guard.pending_signals())
+            gate.go()
+            gate.wait_until_serving(Deadline(_END_S))
+            self.clock.end_pause()
+            self.warnings.extend(self.driver.warnings)
+            probation = Probation(
+                self.guard, self.driver, self.options.probation_s, came, self.fetched.plan, done
+            )
+            with self.clock.phase("probation"):
+                faults.reach("probation", "middle")
+                self._finish_probation(probation)
+
+    def _finish_probation(self, probation: Probation) -> None:
+        try:
+            self.warnings.extend(probation.run())
+        except RolledBackError:
+            self.committed = False
+            self.guard.release()
+            raise
 
     def _let_past_go(self, chosen: Rehearsal) -> None:
         """A rehearsal ends here; what is left is undone as after a failure."""

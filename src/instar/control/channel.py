@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from instar.control.runtime import Runtime
-from instar.errors import HostError
+from instar.errors import HostError, InstarError
+from instar.process.descriptors import duplicate
 from instar.process.surroundings import parse_limits
 
 _PIDFD_GETFD = 438
@@ -25,6 +26,16 @@ def get_descriptor(pidfd: int, number: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), f"descriptor {number}")
     return found
+
+
+def find_duplicate(pid: int, number: int) -> int | None:
+    """A duplicate of a process's descriptor; None when it is not open there."""
+    try:
+        return duplicate(pid, number)
+    except InstarError as error:
+        if error.code != "no-such-descriptor":
+            raise
+        return None
 
 
 @contextlib.contextmanager

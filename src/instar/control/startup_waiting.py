@@ -9,10 +9,10 @@ import struct
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from instar.control.channel import find_duplicate
 from instar.control.startup_answers import Alter, Call, Handle, Note
 from instar.process.blocking import Blocking, blocking_call
-from instar.process.descriptors import duplicate, read_descriptor
-from instar.process.failures import ProcessDiedError
+from instar.process.descriptors import read_descriptor
 from instar.process.memory import Memory
 from instar.process.status import Status, read_status
 
@@ -231,11 +231,8 @@ def _alter_select(call: Call, sets: list[tuple[int, int, bytes]], situation: Wai
 
 def _ready(pid: int, number: int, events: int) -> bool:
     """Whether poll would return at once for a descriptor of a process."""
-    try:
-        descriptor = duplicate(pid, number)
-    except ProcessDiedError:
-        raise
-    except Exception:
+    descriptor = find_duplicate(pid, number)
+    if descriptor is None:
         return True  # not open: the kernel says so at once
     with contextlib.closing(_Closer(descriptor)):
         poll = select.poll()

@@ -39,7 +39,7 @@ class Server:
     def __init__(self, channel: socket.socket, pid: int) -> None:
         self._channel, self._pid, self._holder = channel, pid, Holder(pid)
         self._shared = mmap.mmap(-1, _PAGE)
-        self._window = b""
+        self._window = self._data = b""
         self._given: list[int] = []
         self._sent: list[int] = []
         holder = self._holder
@@ -59,7 +59,7 @@ class Server:
                 if not select.select([self._channel], [], [], self._holder.left())[0]:
                     self._holder.release()
                     continue
-                (serial, name, *arguments), _, given = wire.receive(self._channel)
+                (serial, name, *arguments), self._data, given = wire.receive(self._channel)
                 self._given += given  # closed by our end, which is what they tell
                 self._answer(serial, name, arguments)
         except (EOFError, OSError):
@@ -121,12 +121,13 @@ class Server:
         self._shared = mmap.mmap(descriptor, size)
         self._sent = [descriptor]
 
-    def _copy(self, spans: list[tuple[int, int, int]]) -> None:
-        """Spans: address, size, offset in the shared memory."""
-        base, room = ctypes.addressof(ctypes.c_char.from_buffer(self._shared)), len(self._shared)
-        if any(not 0 <= offset <= offset + size <= room for _, size, offset in spans):
+    def _copy(self, offset: int) -> None:
+        """The spans that came with the request, to an offset in the shared memory."""
+        size = sum(size for _, size in reach.VECTOR.iter_unpack(self._data))
+        if not 0 <= offset <= offset + size <= len(self._shared):
             raise InternalError("outside of the shared memory")
-        reach.copy(self._pid, [(address, size, base + offset) for address, size, offset in spans])
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self._shared))
+        reach.copy(self._pid, self._data, base + offset)
 
     def _peek(self, address: int, size: int) -> None:
         """As much of it as there is, the first byte at least."""

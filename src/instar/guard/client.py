@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,14 @@ from instar.process.memory import Memory
 from instar.process.registers import Registers
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
+Words = npt.NDArray[np.uint64]
 
 _PROGRAM = Path(__file__).with_name("__main__.py")
 _SHARED = 1 << 40  # sparse: what is not used costs nothing
 _BOUNCE = 4 << 20
 _STEP_S = 0.5
 _SPANS = 1024
+_AT_ONCE = 1 << 30
 _FRESH_S = 2.0
 _ERRORS: dict[str, type[InstarError]] = {
     "RefusedError": errors.RefusedError,
@@ -128,11 +130,13 @@ class Past:
 
     # ------------------------------------------------------------------------------------ requests
 
-    def _ask(self, name: str, *arguments: Any, given: Sequence[int] = ()) -> tuple[Any, bytes, list[int]]:
+    def _ask(
+        self, name: str, *arguments: Any, data: bytes = b"", given: Sequence[int] = ()
+    ) -> tuple[Any, bytes, list[int]]:
         with self._lock:
             self._serial += 1
             try:
-                wire.send(self._channel, [self._serial, name, *arguments], b"", given)
+                wire.send(self._channel, [self._serial, name, *arguments], data, given)
                 while True:
                     answer, window, descriptors = wire.receive(self._channel)
                     if answer[0] == self._serial:
@@ -284,22 +288,17 @@ class Past:
             raise InternalError("the guard shares no memory yet")
         offset = self._shared.offset_of(local, total)
         if offset is not None:
-            self._copy(starts.tolist(), sizes.tolist(), offset)
+            for first, last, at in _batches(sizes, _AT_ONCE):
+                self._copy(starts[first:last], sizes[first:last], offset + at)
             return
         with self._shared.bounce:
-            done = 0
-            for address, size in _pieces(starts.tolist(), sizes.tolist()):
-                self._copy([address], [size], 0)
-                ctypes.memmove(local + done, self._shared.base, size)
-                done += size
+            starts, sizes = _split(starts, sizes, _BOUNCE)
+            for first, last, at in _batches(sizes, _BOUNCE):
+                self._copy(starts[first:last], sizes[first:last], 0)
+                ctypes.memmove(local + at, self._shared.base, int(sizes[first:last].sum()))
 
-    def _copy(self, starts: list[int], sizes: list[int], offset: int) -> None:
-        spans = []
-        for start, size in zip(starts, sizes, strict=True):
-            spans.append((start, size, offset))
-            offset += size
-        for first in range(0, len(spans), _SPANS):
-            self._reach("copy", spans[first : first + _SPANS])
+    def _copy(self, starts: Words, sizes: Words, offset: int) -> None:
+        self._reach("copy", offset, data=np.stack([starts, sizes], axis=1).tobytes())
 
     def _peek(self, address: int, size: int) -> bytes:
         start, window = self._window
@@ -310,9 +309,9 @@ class Past:
             raise FaultError(address + len(data), size - len(data), self.pid)
         return data
 
-    def _reach(self, name: str, *arguments: Any) -> bytes:
+    def _reach(self, name: str, *arguments: Any, data: bytes = b"") -> bytes:
         try:
-            return self._ask(name, *arguments)[1]
+            return self._ask(name, *arguments, data=data)[1]
         except ProcessLookupError as error:
             raise ProcessDiedError(self.pid, None) from error
         except OSError as error:
@@ -336,10 +335,29 @@ class Past:
         return found
 
 
-def _pieces(starts: list[int], sizes: list[int]) -> Iterable[tuple[int, int]]:
-    for start, size in zip(starts, sizes, strict=True):
-        for at in range(0, size, _BOUNCE):
-            yield start + at, min(_BOUNCE, size - at)
+def _split(starts: Words, sizes: Words, most: int) -> tuple[Words, Words]:
+    """Cut spans that are longer."""
+    if not len(sizes) or int(sizes.max()) <= most:
+        return starts, sizes
+    pieces = [
+        (start + at, min(most, size - at))
+        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
+        for at in range(0, size, most)
+    ]
+    cut = np.array(pieces, np.uint64)
+    return cut[:, 0], cut[:, 1]
+
+
+def _batches(sizes: Words, most: int) -> Iterator[tuple[int, int, int]]:
+    """(first, last, bytes before) of runs of spans that fit into one request."""
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < len(sizes):
+        begin = int(ends[first - 1]) if first else 0
+        fits = int(np.searchsorted(ends, begin + most, side="right"))
+        last = min(max(fits, first + 1), first + _SPANS)
+        yield first, last, begin
+        first = last
 
 
 class _Shared:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from instar.errors import FaultError
 
 _PIDFD_GETFD = 438
-_VECTORS = 1024  # UIO_MAXIOV
+VECTOR = struct.Struct("<QQ")  # struct iovec
 _libc = ctypes.CDLL(None, use_errno=True)
 for _function in (_libc.process_vm_readv, _libc.process_vm_writev):
     _function.restype = ctypes.c_ssize_t
@@ -23,34 +23,33 @@ for _function in (_libc.process_vm_readv, _libc.process_vm_writev):
 def read(pid: int, address: int, size: int) -> bytes:
     """``size`` bytes of a process; raises FaultError, or OSError when it is gone."""
     buffer = ctypes.create_string_buffer(max(size, 1))
-    copy(pid, [(address, size, ctypes.addressof(buffer))])
+    copy(pid, VECTOR.pack(address, size), ctypes.addressof(buffer))
     return buffer.raw[:size]
 
 
 def write(pid: int, address: int, data: bytes) -> None:
     """Replace bytes of a process."""
     buffer = ctypes.create_string_buffer(data, len(data))
-    _transfer(_libc.process_vm_writev, pid, [(address, len(data), ctypes.addressof(buffer))])
+    _transfer(_libc.process_vm_writev, pid, VECTOR.pack(address, len(data)), ctypes.addressof(buffer))
 
 
-def copy(pid: int, spans: list[tuple[int, int, int]]) -> None:
-    """Copy spans (address, size, address here) of a process; raises FaultError for what is not there."""
-    for first in range(0, len(spans), _VECTORS):
-        _transfer(_libc.process_vm_readv, pid, spans[first : first + _VECTORS])
+def copy(pid: int, vectors: bytes, own: int) -> None:
+    """Copy spans of a process (at most 1024 of ``VECTOR``), one after the other, to an address here."""
+    _transfer(_libc.process_vm_readv, pid, vectors, own)
 
 
-def _transfer(call: ctypes._NamedFuncPointer, pid: int, spans: list[tuple[int, int, int]]) -> None:
-    wanted = sum(size for _, size, _ in spans)
-    theirs = b"".join(struct.pack("QQ", address, size) for address, size, _ in spans)
-    ours = b"".join(struct.pack("QQ", own, size) for _, size, own in spans)
-    done = call(pid, _place(ours), len(spans), _place(theirs), len(spans), 0)
+def _transfer(call: ctypes._NamedFuncPointer, pid: int, vectors: bytes, own: int) -> None:
+    spans = list(VECTOR.iter_unpack(vectors))
+    wanted = sum(size for _, size in spans)
+    ours = VECTOR.pack(own, wanted)
+    done = call(pid, _place(ours), 1, _place(vectors), len(spans), 0)
     if done == wanted:
         return
     code = ctypes.get_errno()
     if done < 0 and code != errno.EFAULT:
         raise OSError(code, os.strerror(code))
     at = max(done, 0)
-    for address, size, _ in spans:
+    for address, size in spans:
         if at < size:
             raise FaultError(address + at, size - at, pid)
         at -= size

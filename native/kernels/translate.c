@@ -32,7 +32,7 @@ static int is_known(const instar_transfer *transfer, uint64_t address)
 }
 
 static const instar_inner *find_inner(const instar_transfer *transfer, const instar_mapping *mapping,
-                                      uint64_t offset, int32_t pointee)
+                                      uint64_t offset, int32_t pointee, int *ambiguous)
 {
     const instar_inner *inners = transfer->inners + mapping->first_inner;
     uint64_t low = 0, high = mapping->inner_count;
@@ -43,10 +43,14 @@ static const instar_inner *find_inner(const instar_transfer *transfer, const ins
         else
             high = middle;
     }
+    const instar_inner *found = NULL;
     for (; low < mapping->inner_count && inners[low].old_offset == offset; low++)
-        if (inners[low].type == pointee)
-            return &inners[low];
-    return NULL;
+        if (inners[low].type == pointee) {
+            if (found && found->new_offset != inners[low].new_offset)
+                *ambiguous = 1; /* the end of an array and what lies behind it, which part */
+            found = &inners[low];
+        }
+    return found;
 }
 
 /* New offset of byte `offset` of `count` mapped elements. A pointer to the struct and one to its first member
@@ -73,10 +77,12 @@ static uint8_t map_offset(const instar_transfer *transfer, int32_t row, int32_t 
         *result = base;
         return STATUS_MOVED;
     }
-    const instar_inner *inner = pointee >= 0 ? find_inner(transfer, mapping, offset, pointee) : NULL;
+    int ambiguous = 0;
+    const instar_inner *inner =
+        pointee >= 0 ? find_inner(transfer, mapping, offset, pointee, &ambiguous) : NULL;
     if (inner) {
         *result = base + inner->new_offset;
-        return STATUS_MOVED;
+        return ambiguous ? STATUS_AMBIGUOUS : STATUS_MOVED;
     }
     if (offset == 0) {
         const instar_type *t = pointee >= 0 ? &transfer->state->types[pointee] : NULL;

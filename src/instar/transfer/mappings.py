@@ -137,7 +137,26 @@ class MappingPool:
                 old_at, new_at = old_base + before.bit_offset // 8, new_base + after.bit_offset // 8
                 if before.name:
                     rows.append((old_at, new_at, old.strip(before.type), 0))
+                    rows += self._array_end(before.type, after.type, old_at, new_at)
                 self._collect_inner(before.type, after.type, old_at, new_at, rows)
+
+    def _array_end(
+        self, old_type: int, new_type: int, old_at: int, new_at: int
+    ) -> list[tuple[int, int, int, int]]:
+        """One past the end of an array member, which is the start of the next member or padding too."""
+        old, new = self.pairing.old.version, self.pairing.new.version
+        before, after = old.strip(old_type), new.strip(new_type)
+        ends = old_at + old.size_of(before), new_at + new.size_of(after)
+        depth = 0
+        while before >= 0 and after >= 0 and old.types[before]["kind"] == TypeKind.ARRAY:
+            if new.types[after]["kind"] != TypeKind.ARRAY:
+                break
+            if old.types[before]["elements"] != new.types[after]["elements"]:
+                return []  # a cursor at the end of a full array is no end of the longer one
+            before = old.strip(int(old.types[before]["target"]))
+            after = new.strip(int(new.types[after]["target"]))
+            depth += 1
+        return [(*ends, before, 0)] if depth and before >= 0 and ends[0] > old_at else []
 
     def _collect_elements(
         self,

@@ -78,6 +78,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--handlers", type=Path, metavar="FILE",
         help="what no rule can know, in Python (docs/handlers.md; default: NEW.instar.py if it is there)",
     )  # fmt: skip
+    parser.add_argument(
+        "--probation", type=parse_positive, metavar="S", default=_DEFAULTS.probation_s,
+        help="keep the old version for S seconds: it goes on if the new one fails in that time",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE",
+        help="invariants and filters of the state (docs/validation.md; default: instar.toml beside NEW)",
+    )  # fmt: skip
     parser.add_argument("--start-as", metavar="USER", help="start the new version as this user")
     parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
 
@@ -102,7 +110,9 @@ def read_options(arguments: argparse.Namespace) -> UpdateOptions:
         argv=arguments.argv,
         start_as=arguments.start_as,
         handlers=arguments.handlers,
+        config=arguments.config,
         rehearsal=_rehearsal(arguments),
+        probation_s=arguments.probation,
     )
 
 

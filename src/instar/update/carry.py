@@ -6,12 +6,14 @@ It reads copies and hands back a ``TransferPlan``; it has no way to change eithe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from instar.errors import InternalError, RefusedError
 from instar.metadata.version import Version
 from instar.pairing.callsites import find_call_site
 from instar.pairing.code import CodeComparison
 from instar.pairing.plan import PairingPlan
+from instar.pairing.problems import Problem
 from instar.state.capture import Shapes
 from instar.state.image import Image
 from instar.state.slots import build_type_table
@@ -22,6 +24,7 @@ from instar.transfer.prepared import Options, Prepared
 from instar.transfer.refresh import refresh_plan
 from instar.transfer.stack import FramePair
 from instar.transfer.strings import StringResolver
+from instar.validation.conditions import Conditions, CopyReader
 from instar.validation.outcome import Validation
 from instar.validation.validator import Validator
 
@@ -131,3 +134,21 @@ class Planning:
             memories = planner.past.subject.memory, planner.future.subject.memory
             self._validator = Validator(planner, memories[0].read, memories[1].read_into)
         return self._validator.check(plan, registers)
+
+    def unmet(self, conditions: Conditions) -> list[str]:
+        """Filters that the past, which must be held, does not meet."""
+        if self._last is None or not conditions.filters:
+            return []
+        subject = self._last[0].past.subject
+        return conditions.unmet(subject, subject.memory)
+
+    def broken(self, conditions: Conditions, when: Literal["old version", "new version"]) -> list[Problem]:
+        """Invariants that the copy of the past, or the future as it is, breaks."""
+        if self._last is None or not conditions.invariants:
+            return []
+        planner = self._last[0]
+        if when == "new version":
+            subject = planner.future.subject
+            return conditions.broken(subject, subject.memory, when)
+        subject = planner.past.subject
+        return conditions.broken(subject, CopyReader(planner.state, subject.memory), when)

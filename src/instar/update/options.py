@@ -37,6 +37,7 @@ class UpdateOptions:
         start_as: User under whom the new version starts; None: the old process's present user.
         validate: Transfer back and compare; switched off by benchmarks only.
         probation_s: Seconds for which the past is kept after the commit, in case that the future fails.
+        config: File with invariants and filters; None: ``instar.toml`` beside the new program.
         rehearsal: Throw the future away after it was validated, and let the past go on.
         handlers: The user's handler file; None: ``NEW.instar.py`` beside the new program, if there is one.
     """
@@ -52,3 +53,4 @@ class UpdateOptions:
     rehearsal: Rehearsal | None = None
     probation_s: float = 0.0
     handlers: Path | None = None
+    config: Path | None = None

@@ -35,6 +35,7 @@ from instar.update.aftermath import Finishing, judge_commit
 from instar.update.calls import FutureProcess
 from instar.update.clock import PhaseClock
 from instar.update.driver import Driver
+from instar.update.filtering import await_filters, hold_filtered
 from instar.update.guard import Guard
 from instar.update.options import Rehearsal, UpdateOptions
 from instar.update.outcome import Failure, Leaked, Outcome, PhaseTime, UpdateReport, VersionId
@@ -45,6 +46,7 @@ from instar.update.shield import ignore_from_now_on, shielded
 from instar.update.target import parent_notes
 from instar.update.unexpected import as_rolled_back
 from instar.update.watchdog import bounded_pause
+from instar.validation.conditions import Conditions
 from instar.validation.outcome import Validation
 
 _START_TRIES = 8
@@ -137,6 +139,7 @@ class Transaction:
         self.new = validate_new(self.new_path)
         self.old, self.new = align_pieces(self.old, self.new)
         faults.reach("plan", "middle")
+        self.conditions = Conditions.find(self.options.config, self.new_path)
         self.handlers = Handlers.find(self.options.handlers, self.new_path, self.old, self.new)
         self.pairing: PairingPlan = plan_pairing(
             self.old, self.new, allow=self.options.allow, settled=self.handlers.settled
@@ -211,19 +214,22 @@ class Transaction:
         self.driver.write(plan)
         self._compare(plan)
         self.descriptors = look_again(self.descriptors)
+        if self.conditions.filters:
+            await_filters(self.guard, self.deadline, self._unmet)
 
     def _quiesce(self) -> None:
         self.clock.begin_pause()
         self.undo.callback(self.clock.end_pause)
         faults.reach("quiesce", "middle")
         self.guard.hold(self.deadline, self.options.max_pause_ms / 1000)
+        hold_filtered(self.guard, self.deadline, self._unmet)
 
     def _check_past(self) -> None:
         faults.reach("pre-check", "middle")
         past = self.past = self.guard.image()
         self.handlers.quiesced(past)
         self.plan = self._make_plan(past, self.driver.pair_streams(self.guard))
-        self._refuse(self.plan.problems)
+        self._refuse([*self.plan.problems, *self.planning.broken(self.conditions, "old version")])
 
     def _transfer(self) -> None:
         plan = self._planned()
@@ -242,6 +248,7 @@ class Transaction:
         self.driver.check(self._planned())
         self._compare(self._planned())
         self._run_handlers()
+        self._refuse(self.planning.broken(self.conditions, "new version"))
         self.deadline.check("the update")
 
     def _commit(self) -> None:
@@ -341,6 +348,9 @@ class Transaction:
             plan, {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)}
         )
         self.validation.require()
+
+    def _unmet(self) -> list[str]:
+        return self.planning.unmet(self.conditions)
 
     def _planned(self) -> TransferPlan:
         if self.plan is None:

@@ -1,8 +1,8 @@
 """Evaluates invariants and filters: Python's syntax over a program's typed state, and nothing else.
 
 An expression is parsed with ``ast`` and walked by hand: names are static variables and enumerators, ``.`` and
-``->`` are members (pointers are followed), ``[n]`` elements, and there are a few functions. There is no access to
-Python objects, no call of anything else, and every step counts against a bound.
+``->`` are members (pointers are followed), ``[n]`` elements, and there are a few functions. There is no way to
+objects of Python, no call of anything else, and every step counts against a bound.
 """
 
 from __future__ import annotations

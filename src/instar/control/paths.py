@@ -72,6 +72,7 @@ class Place:
         real_text: An absolute path to ``real``.
         owner: Number of the past's socket that is bound there, None otherwise.
         claimed: The past holds this file open, has locked it, or its content is the past's PID.
+        names_past: Its content is the past's PID, and neither version has it open.
     """
 
     text: str
@@ -85,6 +86,7 @@ class Place:
     real_text: str = ""
     owner: int | None = None
     claimed: bool = False
+    names_past: bool = False
 
     @property
     def exists(self) -> bool:

@@ -193,26 +193,23 @@ _LOOKS: dict[str, tuple[int, int, int]] = {
 
 
 def rule_look(call: Call, situation: Situation) -> Answer:
-    """stat and its like see what is held back as done."""
+    """stat and its like see what is held back as done, and no pid file of the past.
+
+    A server may take the file for the server. Once looked for in vain it is gone for all calls, so that what
+    the new version then makes in its place is its own.
+    """
     base_index, index, flags_index = _LOOKS[call.name]
     base = AT_FDCWD if base_index < 0 else call.signed(base_index)
     flags = call.arguments[flags_index] if flags_index >= 0 else 0
     follow = flags_index != -2 and not flags & _AT_SYMLINK_NOFOLLOW
-    if not situation.overlaid and not _names_process(call, situation, index):
-        return Run()
     place = situation.place(base, call.arguments[index], follow=follow)
     if place is None:
         return Run()
+    if place.names_past and call.name != "inotify_add_watch":
+        return Fake(-errno.ENOENT, hides=(place,))
     if of_past(place, situation) or place.absent:
         return deny(errno.ENOENT)
     return Alter(paths={index: os.fsencode(place.real_text)}) if place.moved else Run()
-
-
-def _names_process(call: Call, situation: Situation, index: int) -> bool:
-    own = b"/proc/%d" % situation.past.pid
-    if not call.arguments[index]:
-        return False
-    return situation.read_path(call.arguments[index]).startswith(own)
 
 
 # -------------------------------------------------------------------------------------- removing and renaming

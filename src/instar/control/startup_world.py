@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from instar.control.channel import get_descriptor
+from instar.control.channel import find_duplicate, get_descriptor
 from instar.control.held import ON_DESCRIPTOR, Credentials, Held, HeldActions
 from instar.control.janitor import Janitor
 from instar.control.paths import Directories, Entry, FileFacts, Found, Overlay, Place, Resolver, facts_of
@@ -20,7 +20,6 @@ from instar.errors import FaultError, InstarError
 from instar.process.descriptors import (
     SocketDetails,
     describe_socket,
-    duplicate,
     list_numbers,
     open_pidfd,
     read_descriptor,
@@ -57,6 +56,7 @@ class World:
         options: Set on its own sockets, by device and inode.
         family: PIDs of the processes (and threads) of the start that are alive.
         standard: Our duplicates of the descriptors it was started with, by number.
+        changed: Device and inode of what held actions on descriptors change.
         reopened: Those of them that have an open file of their own.
         output: The last it wrote to its standard output and error.
     """
@@ -66,6 +66,7 @@ class World:
         self.directories = Directories()
         self.overlay = Overlay({})
         self.hidden: set[Entry] = set()
+        self.changed: set[tuple[int, int]] = set()
         self.resolver = Resolver(self.directories, self.overlay)
         self.held = HeldActions(self.directories)
         self.objects: set[tuple[int, int]] = set()
@@ -89,6 +90,8 @@ class World:
             if held.verb in ON_DESCRIPTOR:
                 with open_pidfd(pid) as pidfd:
                     descriptor = get_descriptor(pidfd, held.number)
+                status = os.fstat(descriptor)
+                self.changed.add((status.st_dev, status.st_ino))
             self.held.add(held, credentials_of(read_status(pid)), descriptor)
             self._show(held, descriptor)
 
@@ -272,9 +275,8 @@ class View:
 
     def socket(self, number: int) -> SocketDetails | None:
         """."""
-        try:
-            descriptor = duplicate(self.pid, number)
-        except Exception:
+        descriptor = find_duplicate(self.pid, number)
+        if descriptor is None:
             return None
         try:
             return describe_socket(descriptor) if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else None
@@ -355,6 +357,7 @@ class View:
         facts = found.facts
         truth = facts if found.real is not None else world.directories.find(found.entry)
         real = found.real if found.real is not None else found.entry
+        names_pid = facts is not None and self._holds_pid(facts, real)
         return Place(
             text=found.text,
             entry=found.entry,
@@ -366,7 +369,8 @@ class View:
             hidden=found.real is None and found.entry in world.hidden,
             real_text=found.text if real == found.entry else self._inside(world.directories.path(real)),
             owner=self._owner(found.text, truth),
-            claimed=facts is not None and self._claimed(facts, real),
+            claimed=names_pid or (facts is not None and self._claimed(facts)),
+            names_past=names_pid and facts is not None and not self._is_in_use(facts),
         )
 
     def _inside(self, path: str) -> str:
@@ -385,16 +389,24 @@ class View:
                     return bound.number
         return None
 
-    def _claimed(self, facts: FileFacts, real: Entry) -> bool:
+    def _claimed(self, facts: FileFacts) -> bool:
         past = self.past
         if facts.identity in past.files or facts.identity in past.locked:
             return True
-        if stat.S_ISFIFO(facts.mode):
-            return bool(past.numbers_of("pipe", facts.device, facts.inode))
+        return stat.S_ISFIFO(facts.mode) and bool(past.numbers_of("pipe", facts.device, facts.inode))
+
+    def _holds_pid(self, facts: FileFacts, real: Entry) -> bool:
         if not facts.regular or not 0 < facts.size <= _PID_FILE_SIZE:
             return False
-        pids = (past.pid, past.surroundings.status.pid_in_namespace)
+        pids = (self.past.pid, self.past.surroundings.status.pid_in_namespace)
         return holds_pid(self.world.directories.path(real), pids)
+
+    def _is_in_use(self, facts: FileFacts) -> bool:
+        """Whether the past has a file open, or the new version has, or has changed it."""
+        if facts.identity in self.past.files or facts.identity in self.world.changed:
+            return True
+        found = (self.handle(number) for number in self.numbers())
+        return any(handle and (handle.device, handle.inode) == facts.identity for handle in found)
 
     @property
     def overlaid(self) -> bool:

@@ -232,6 +232,8 @@ def test_looks_see_what_is_held_back():
 
     assert look(made(facts(1))) == Run()
     assert look(made(None, absent=True)) == Fake(-errno.ENOENT)
+    gone = look(made(facts(1), names_past=True, claimed=True))
+    assert isinstance(gone, Fake) and gone.result == -errno.ENOENT and len(gone.hides) == 1
     moved = look(made(facts(1), real=(1, 2, b"x"), real_text="/x"), "lstat")
     assert isinstance(moved, Alter) and moved.paths == {0: b"/x"}
 

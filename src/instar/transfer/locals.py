@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.pairing.problems import Problem
 from instar.state.columns import Fate, FixedKind, ObjectKind
 from instar.state.frames import PlacedLocal, ProgramFrame
 from instar.state.kernel import State
@@ -16,6 +17,8 @@ from instar.transfer.stack import FramePair, old_place
 from instar.transfer.targets import NOTHING, Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_MAIN, _OF_MAIN = "main", ("argc", "argv", "envp")
 
 # Decides the mapping of an object row from its old and new type row.
 Decide = Callable[[int, int, int], None]
@@ -54,11 +57,14 @@ class LocalCarrier:
     Attributes:
         carried: What moves.
         names: Object row -> ``function:local``, of all frames.
+        problems: Locals that the new code reads and the old version has no value for.
         unsettled: ``function:local`` of locals whose value is not carried because no place is proven.
     """
 
-    def __init__(self, state: State, pairs: Sequence[FramePair]) -> None:
-        self._state, self._pairs = state, pairs
+    def __init__(self, state: State, pairs: Sequence[FramePair], same: Callable[[int, int], bool]) -> None:
+        self._state, self._pairs, self._same = state, pairs, same
+        self.problems: list[Problem] = []
+        self._values: list[tuple[tuple[int, int | None], bytes]] = []
         self.carried: list[CarriedLocal] = []
         self.names: dict[int, str] = {}
         self.unsettled: list[str] = []
@@ -94,7 +100,7 @@ class LocalCarrier:
             if new is None:
                 continue  # the new version has no such local
             if row is None or place is None:
-                self.unsettled.append(f"{pair.old.name}:{old.key[0]}")
+                self._without_place(pair, old, new, row, place)
                 continue
             entry = self._state.objects[row]
             if entry["fate"] == Fate.MOVE:
@@ -109,6 +115,27 @@ class LocalCarrier:
                     old.address, old.address + old.size, address, FixedKind.STACK, NOTHING,
                     int(entry["type"]), int(entry["count"]), int(entry["mapping"]),
                 )  # fmt: skip
+
+    def _without_place(
+        self,
+        pair: FramePair,
+        old: PlacedLocal,
+        new: PlacedLocal,
+        row: int | None,
+        place: tuple[int, int | None] | None,
+    ) -> None:
+        """A local that debug information places in one version at most; see docs/internals/transfer.md."""
+        name = f"{pair.old.name}:{old.key[0]}"
+        if place is None:
+            self.unsettled.append(name)  # the new code has no such value at this point
+        elif row is None and old.value is not None and 0 < old.size <= 8 and self._same(old.type, new.type):
+            self._values.append((place, old.value[: old.size].ljust(old.size, b"\0")))
+        elif pair.old.name == _MAIN and old.key[0] in _OF_MAIN:
+            self.unsettled.append(name)  # start-up was given the same
+        else:
+            cause = f"the new code reads {name}, and debug information has no value for it in the old version"
+            remedy = "build with -Og, keep the value in a static, or pass --allow local-not-carried"
+            self.problems.append(Problem("local-not-carried", name, cause, remedy))
 
     def shared(self) -> Iterator[SharedLocal]:
         """Locals that both versions describe, with a known place in both; in frames carried either way."""
@@ -137,7 +164,13 @@ class LocalCarrier:
 
     def writes(self, output: Array) -> tuple[list[Write], dict[int, int]]:
         """What to write into memory and into registers."""
-        writes, registers = [], {}
+        writes: list[Write] = []
+        registers: dict[int, int] = {}
+        for (address, register), value in self._values:
+            if register is None:
+                writes.append(Write(address, value))
+            else:
+                registers[register] = int.from_bytes(value, "little")
         for local in self.carried:
             start = int(self._state.objects["out"][local.row])
             if local.register is None:

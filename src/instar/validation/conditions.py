@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from instar.errors import FaultError, RefusedError, UsageError
+from instar.metadata.version import Version
 from instar.pairing.problems import Problem
 from instar.state.capture import Subject
 from instar.state.kernel import State
@@ -65,6 +66,20 @@ class Conditions:
                 )
             tables.append({key: Expression(text) for key, text in table.items()})
         return cls(tables[0], tables[1], source)
+
+    def require_names(self, old: Version, new: Version) -> None:
+        """Raise UsageError "bad-expression" when one names what a version that it is for does not have."""
+        both = [("old version", old), ("new version", new)]
+        for conditions, versions in ((self.filters, both[:1]), (self.invariants, both)):
+            for name, expression in conditions.items():
+                for when, version in versions:
+                    missing = expression.unknown(version)
+                    if missing:
+                        raise UsageError(
+                            "bad-expression",
+                            f"{self.source}: {name}: the {when} has no static variable {', '.join(missing)}",
+                            "`instar inspect PID` lists what there is",
+                        )
 
     def broken(self, subject: Subject, memory: Reader, when: str) -> list[Problem]:
         """Invariants that do not hold.

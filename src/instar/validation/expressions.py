@@ -1,8 +1,8 @@
 """Evaluates invariants and filters: Python's syntax over a program's typed state, and nothing else.
 
 An expression is parsed with ``ast`` and walked by hand: names are static variables and enumerators, ``.`` and
-``->`` are members (pointers are followed), ``[n]`` elements, and there are a few functions. There is no way to
-objects of Python, no call of anything else, and every step counts against a bound.
+``->`` are members (pointers are followed), ``[n]`` elements, and there are a few functions. Nothing leads to
+objects of Python, nothing else can be called, and every step counts against a bound.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from instar.errors import RefusedError, UsageError
 from instar.metadata.model import TypeKind
+from instar.metadata.version import Version
 from instar.state.capture import Subject
 from instar.state.expression import evaluate
 from instar.state.values import Reader, Value
@@ -72,6 +73,19 @@ class Expression:
         for node in ast.walk(self._tree):
             if not isinstance(node, _ALLOWED):
                 raise _bad(text, f"has {type(node).__name__.lower()}, which is not allowed here")
+
+    def unknown(self, version: Version) -> list[str]:
+        """Names that a version has neither as static variable nor as enumerator."""
+        own = {loop.target.id for loop in _loops(self._tree) if isinstance(loop.target, ast.Name)}
+        functions = {id(node.func) for node in ast.walk(self._tree) if isinstance(node, ast.Call)}
+        names = {
+            node.id
+            for node in ast.walk(self._tree)
+            if isinstance(node, ast.Name) and id(node) not in functions
+        }
+        enumerators = {version.text(int(offset)) for offset in version.enumerators["name"]}
+        known = own | enumerators | {"NULL", "None"}
+        return sorted(name for name in names - known if not version.find_variables(name))
 
     def holds(self, subject: Subject, memory: Reader) -> bool:
         """Whether it is true of a process's state.
@@ -277,6 +291,8 @@ class _Walk:
         return functions[name](values)
 
     def _length(self, value: Any) -> int:
+        if isinstance(value, list):
+            return len(value)
         if isinstance(value, Value) and value.kind is TypeKind.ARRAY and not value.is_text():
             return int(value.version.types[value.stripped]["elements"])
         plain = _plain(value)
@@ -298,6 +314,10 @@ class _Walk:
 
     def _elements(self, value: Value) -> Iterator[Value]:
         return (value.element(i) for i in range(int(value.version.types[value.stripped]["elements"])))
+
+
+def _loops(tree: ast.expr) -> Iterator[ast.comprehension]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.comprehension))
 
 
 def _plain(value: Any) -> Any:

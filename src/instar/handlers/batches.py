@@ -10,6 +10,7 @@ import numpy as np
 from instar.ext.values import RangeError, TypeMismatchError
 from instar.handlers.binding import TypeTask
 from instar.handlers.failures import failure
+from instar.handlers.memory import BulkMemory, FutureMemory, PastMemory
 from instar.handlers.objects import Objects
 from instar.handlers.running import CAUGHT, arguments_of
 from instar.handlers.types import RECORDS, Member
@@ -119,9 +120,14 @@ class _Batch:
     def _write(self) -> None:
         after = self.new.view(np.uint8).reshape(len(self), -1)
         before = self._before.view(np.uint8).reshape(len(self), -1)
-        memory = self._sides[1].memory
-        for index in np.flatnonzero((after != before).any(axis=1)).tolist():
-            memory.write(int(self._new_addresses[index]), after[index].tobytes())
+        _bulk(self._sides[1]).write_many(self._new_addresses, before, after)
+
+
+def _bulk(side: Side) -> BulkMemory:
+    memory = side.memory
+    if not isinstance(memory, PastMemory | FutureMemory):
+        raise TypeMismatchError("a batch works on a whole state only")
+    return memory
 
 
 def _same(stored: Array, wanted: Array) -> Array:
@@ -140,6 +146,4 @@ def _gather(side: Side, type_row: int, addresses: Array) -> Array:
     """The objects at some addresses as one structured array."""
     dtype = side.types.dtype(type_row)
     size = side.types.size(type_row)
-    read = side.memory.read
-    data = b"".join([read(address, size) for address in addresses.tolist()])
-    return np.frombuffer(bytearray(data), dtype=dtype)
+    return _bulk(side).read_many(addresses, size).reshape(-1).view(dtype)

@@ -130,6 +130,7 @@ class _Binder:
             {row: frozenset(names) for row, names in self.seen.items()},
             frozenset(old_variables),
             frozenset(new_variables),
+            frozenset(p.old.row for p in self.kinds if p.old.kind == "variable"),
             frozenset(self.answered),
             tuple(self.lines),
         )

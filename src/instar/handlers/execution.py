@@ -120,7 +120,11 @@ class _Run:
         self._binding, self._planner, self.memory = binding, planner, memory
         self.finder = _object_finder(planner)
         self._wanted = -1
-        past_memory = PastMemory(planner.state.bytes_at, planner.past.subject.memory.read)
+        past_memory = PastMemory(
+            planner.state.bytes_at,
+            planner.past.subject.memory.read,
+            [(span.start, span.data) for span in planner.state.spans],
+        )
         self.past = Side(binding.old, past_memory)
         self.future = Side(binding.new, self.memory, translator(planner, binding))
         past_state = StateView(Names(binding.old, "old"), self.past, self._old_address)

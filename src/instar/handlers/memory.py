@@ -35,16 +35,55 @@ class Memory(Protocol):
         """Store; raises ReadOnlyError or PointerError."""
 
 
+class BulkMemory(Memory, Protocol):
+    """Memory from which many objects are read, and to which they are written, at once."""
+
+    def read_many(self, addresses: Array, size: int) -> Array:
+        """(n, size) u1: as many bytes at every address."""
+
+    def write_many(self, addresses: Array, before: Array, after: Array) -> None:
+        """Store the rows that differ."""
+
+
+Ranges = Sequence[tuple[int, Array]]
+
+
+def gather(ranges: Ranges, addresses: Array, size: int, result: Array) -> Array:
+    """Copy objects that lie in ranges (sorted) into rows of a result; returns which do."""
+    found = np.zeros(len(addresses), bool)
+    for start, data in ranges:
+        at = addresses - np.uint64(start)
+        inside = ~found & (addresses >= np.uint64(start)) & (at + np.uint64(size) <= np.uint64(len(data)))
+        if inside.any():
+            rows = np.flatnonzero(inside)
+            result[rows] = data[at[rows].astype(np.int64)[:, None] + np.arange(size)]
+            found |= inside
+    return found
+
+
 class PastMemory:
     """The past's copy.
 
     Args:
         copied: Bytes of copied memory, None where nothing was copied.
         read: Any other memory of the past, such as its constants.
+        ranges: (start, bytes) of what was copied, for many objects at once.
     """
 
-    def __init__(self, copied: Callable[[int, int], bytes | None], read: Read) -> None:
-        self._copied, self._read = copied, read
+    def __init__(self, copied: Callable[[int, int], bytes | None], read: Read, ranges: Ranges = ()) -> None:
+        self._copied, self._read, self._ranges = copied, read, ranges
+
+    def read_many(self, addresses: Array, size: int) -> Array:
+        """Many objects at once."""
+        result = np.zeros((len(addresses), size), np.uint8)
+        found = gather(self._ranges, addresses, size, result)
+        for row in np.flatnonzero(~found).tolist():
+            result[row] = np.frombuffer(self.read(int(addresses[row]), size), np.uint8)
+        return result
+
+    def write_many(self, addresses: Array, before: Array, after: Array) -> None:
+        """Never."""
+        raise ReadOnlyError("the past is read-only: store in `new`")
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of the past."""
@@ -162,6 +201,16 @@ class Blocks:
         return self.base <= address < self.base + self.used
 
 
+class Bulk(Protocol):
+    """Objects that stay where they are, many at once."""
+
+    def read(self, addresses: Array, size: int) -> tuple[Array, Array]:
+        """((n, size) u1, which of them are such objects)."""
+
+    def write(self, addresses: Array, before: Array, after: Array) -> Array:
+        """Store; returns which rows were."""
+
+
 class FutureMemory:
     """The future as the plan makes it.
 
@@ -171,6 +220,7 @@ class FutureMemory:
         kept: Pages of the past that stay at their addresses.
         own: Memory that the future's start-up made.
         is_kept: Whether an address is in a range that stays.
+        bulk: Many objects that stay, as long as no page was copied.
     """
 
     def __init__(
@@ -180,12 +230,14 @@ class FutureMemory:
         kept: Pages,
         own: Pages,
         is_kept: Callable[[int], bool],
+        bulk: Bulk | None = None,
     ) -> None:
         self._regions = sorted(
             ((start, data) for start, data in regions if len(data)), key=lambda one: one[0]
         )
         self._starts = [start for start, _ in self._regions]
         self.blocks, self.kept, self.own, self._is_kept = blocks, kept, own, is_kept
+        self._bulk = bulk
 
     def _place(self, address: int, size: int) -> Array | None:
         """The bytes themselves, where the output has them."""
@@ -215,6 +267,27 @@ class FutureMemory:
         if place is not None:
             return place.tobytes()
         return (self.kept if self._is_kept(address) else self.own).read(address, size)
+
+    def read_many(self, addresses: Array, size: int) -> Array:
+        """Many objects at once."""
+        result = np.zeros((len(addresses), size), np.uint8)
+        found = gather(self._regions[::-1], addresses, size, result)
+        if self._bulk is not None and not found.all() and not self.kept.pages:
+            rest = np.flatnonzero(~found)
+            rows, held = self._bulk.read(addresses[rest], size)
+            result[rest[held]] = rows[held]
+            found[rest[held]] = True
+        for row in np.flatnonzero(~found).tolist():
+            result[row] = np.frombuffer(self.read(int(addresses[row]), size), np.uint8)
+        return result
+
+    def write_many(self, addresses: Array, before: Array, after: Array) -> None:
+        """Store the rows that differ."""
+        rest = np.flatnonzero((before != after).any(axis=1))
+        if self._bulk is not None and not self.kept.pages:
+            rest = rest[~self._bulk.write(addresses[rest], before[rest], after[rest])]
+        for row in rest.tolist():
+            self.write(int(addresses[row]), after[row].tobytes())
 
     def write(self, address: int, data: bytes) -> None:
         """Store in the future."""

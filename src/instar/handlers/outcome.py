@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from instar.errors import InternalError
-from instar.handlers.memory import PAGE, Blocks, FutureMemory, Pages, checked_read
+from instar.handlers.memory import PAGE, Blocks, FutureMemory, Pages, checked_read, gather
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.transfer.kept import sort_patches
 from instar.transfer.plan import KeptRange, Write
@@ -47,7 +47,56 @@ def future_memory(planner: Planner, blocks: Blocks) -> FutureMemory:
     heap = FutureHeap(planner.future.heap)
     read = planner.future.subject.memory.read
     own = Pages(lambda a, n: checked_read(read, a, n), lambda a, n: heap.bytes_at(a, n) is not None)
-    return FutureMemory(regions, blocks, kept, own, is_kept)
+    return FutureMemory(regions, blocks, kept, own, is_kept, KeptObjects(planner))
+
+
+class KeptObjects:
+    """Objects of the past that stay, read and written as words of the plan's patches.
+
+    Args:
+        planner: Has applied what its scan found.
+    """
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+        self._ranges = sorted(((span.start, span.data) for span in planner.past.heap), key=lambda one: one[0])
+
+    def read(self, addresses: Array, size: int) -> tuple[Array, Array]:
+        """Bytes with their patches."""
+        rows = np.zeros((len(addresses), size), np.uint8)
+        held = gather(self._ranges, addresses, size, rows)
+        patches = self._planner.patches
+        if (patches["address"] % np.uint64(8)).any():
+            return rows, np.zeros(len(addresses), bool)
+        held &= (addresses % np.uint64(8) == 0) & (size % 8 == 0)
+        order = np.argsort(addresses, kind="stable")
+        at = np.searchsorted(addresses[order], patches["address"], side="right") - 1
+        offsets = (patches["address"] - addresses[order][np.maximum(at, 0)]).astype(np.int64)
+        inside = (at >= 0) & (offsets < size)
+        if size % 8 == 0:
+            words = rows.view(np.uint64)
+            words[order[at[inside]], offsets[inside] // 8] = patches["value"][inside]
+        return rows, held
+
+    def write(self, addresses: Array, before: Array, after: Array) -> Array:
+        """Put what differs into the patches; only whole, aligned words of live objects."""
+        size = after.shape[1]
+        done = np.zeros(len(addresses), bool)
+        if size % 8 or (self._planner.patches["address"] % np.uint64(8)).any():
+            return done
+        inside = np.zeros(len(addresses), bool)
+        for start, data in self._ranges:
+            inside |= (addresses >= np.uint64(start)) & (addresses < np.uint64(start + len(data)))
+        done = np.asarray(inside & (addresses % np.uint64(8) == 0))
+        row, word = np.nonzero(before[done].view(np.uint64) != after[done].view(np.uint64))
+        places = addresses[done][row] + (word * 8).astype(np.uint64)
+        old = self._planner.patches
+        rest = old[~np.isin(old["address"], places)]
+        values = after[done].view(np.uint64)[row, word]
+        self._planner.patches = sort_patches(
+            np.concatenate([rest["address"], places]), np.concatenate([rest["value"], values])
+        )
+        return done
 
 
 def _stays(planner: Planner, address: int, size: int) -> bool:

@@ -23,6 +23,7 @@ from instar.control.startup_world import Registration, World
 from instar.process.deadline import Deadline
 from instar.process.descriptors import list_descriptors
 from instar.process.registers import Registers
+from instar.process.status import read_status
 from instar.process.tracee import Tracee
 
 #: Codes that ``--allow`` can let through here.
@@ -162,6 +163,7 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
         trace = StartupTrace(world, root, spec.names, point, spec.allow, likenesses)
         trace.run(deadline)
         assert trace.parked is not None and trace.chain is not None
+        trace.warnings.extend(_more_capabilities(past.pid, trace.parked.tracee.pid))
         reached = point.at(trace.chain.functions, trace.syscall)
         return Future(trace.parked.tracee, trace.chain, reached, world, trace.warnings)
     except BaseException:
@@ -170,6 +172,14 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
         world.undo()
         world.close()
         raise
+
+
+def _more_capabilities(past: int, future: int) -> list[str]:
+    """The new version may do what the old one may not: a root whose rights were taken by its securebits."""
+    old, new = (read_status(pid).capabilities["effective"] for pid in (past, future))
+    if not new & ~old:
+        return []
+    return [f"more-capabilities: the new version has {new:#x}, the old one {old:#x}; let it drop them"]
 
 
 def _pair(past: PastFacts, pid: int) -> dict[int, int]:

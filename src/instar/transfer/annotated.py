@@ -1,0 +1,89 @@
+"""Words of members and variables that the program itself says are no pointers (``IXFER``, ``NOXFER``). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from instar.metadata.annotations import annotation_of, has_annotations
+from instar.metadata.model import TypeKind
+from instar.metadata.version import Version
+from instar.state.kernel import State
+from instar.transfer.engine import Scan
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Range = tuple[int, int]
+
+_SILENT = ("ixfer", "noxfer")
+_LIMIT = 1 << 14
+
+
+def without_annotated(state: State, version: Version, scan: Scan) -> Scan:
+    """A scan without the words that lie in such members: they are neither rewritten nor judged."""
+    if not has_annotations(version):
+        return scan
+    silent = _Silent(state, version)
+    words, findings = (rows[[not silent.covers(row) for row in rows]] for rows in (scan.words, scan.findings))
+    lost = len(scan.findings) - len(findings)
+    return replace(scan, words=words, findings=findings, finding_count=scan.finding_count - lost)
+
+
+class _Silent:
+    def __init__(self, state: State, version: Version) -> None:
+        self._state, self._version = state, version
+        self._memo: dict[int, tuple[Range, ...]] = {}
+
+    def covers(self, word: Any) -> bool:
+        """Whether a whole word lies in annotated bytes of its object."""
+        row, offset = int(word["object"]), int(word["offset"])
+        entry = self._state.objects[row]
+        kind, size = int(entry["type"]), self._version.size_of(int(entry["type"])) if entry["type"] >= 0 else 0
+        variable = int(self._state.origins[row]) if entry["kind"] in (1, 2) else -1
+        if variable >= 0 and self._ranges(int(self._version.variables["type"][variable]), offset):
+            return True
+        return bool(kind >= 0 and size and self._ranges(kind, offset % size if entry["count"] > 1 else offset))
+
+    def _ranges(self, row: int, offset: int) -> bool:
+        return any(low <= offset and offset + 8 <= high for low, high in self.of(row))
+
+    def of(self, row: int) -> tuple[Range, ...]:
+        """Annotated bytes of a type, touching ones joined."""
+        found = self._memo.get(row)
+        if found is None:
+            self._memo[row] = ()
+            found = self._memo[row] = _joined(self._find(row))
+        return found
+
+    def _find(self, row: int) -> list[Range]:
+        version = self._version
+        if annotation_of(version, row) in _SILENT:
+            return [(0, version.size_of(row))]
+        row = version.strip(row)
+        kind = TypeKind(int(version.types["kind"][row])) if row >= 0 else TypeKind.VOID
+        if kind is TypeKind.STRUCT:
+            return [
+                (int(m["bit_offset"]) // 8 + low, int(m["bit_offset"]) // 8 + high)
+                for m in version.members_of(row)
+                if not m["bit_size"] and m["type"] >= 0
+                for low, high in self.of(int(m["type"]))
+            ]
+        if kind is TypeKind.ARRAY:
+            element = int(version.types["target"][row])
+            size, count = version.size_of(element), max(int(version.types["elements"][row]), 0)
+            inner = self.of(element)
+            if count * len(inner) > _LIMIT:
+                return []
+            return [(i * size + low, i * size + high) for i in range(count) for low, high in inner]
+        return []
+
+
+def _joined(ranges: list[Range]) -> tuple[Range, ...]:
+    result: list[Range] = []
+    for low, high in sorted(ranges):
+        if result and low <= result[-1][1]:
+            result[-1] = (result[-1][0], max(high, result[-1][1]))
+        else:
+            result.append((low, high))
+    return tuple(result)

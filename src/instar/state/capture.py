@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.annotations import annotation_of
 from instar.metadata.elf import SymbolKind
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
@@ -67,12 +68,28 @@ class Shapes:
 
     def _of(self, row: int) -> tuple[int, int, int]:
         current = int(self._stripped[row]) if row >= 0 else -1
-        count = 1
+        declared, count = row, 1
         while current >= 0 and self._version.types[current]["kind"] == TypeKind.ARRAY:
             count *= max(int(self._version.types[current]["elements"]), 0)
-            current = int(self._stripped[self._version.types[current]["target"]])
+            declared = int(self._version.types[current]["target"])
+            current = int(self._stripped[declared])
+        current = self._annotated(declared, current)
         size = int(self._version.size_of(current)) if current >= 0 else 0
         return current, count, size * count
+
+
+    def _annotated(self, declared: int, stripped: int) -> int:
+        """A word that instar.h says is (no) pointer is laid out like one that is (none)."""
+        meaning = annotation_of(self._version, declared)
+        if not meaning or self._version.size_of(stripped) != 8:
+            return stripped
+        kinds = self._version.types["kind"]
+        if meaning == "pxfer":
+            like = (kinds == TypeKind.POINTER) & (self._version.types["target"] < 0)
+        else:
+            like = (kinds == TypeKind.INTEGER) & (self._version.types["size"] == 8)
+        is_scalar = kinds[stripped] in (TypeKind.POINTER, TypeKind.INTEGER)
+        return int(np.flatnonzero(like)[0]) if like.any() and is_scalar else stripped
 
 
 def program_bias(version: Version, maps: Iterable[Mapping], path: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.annotations import annotation_of
 from instar.metadata.model import TypeFlag, TypeKind
 from instar.metadata.version import Version
 from instar.state.columns import KTYPE, SLOT, KernelType, SlotKind
@@ -104,6 +105,13 @@ class _Builder:
             found = self.memo[row] = tuple(sorted(self._slots(row)))
         return found
 
+    def annotated(self, row: int) -> tuple[Slot, ...]:
+        """Slots of a type as declared: what instar.h says of it comes before what it is."""
+        meaning = annotation_of(self.version, row)
+        if meaning == "pxfer" and self.rows[int(self.stripped[row])]["kind"] != TypeKind.POINTER:
+            return ((0, 1, 0, -1, SlotKind.VOID),) if self.size(int(self.stripped[row])) == 8 else ()
+        return () if meaning in ("ixfer", "noxfer") else self.slots(int(self.stripped[row]))
+
     def _slots(self, row: int) -> list[Slot]:
         kind = TypeKind(int(self.rows[row]["kind"]))
         if kind is TypeKind.POINTER:
@@ -111,7 +119,12 @@ class _Builder:
         if kind is TypeKind.ARRAY:
             return self._array(row)
         if kind is TypeKind.STRUCT:
-            return [slot for member in self._members(row) for slot in self._shifted(member)]
+            return [
+                (int(m["bit_offset"]) // 8 + offset, *rest)
+                for m in self.version.members_of(row)
+                if not m["bit_size"] and m["type"] >= 0
+                for offset, *rest in self.annotated(int(m["type"]))
+            ]
         if kind is TypeKind.UNION:
             return self._union(row)
         return []
@@ -130,7 +143,8 @@ class _Builder:
 
     def _array(self, row: int) -> list[Slot]:
         element = self.target(row)
-        inner = self.slots(element)
+        raw = int(self.rows[row]["target"])
+        inner = self.annotated(raw) if raw >= 0 else ()
         elements = int(self.rows[row]["elements"])
         if not inner or elements <= 0:
             return []

@@ -20,6 +20,7 @@ from instar.state.image import Image
 from instar.state.kernel import Span, State
 from instar.state.paths import object_path
 from instar.state.typing import type_state
+from instar.transfer.annotated import without_annotated
 from instar.transfer.call import plan_call
 from instar.transfer.engine import Engine, Scan
 from instar.transfer.environment import changed_environment, encode, write_environment
@@ -210,7 +211,7 @@ class Planner:
         self.state.objects["new_address"][moved] += np.uint64(self.arena_base)
         self._lay_out_statics()
         settler = Settler(self.state, self.old, self.prepared.pool, strict=self.options.strict)
-        settled = settler.settle(self._scan(table))
+        settled = settler.settle(without_annotated(self.state, self.old, self._scan(table)))
         jumps = self.jumps = JumpCarrier(
             self.state, self.past, self.future, self.pairs, self.translate, self._in_future
         ).carry()

@@ -56,20 +56,41 @@ MINIMUM = 32
 
 
 class WalkFault(Exception):
-    """A segment does not parse: not an error of the process until the caller says so."""
+    """A segment does not parse: not an error of the process until the caller says so.
 
-    def __init__(self, address: int, reason: int) -> None:
+    Attributes:
+        address: Of the chunk that is impossible.
+        before: (address, usable size) of the block right before it, when that is in use.
+    """
+
+    def __init__(self, address: int, reason: int, before: tuple[int, int] | None = None) -> None:
         super().__init__(f"chunk at {address:#x}: {REASONS[reason]}")
-        self.address = address
+        self.address, self.before = address, before
         self.reason = REASONS[reason]
 
     def refusal(self, what: str) -> RefusedError:
         """The error for a segment that must parse."""
+        if self.before is not None:
+            start, size = self.before
+            return RefusedError(
+                "overrun-block",
+                f"the block of {size} bytes at {start:#x} was written beyond its end, in {what}: "
+                f"the chunk behind it at {self.address:#x}: {self.reason}",
+                "look for a buffer overflow with valgrind or -fsanitize=address",
+            )
         return RefusedError(
             "heap-corrupt",
             f"the heap of the process is damaged in {what}: the chunk at {self.address:#x}: {self.reason}",
             "look for a buffer overflow with valgrind or -fsanitize=address",
         )
+
+
+def _block_before(blocks: Blocks, chunk: int) -> tuple[int, int] | None:
+    """The block in use that ends where a chunk begins: its last word is the chunk's first."""
+    if not len(blocks):
+        return None
+    address, size = int(blocks["address"][-1]), int(blocks["size"][-1])
+    return (address, size) if address + size - 8 == chunk else None
 
 
 def walk_segment(
@@ -106,7 +127,7 @@ def walk_segment(
     block = pool.take((data.nbytes // MINIMUM + 1) * BLOCK.itemsize).view(BLOCK)
     count = function(ctypes.byref(state), ctypes.c_void_p(block.ctypes.data), ctypes.c_uint64(len(block)))
     if state.state == WalkState.FAULT:
-        raise WalkFault(state.fault, state.reason)
+        raise WalkFault(state.fault, state.reason, _block_before(block[:count], int(state.fault)))
     return block[:count], WalkState(state.state), int(state.cursor)
 
 

@@ -245,7 +245,7 @@ class Validator:
             self._counterparts.exempt.items(),
             self._inexact,
             {
-                "dangling-pointer": counts[Count.LITERAL],
+                "literal-pointer": counts[Count.LITERAL],
                 "assumed-word": counts[Count.ASSUMED],
                 "own-frame-word": frames.own,
                 "unsettled-frame-word": frames.unsettled,

@@ -12,6 +12,7 @@ from instar.metadata.version import Version, load_version
 from instar.process.failures import explain_absence
 from instar.process.status import Status, executable, executable_name, read_status
 from instar.update.access import explain_access
+from instar.update.marker import explain_probation
 
 _HEAD = 4
 
@@ -40,7 +41,7 @@ def require_reach(pid: int) -> None:
 
 def require_shape(pid: int) -> None:
     """Raise the reason why a process within reach is of a kind that is not updated."""
-    error = explain_first(read_status(pid)) or explain_stopped(pid)
+    error = explain_probation(pid) or explain_first(read_status(pid)) or explain_stopped(pid)
     if error is not None:
         raise error
     require_single(pid)

@@ -17,6 +17,7 @@ from instar.process.status import executable, executable_name, read_status
 from instar.update.attempt import read_steps
 from instar.update.kept_versions import is_kept
 from instar.update.lineage import Chain, ProcessId, find_chain, identify, living_chains
+from instar.update.marker import find_probation
 
 STATUS_SCHEMA = 1
 
@@ -113,6 +114,7 @@ def _describe(chain: Chain) -> ProcessStatus:
         len(chain.steps),
         sum(1 for step in chain.steps if step.steps),
         ways,
+        find_probation(pid),
     )
 
 

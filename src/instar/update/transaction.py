@@ -74,7 +74,8 @@ class Transaction:
         self.clock = PhaseClock(progress)
         self.progress = progress
         self.deadline = Deadline(options.timeout)
-        self.undo = ExitStack()
+        self.undo, self.shield = ExitStack(), ExitStack()
+        self.probation: Probation | None = None
         self.committed = False
         self.warnings: list[str] = []
         self.started = time.monotonic()
@@ -93,7 +94,7 @@ class Transaction:
         with self.clock.phase("plan"):
             self._plan(guarded)
         try:
-            with ExitStack() as shield, self.undo:
+            with self.shield, self.undo:
                 self.undo.callback(self.guard.release)  # last: the future is gone by then
                 try:
                     self._beside()
@@ -103,12 +104,14 @@ class Transaction:
                             self._let_past_go(self.options.rehearsal)
                     if self.options.rehearsal is not None:
                         rehearsal.keep(self.options.rehearsal, self.guard, self.driver)
-                        shield.enter_context(shielded())
+                        self.shield.enter_context(shielded())
                     else:
                         with self.clock.phase("commit"):
                             self._commit()
+                        if self.probation is not None:
+                            self._watch(self.probation)
                 except BaseException:
-                    shield.enter_context(shielded())  # nothing is undone by halves
+                    self.shield.enter_context(shielded())  # nothing is undone by halves
                     raise
         except BaseException as error:
             self.clock.end_pause()
@@ -288,28 +291,27 @@ class Transaction:
         """The same, but the past stays, stopped: see update/probation.py."""
         gate, done = self.driver.gate, self.driver.future.plan
         faults.reach("commit", "middle")
-        with shielded() as came:
-            gate.announce_ending(self.deadline)
-            self.guard.stake()
-            self.committed = True
-            self.undo.pop_all()
-            gate.announce_ended()
-            self.driver.do_held()
-            self.driver.forward_signals(self.guard.pending_signals())
-            gate.go()
-            gate.wait_until_serving(Deadline(_END_S))
-            self.clock.end_pause()
-            self.warnings.extend(self.driver.warnings)
-            probation = Probation(
-                self.guard, self.driver, self.options.probation_s, came, self.fetched.plan, done
-            )
+        came = self.shield.enter_context(shielded())
+        gate.announce_ending(self.deadline)
+        self.guard.stake()
+        self.committed = True
+        self.undo.pop_all()
+        gate.announce_ended()
+        self.driver.do_held()
+        self.driver.forward_signals(self.guard.pending_signals())
+        gate.go()
+        gate.wait_until_serving(Deadline(_END_S))
+        self.clock.end_pause()
+        self.warnings.extend(self.driver.warnings)
+        self.probation = Probation(
+            self.guard, self.driver, self.options.probation_s, came, self.fetched.plan, done
+        )
+
+    def _watch(self, probation: Probation) -> None:
+        try:
             with self.clock.phase("probation"):
                 faults.reach("probation", "middle")
-                self._finish_probation(probation)
-
-    def _finish_probation(self, probation: Probation) -> None:
-        try:
-            self.warnings.extend(probation.run())
+                self.warnings.extend(probation.run())
         except RolledBackError:
             self.committed = False
             self.guard.release()

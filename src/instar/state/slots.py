@@ -120,10 +120,10 @@ class _Builder:
             return self._array(row)
         if kind is TypeKind.STRUCT:
             return [
-                (int(m["bit_offset"]) // 8 + offset, *rest)
+                (int(m["bit_offset"]) // 8 + slot[0], *slot[1:])
                 for m in self.version.members_of(row)
                 if not m["bit_size"] and m["type"] >= 0
-                for offset, *rest in self.annotated(int(m["type"]))
+                for slot in self.annotated(int(m["type"]))
             ]
         if kind is TypeKind.UNION:
             return self._union(row)

@@ -1,4 +1,4 @@
-"""Words of members and variables that the program itself says are no pointers (``IXFER``, ``NOXFER``). Pure."""
+"""Words that the program itself says are no pointers (``IXFER``, ``NOXFER`` of instar.h). Pure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ def without_annotated(state: State, version: Version, scan: Scan) -> Scan:
         return scan
     silent = _Silent(state, version)
     words, findings = (rows[[not silent.covers(row) for row in rows]] for rows in (scan.words, scan.findings))
-    lost = len(scan.findings) - len(findings)
-    return replace(scan, words=words, findings=findings, finding_count=scan.finding_count - lost)
+    return replace(scan, words=words, findings=findings)
 
 
 class _Silent:
@@ -39,11 +38,14 @@ class _Silent:
         """Whether a whole word lies in annotated bytes of its object."""
         row, offset = int(word["object"]), int(word["offset"])
         entry = self._state.objects[row]
-        kind, size = int(entry["type"]), self._version.size_of(int(entry["type"])) if entry["type"] >= 0 else 0
+        kind = int(entry["type"])
+        size = self._version.size_of(kind) if kind >= 0 else 0
         variable = int(self._state.origins[row]) if entry["kind"] in (1, 2) else -1
         if variable >= 0 and self._ranges(int(self._version.variables["type"][variable]), offset):
             return True
-        return bool(kind >= 0 and size and self._ranges(kind, offset % size if entry["count"] > 1 else offset))
+        return bool(
+            kind >= 0 and size and self._ranges(kind, offset % size if entry["count"] > 1 else offset)
+        )
 
     def _ranges(self, row: int, offset: int) -> bool:
         return any(low <= offset and offset + 8 <= high for low, high in self.of(row))

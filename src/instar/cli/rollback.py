@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from instar.cli.arguments import parse_pid, parse_steps
 from instar.cli.update import add_options, carry_over, finish, guarded, read_options
@@ -44,4 +45,4 @@ def _go_back(arguments: argparse.Namespace, steps: int, options: UpdateOptions) 
 
     way = find_way_back(arguments.pid, steps)
     require_nothing_lost(arguments.pid, way, options.allow)
-    return carry_over(arguments, way.path, options)
+    return carry_over(arguments, way.path, replace(options, backwards=True))

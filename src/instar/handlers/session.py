@@ -14,6 +14,7 @@ from instar.handlers.binding import Binding, bind
 from instar.handlers.execution import Execution
 from instar.handlers.failures import failure
 from instar.handlers.guarding import bounded
+from instar.handlers.inverse import invert
 from instar.handlers.memory import Memory, PastMemory
 from instar.handlers.module import find_handlers, load_handlers
 from instar.handlers.names import Names
@@ -50,14 +51,27 @@ class Handlers:
         self.binding = binding
 
     @classmethod
-    def find(cls, given: Path | None, new_path: Path, old: Version, new: Version) -> Handlers:
+    def find(
+        cls,
+        given: Path | None,
+        new_path: Path,
+        old: Version,
+        new: Version,
+        *,
+        backwards: bool = False,
+    ) -> Handlers:
         """Load ``given``, else ``NEW.instar.py`` if there is one, and bind it.
+
+        With ``backwards`` the file is the one that made the old version, and is turned round.
 
         Raises:
             RefusedError: "handlers-not-loaded", "handler-unknown-name", ...
         """
-        path = find_handlers(given, new_path)
-        return cls(None if path is None else bind(load_handlers(path), old, new))
+        path = find_handlers(given, old.path if backwards else new_path)
+        if path is None:
+            return cls(None)
+        registry = load_handlers(path)
+        return cls(bind(invert(registry) if backwards else registry, old, new))
 
     @property
     def settled(self) -> Settled | None:

@@ -40,6 +40,7 @@ class UpdateOptions:
         config: File with invariants and filters; None: ``instar.toml`` beside the new program.
         rehearsal: Throw the future away after it was validated, and let the past go on.
         handlers: The user's handler file; None: ``NEW.instar.py`` beside the new program, if there is one.
+        backwards: Handlers are those that made the running version, and their backward halves are meant.
     """
 
     timeout: float = 60.0
@@ -53,4 +54,5 @@ class UpdateOptions:
     rehearsal: Rehearsal | None = None
     probation_s: float = 0.0
     handlers: Path | None = None
+    backwards: bool = False
     config: Path | None = None

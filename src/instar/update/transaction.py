@@ -144,7 +144,9 @@ class Transaction:
         faults.reach("plan", "middle")
         self.conditions = Conditions.find(self.options.config, self.new_path)
         self.conditions.require_names(self.old, self.new)
-        self.handlers = Handlers.find(self.options.handlers, self.new_path, self.old, self.new)
+        self.handlers = Handlers.find(
+            self.options.handlers, self.new_path, self.old, self.new, backwards=self.options.backwards
+        )
         self.pairing: PairingPlan = plan_pairing(
             self.old, self.new, allow=self.options.allow, settled=self.handlers.settled
         )

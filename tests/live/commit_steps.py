@@ -10,15 +10,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
+from holding import hold
+
 from instar.control import gate as gates
 from instar.control.channel import open_channel
-from instar.control.gate import Ending, Gate
+from instar.control.gate import Gate
 from instar.control.runtime import Runtime
 from instar.errors import InstarError
+from instar.guard.client import Past
 from instar.native import library_path
 from instar.process.deadline import Deadline
 from instar.process.launch import Preparation
-from instar.process.parking import rewind_syscall
 from instar.process.tracee import Tracee
 
 FLOOR = 100
@@ -42,10 +44,8 @@ def start(program: str) -> Tracee:
                 return tracee
 
 
-def steps(past: Tracee, future: Tracee) -> Iterator[None]:
+def steps(past: Past, future: Tracee) -> Iterator[None]:
     """One commit; yields after every step."""
-    past.interrupt(Deadline(SOON))
-    rewind_syscall(past)
     runtime = Runtime(future)
     channel = open_channel(runtime, FLOOR)
     gate = Gate(runtime, channel)
@@ -54,20 +54,21 @@ def steps(past: Tracee, future: Tracee) -> Iterator[None]:
     yield
     gate.enter(Deadline(SOON))
     yield
-    ending = Ending(past)
+    past.keep(channel.fileno())
+    past.prepare_end()
     yield
     gate.announce_ending(Deadline(SOON))
     yield
-    ending.commit()
+    past.commit_end()
     yield
     gate.announce_ended()
     yield
-    ending.run(Deadline(SOON))
+    past.run_end(SOON)
     yield
     gate.go()
     yield
     gate.wait_until_serving(Deadline(SOON))
-    ending.release()
+    past.release()
     yield
 
 
@@ -75,10 +76,16 @@ def main() -> None:
     past_pid, program, fatal, victim = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     gates.GRACE_MS = 300
     number = int(sys.argv[5]) if len(sys.argv) > 5 else 9
-    past = Tracee.seize(past_pid)
+    past = hold(past_pid)
     future = start(program)
     print(f"future {future.pid}", file=sys.stderr, flush=True)
-    victims = {"tool": os.getpid(), "past": past_pid, "future": future.pid, "nobody": 0}
+    victims = {
+        "tool": os.getpid(),
+        "guard": past.guard_pid,
+        "past": past_pid,
+        "future": future.pid,
+        "nobody": 0,
+    }
     try:
         for step, _ in enumerate(steps(past, future)):
             if step == fatal and victims[victim]:
@@ -86,7 +93,7 @@ def main() -> None:
     except InstarError as error:
         print(f"failed {error.code}", file=sys.stderr, flush=True)
         with suppress(InstarError):
-            past.detach()
+            past.release()
     else:
         print("committed", file=sys.stderr, flush=True)
     print("end", file=sys.stderr, flush=True)

@@ -11,17 +11,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from holding import hold
+
 from instar.control.channel import open_channel
 from instar.control.descriptors import DescriptorPlan, look_again, plan_descriptors
 from instar.control.epoll import Cookies, fill_epolls, plan_epolls
-from instar.control.gate import Ending, Gate
+from instar.control.gate import Gate
 from instar.control.handover import Fetched, fetch_descriptors, hand_over, plan_locks
 from instar.control.observation import read_epoll
 from instar.control.runtime import Runtime
+from instar.guard.client import Past
 from instar.native import library_path
 from instar.process.deadline import Deadline
 from instar.process.launch import Preparation
-from instar.process.parking import rewind_syscall
 from instar.process.tracee import Tracee
 
 SOON = 20.0
@@ -47,7 +49,7 @@ class Handing:
         self.plan: DescriptorPlan = plan_descriptors(self.past.pid)
         self.future: Tracee
         self.channel: socket.socket | None = None
-        self.tracee: Tracee | None = None
+        self.held: Past | None = None
 
     # ---------------------------------------------------------------------------------- talking
 
@@ -69,9 +71,7 @@ class Handing:
         self.plan.require()
         self.future = self._start()
         self.plan = look_again(self.plan)
-        self.tracee = Tracee.seize(self.past.pid)
-        self.tracee.interrupt(Deadline(SOON))
-        rewind_syscall(self.tracee)
+        self.held = hold(self.past.pid)
         self.runtime = Runtime(self.future)
         self.channel = open_channel(self.runtime, self.plan.highest + 1)
 
@@ -105,26 +105,27 @@ class Handing:
         return fetched
 
     def commit(self) -> None:
-        assert self.channel is not None and self.tracee is not None
+        assert self.channel is not None and self.held is not None
         gate = Gate(self.runtime, self.channel)
-        gate.prepare(self.past.pid, self.plan.highest + 9, self.tracee.signal_mask(), self.locks)
+        gate.prepare(self.past.pid, self.plan.highest + 9, self.held.signal_mask(), self.locks)
         gate.enter(Deadline(SOON))
-        ending = Ending(self.tracee)
+        self.held.keep(self.channel.fileno())
+        self.held.prepare_end()
         gate.announce_ending(Deadline(SOON))
-        ending.commit()
+        self.held.commit_end()
         gate.announce_ended()
-        ending.run(Deadline(SOON))
+        self.held.run_end(SOON)
         if not len(self.locks):
             gate.go()
-        ending.release()
+        self.held.release()
         gate.wait_until_serving(Deadline(SOON))
         assert self.past.wait(SOON) == 0
 
     def roll_back(self) -> None:
-        assert self.channel is not None and self.tracee is not None
+        assert self.channel is not None and self.held is not None
         self.channel.close()
         self.future.kill()
-        self.tracee.detach()
+        self.held.release()
 
     def close(self) -> None:
         if self.channel is not None:
@@ -134,6 +135,8 @@ class Handing:
                 os.kill(self.future.pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(self.future.pid, 0)
+        if self.held is not None:
+            self.held.close()
         self.past.kill()
         self.past.wait()
         for descriptor in (self.stdin, self.to, self.from_, self.stdout):

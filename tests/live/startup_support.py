@@ -14,6 +14,7 @@ from instar.control.chains import FunctionNames, clean_name
 from instar.control.quiescence import QuiescentPoint, observe_past
 from instar.control.startup import Future, StartSpec, start_future
 from instar.control.startup_past import PastFacts, read_past
+from instar.guard.client import Past
 from instar.process.deadline import Deadline
 
 PATIENCE_S = 20.0
@@ -58,7 +59,12 @@ def ask(port: int, question: str = "hello", family: int = socket.AF_INET) -> str
 
 def observe(pid: int, program: Path) -> QuiescentPoint:
     """The past's point."""
-    return observe_past(pid, symbol_names(program), Deadline(PATIENCE_S))
+    past = Past(pid)
+    try:
+        past.connect()
+        return observe_past(past, symbol_names(program), Deadline(PATIENCE_S))
+    finally:
+        past.close()
 
 
 def start(

@@ -33,7 +33,7 @@ def base(pid: int, program: Path) -> int:
 
 
 def carry(handing: Handing) -> None:
-    past, future = handing.tracee, handing.future
+    past, future = handing.held, handing.future
     assert past is not None
     shift = np.uint64((base(future.pid, handing.program) - base(past.pid, handing.program)) % 2**64)
     apply_timers(future, read_timers(past, plan_timers(past.pid)), lambda values: values + shift)

@@ -14,11 +14,12 @@ import pytest
 from running import PATIENCE_S, Start
 
 from instar.errors import HostError
+from instar.guard.client import Past
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.failures import ProcessDiedError
 from instar.process.maps import read_maps
 from instar.process.memory import Memory
-from instar.process.parking import park, unpark
+from instar.process.parking import stop_past
 from instar.process.status import read_status
 from instar.process.syscalls import NUMBERS
 from instar.process.tracee import Tracee
@@ -279,13 +280,15 @@ def test_executing_program_changes_under_the_tracer(start: Start) -> None:
 def test_parking_under_an_alarm(start: Start) -> None:
     running = start("process_programs/waiter.c", "epoll_wait", "300", flags=["-O2"])
     running.wait_until_blocked("epoll_wait")
-    tracee = Tracee.seize(running.pid)
-    for _ in range(50):
-        parked = park(tracee, soon())
-        unpark(tracee, parked)
-        tracee.resume()
-    tracee.interrupt(soon())
-    tracee.detach()
+    past = Past(running.pid)
+    try:
+        past.connect()
+        for _ in range(50):
+            past.seize(10.0)
+            stop_past(past, 10.0)
+            past.release()
+    finally:
+        past.close()
     assert running.line().split()[1] in ("0", "4")
 
 

@@ -11,12 +11,27 @@ from pathlib import Path
 import pytest
 from startup_support import ask, build, free_port, observe, symbol_names, wait_until
 
-from instar.control.quiescence import bring_to_point, observe_past, release
+from instar.control.quiescence import bring_to_point, observe_past
 from instar.errors import HostError, RefusedError
+from instar.guard.client import Past
 from instar.process.deadline import Deadline
-from instar.process.tracee import Tracee
 
 RESTART_SYSCALL = 219
+
+
+@pytest.fixture
+def guarded():
+    """A guard for a process; ended at the end of the test."""
+    made = []
+
+    def start(pid):
+        made.append(Past(pid))
+        made[-1].connect()
+        return made[-1]
+
+    yield start
+    for held in made:
+        held.close()
 
 
 def facts(past) -> dict[str, int]:
@@ -28,35 +43,37 @@ def facts(past) -> dict[str, int]:
 
 @pytest.mark.parametrize("mode", ["epoll", "poll", "select"])
 @pytest.mark.parametrize("wait_ms", [-1, 900])
-def test_observed_and_stopped_without_notice(compile_c, start, mode, wait_ms):
+def test_observed_and_stopped_without_notice(compile_c, start, guarded, mode, wait_ms):
     program = compile_c("startup_programs/patient.c")
     past = start(program, mode, str(wait_ms))
+    held = guarded(past.pid)
     names = symbol_names(program)
     for _ in range(8):
         past.wait_until_blocked()
         time.sleep(0.03)  # some of the timeout has passed
-        point = observe_past(past.pid, names, Deadline(5.0))
+        point = observe_past(held, names, Deadline(5.0))
         assert point.chain == ("wait_once", "main")
         assert point.waits
-        tracee = Tracee.seize(past.pid)
-        held = bring_to_point(tracee, names, point, Deadline(5.0))
-        assert tracee.registers().orig_rax in (point.syscall, RESTART_SYSCALL)
+        held.seize(10.0)
+        bring_to_point(held, names, point, Deadline(5.0))
+        assert held.registers().orig_rax in (point.syscall, RESTART_SYSCALL)
         time.sleep(0.04)  # and some passes while it is held
-        release(tracee, held)
+        held.release()
     seen = facts(past)
     assert seen["interrupted"] == 0
     assert seen["late"] < 300
     assert seen["rounds"] >= 1
 
 
-def test_timeout_that_has_begun_is_kept(compile_c, start):
+def test_timeout_that_has_begun_is_kept(compile_c, start, guarded):
     """Looked at again and again, a wait of 400 ms ends in time."""
     program = compile_c("startup_programs/patient.c")
     past = start(program, "epoll", "400")
+    held = guarded(past.pid)
     names = symbol_names(program)
     end = time.monotonic() + 2.5
     while time.monotonic() < end:
-        observe_past(past.pid, names, Deadline(5.0))
+        observe_past(held, names, Deadline(5.0))
         time.sleep(0.05)
     seen = facts(past)
     assert seen["interrupted"] == 0
@@ -64,10 +81,11 @@ def test_timeout_that_has_begun_is_kept(compile_c, start):
     assert seen["late"] < 100
 
 
-def test_busy_process_is_brought_to_its_point(compile_c, start):
+def test_busy_process_is_brought_to_its_point(compile_c, start, guarded):
     old, _ = build(compile_c, "epoll_server")
     port, names = free_port(), symbol_names(old)
     past = start(old, str(port))
+    held = guarded(past.pid)
     answers: list[str] = []
     stop = threading.Event()
 
@@ -83,10 +101,10 @@ def test_busy_process_is_brought_to_its_point(compile_c, start):
         for _ in range(10):
             point = observe(past.pid, old)
             assert point.chain == ("wait_for_events", "main")
-            tracee = Tracee.seize(past.pid)
-            bring_to_point(tracee, names, point, Deadline(5.0))
-            assert tracee.registers().orig_rax in (point.syscall, RESTART_SYSCALL)
-            release(tracee)
+            held.seize(10.0)
+            bring_to_point(held, names, point, Deadline(5.0))
+            assert held.registers().orig_rax in (point.syscall, RESTART_SYSCALL)
+            held.release()
     finally:
         stop.set()
         for thread in threads:
@@ -96,27 +114,21 @@ def test_busy_process_is_brought_to_its_point(compile_c, start):
 
 @pytest.mark.parametrize("mode", ["epoll", "poll", "select"])
 @pytest.mark.parametrize("ending", ["release", "death"])
-def test_signals_during_a_hold_interrupt_the_call(compile_c, start, mode, ending):
+def test_signals_during_a_hold_interrupt_the_call(compile_c, start, guarded, mode, ending):
     """A handler that sets a flag needs the EINTR, or the loop would sleep on."""
     program = compile_c("startup_programs/flagged.c")
     past = start(program, mode)
+    held = guarded(past.pid)
     names = symbol_names(program)
-    point = observe_past(past.pid, names, Deadline(5.0))
+    point = observe_past(held, names, Deadline(5.0))
 
-    def hold() -> Tracee:
-        tracee = Tracee.seize(past.pid)
-        bring_to_point(tracee, names, point, Deadline(5.0))
-        os.kill(past.pid, signal.SIGUSR1)
-        return tracee
-
+    held.seize(10.0)
+    bring_to_point(held, names, point, Deadline(5.0))
+    os.kill(past.pid, signal.SIGUSR1)
     if ending == "release":
-        release(hold())
+        held.release()
     else:
-        child = os.fork()
-        if child == 0:
-            hold()
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
+        os.kill(held.guard_pid, signal.SIGKILL)
     assert past.line() == "stopped"
 
 
@@ -146,26 +158,28 @@ def open_children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def test_a_process_that_never_waits_is_refused_with_its_place(compile_c, start):
+def test_a_process_that_never_waits_is_refused_with_its_place(compile_c, start, guarded):
     program = compile_c("startup_programs/endless.c")
     past = start(program)
+    held = guarded(past.pid)
     with pytest.raises(RefusedError) as caught:
-        observe_past(past.pid, symbol_names(program), Deadline(0.5))
+        observe_past(held, symbol_names(program), Deadline(0.5))
     assert caught.value.code == "no-quiescent-point"
     assert "main > work" in caught.value.cause
     assert past.state() == "R"
 
 
-def test_a_point_that_is_not_reached_is_refused_and_the_process_goes_on(compile_c, start):
+def test_a_point_that_is_not_reached_is_refused_and_the_process_goes_on(compile_c, start, guarded):
     program = compile_c("startup_programs/patient.c")
     past = start(program, "poll", "20")
+    held = guarded(past.pid)
     names = symbol_names(program)
-    point = observe_past(past.pid, names, Deadline(5.0))
+    point = observe_past(held, names, Deadline(5.0))
     elsewhere = point.at(("somewhere", "main"), point.syscall)
-    tracee = Tracee.seize(past.pid)
+    held.seize(10.0)
     try:
         with pytest.raises(RefusedError) as caught:
-            bring_to_point(tracee, names, elsewhere, Deadline(0.3))
+            bring_to_point(held, names, elsewhere, Deadline(0.3))
         assert caught.value.code == "quiescence-timeout"
         assert "main > wait_once" in caught.value.cause
         before = facts(past)["rounds"]
@@ -174,21 +188,22 @@ def test_a_point_that_is_not_reached_is_refused_and_the_process_goes_on(compile_
         assert seen["rounds"] > before
         assert seen["interrupted"] == 0
     finally:
-        release(tracee)
+        held.release()
 
 
-def test_a_confined_process_survives(compile_c, start):
+def test_a_confined_process_survives(compile_c, start, guarded):
     """Its seccomp filter would kill it for a call that is cancelled."""
     program = compile_c("startup_programs/filtered.c")
     port, names = free_port(), symbol_names(program)
     past = start(program, str(port))
+    held = guarded(past.pid)
     past.wait_until_blocked("poll")
-    point = observe_past(past.pid, names, Deadline(5.0))
-    tracee = Tracee.seize(past.pid)
+    point = observe_past(held, names, Deadline(5.0))
+    held.seize(10.0)
     try:
-        bring_to_point(tracee, names, point, Deadline(5.0))
+        bring_to_point(held, names, point, Deadline(5.0))
     except HostError as error:
         assert error.code == "seccomp-filter"
     finally:
-        release(tracee)
+        held.release()
     assert ask(port) == "hello v1"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from holding import hold
+
 from instar.control.timers import plan_timers, read_timers
-from instar.process.deadline import Deadline
-from instar.process.tracee import Tracee
 
 SOURCE = """
 #include <signal.h>
@@ -33,14 +33,13 @@ def test_expired_timer_is_armed_again(tmp_path: Path) -> None:
     child = subprocess.Popen([str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None and child.stdout.read(1) == b"r"
-        tracee = Tracee.seize(child.pid)
-        tracee.interrupt(Deadline(5))
+        past = hold(child.pid)
         pending = Path(f"/proc/{child.pid}/status")
         while "ShdPnd:\t0000000000002000" not in pending.read_text():
             pass
-        (timer,) = read_timers(tracee, plan_timers(child.pid)).intervals
+        (timer,) = read_timers(past, plan_timers(child.pid)).intervals
         assert (timer.which, timer.value_ns, timer.interval_ns) == (0, 5_000_000, 5_000_000)
-        tracee.detach()
+        past.close()
     finally:
         child.kill()
         child.communicate()

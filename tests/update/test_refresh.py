@@ -74,7 +74,7 @@ class Compared(Transaction):
         self.driver.write = write_and_compare  # type: ignore[method-assign]
 
     def _plan_from_start(self) -> TransferPlan:
-        capturer = Capturer(self.guard.tracee, self.old, self.prepared.tables[0])
+        capturer = Capturer(self.guard.past, self.old, self.prepared.tables[0])
         past, future = capturer.image(heap=True), self.driver.image()
         frames = carry.FramePairing(self.old, self.new, self.pairing.code)
         last = self.planning._last

@@ -37,6 +37,7 @@ _ROUNDS = 200  # or so often asking there, with something to do every time
 _LOOKS = 16  # or so often waiting for the same peer, and nowhere else
 _STOP_S = 2.0
 _RESTART_SYSCALL = NUMBERS["restart_syscall"]
+_RESTING = [number for number, call in CALLS.items() if call.waits_for_work]
 _LONGEST_LOOK_S = 10.0
 _FOREVER_S = 1e6
 
@@ -290,7 +291,7 @@ def _follow(past: Past, names: FunctionNames, seen: Sightings, deadline: Deadlin
         if deadline.expired or end.expired or seen.settled:
             break
         try:
-            sight = past.step(deadline.within(_IDLE_S).remaining())
+            sight = past.step(deadline.within(_IDLE_S).remaining(), _RESTING)
         except DeadlineError:
             break  # it sleeps now: the caller looks again
         require_alive(past, sight)
@@ -378,14 +379,14 @@ def bring_to_point(
         limit_s: After so long the guard lets it go by itself.
 
     Raises:
-        RefusedError: quiescence-timeout, with where it is; it runs on, still seized.
+        RefusedError: quiescence-timeout, with where it is; it was let go.
         ProcessDiedError: It has ended.
     """
     call = stop_past(past, deadline.remaining())
     broken_off = -1 if call is None else call.number
     try:
         while not _stands_at(past, names, point, broken_off):
-            require_alive(past, past.step(deadline.remaining()))
+            require_alive(past, past.step(deadline.remaining(), (point.syscall, _RESTART_SYSCALL)))
             deadline.check("")
     except DeadlineError as error:
         raise _late(past, names, point, deadline) from error
@@ -403,13 +404,14 @@ def _stands_at(past: Past, names: FunctionNames, point: QuiescentPoint, broken_o
 
 
 def _late(past: Past, names: FunctionNames, point: QuiescentPoint, deadline: Deadline) -> RefusedError:
-    """Why it did not come."""
+    """Why it did not come; lets it go."""
     call = stop_past(past, _STOP_S)
-    chain = read_chain(past, names)
+    chain, where = read_chain(past, names), _describe(past, call)
+    past.release()
     return RefusedError(
         "quiescence-timeout",
         f"process {past.pid} did not come to {point} within {deadline.seconds:g} s: it is in "
-        f"{show_chain(chain.functions)}{_describe(past, call)}",
+        f"{show_chain(chain.functions)}{where}",
         "try again when it is less busy, or allow more time with --timeout",
     )
 

@@ -88,8 +88,8 @@ class Server:
     def _stop(self, seconds: float) -> object:
         return self._sight(*self._holder.stop(min(seconds, _LONGEST_S)))
 
-    def _step(self, seconds: float) -> object:
-        stop = self._holder.step(min(seconds, _LONGEST_S))
+    def _step(self, seconds: float, wanted: list[int]) -> object:
+        stop = self._holder.step(min(seconds, _LONGEST_S), wanted)
         return stop and self._sight(stop)
 
     def _hold(self, limit_s: float) -> object:

@@ -37,7 +37,7 @@ Words = npt.NDArray[np.uint64]
 _PROGRAM = Path(__file__).with_name("__main__.py")
 _SHARED = 1 << 40  # sparse: what is not used costs nothing
 _BOUNCE = 4 << 20
-_STEP_S = 0.5
+_STEP_S, _SHORTEST_S = 0.5, 0.001
 _SPANS = 1024
 _AT_ONCE = 1 << 30
 _FRESH_S = 2.0
@@ -208,13 +208,13 @@ class Past:
         """Tell when the wait began in which it was stopped (CLOCK_MONOTONIC)."""
         self._ask("since", began_ns)
 
-    def step(self, seconds: float) -> Sight:
-        """Let it run to its next system call stop; raises DeadlineError (it runs on)."""
+    def step(self, seconds: float, wanted: Iterable[int]) -> Sight:
+        """Let it run until it is about to make one of the wanted calls; raises DeadlineError (it runs on)."""
         self._goes()
-        end = time.monotonic() + seconds
+        numbers, end = list(wanted), time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
-            answer, window, _ = self._ask("step", max(0.0, min(left, _STEP_S)))
+            answer, window, _ = self._ask("step", max(_SHORTEST_S, min(left, _STEP_S)), numbers)
             if answer is not None:
                 return self._see(answer, window)
             if left <= 0:

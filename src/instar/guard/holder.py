@@ -120,11 +120,11 @@ class Holder:
             self._ends_at = min(max(began_ns, now - wait), now) + wait
             self._wake()
 
-    def step(self, seconds: float) -> Stop | None:
-        """Let it run to its next system call stop, signals delivered; None: it runs still."""
+    def step(self, seconds: float, wanted: list[int]) -> Stop | None:
+        """Let it run until it is about to make one of the wanted calls, signals delivered; None: not yet."""
         thread, deadline = self.thread, Deadline(seconds)
         self._held = False
-        while True:
+        while not deadline.expired:
             if thread.stop is not None and thread.end is None:
                 self._wake()
                 thread.resume("syscall", _due(thread))
@@ -132,9 +132,10 @@ class Holder:
                 stop = thread.wait(deadline)
             except DeadlineError:
                 return None
-            if stop.entry or stop.exit or stop.ended:
-                self._entries += stop.entry
+            self._entries += stop.entry
+            if stop.ended or (stop.entry and stop.syscall is not None and stop.syscall.number in wanted):
                 return stop
+        return None
 
     def hold(self, limit_s: float) -> Stop:
         """From the entry of a call to the state of a thread that was stopped while it waited in it."""

@@ -36,15 +36,16 @@ static int is_same_member(const instar_compare *compare, const instar_mapping *m
 {
     const instar_inner *inners = compare->inners + mapping->first_inner;
     int32_t meant = pointee >= 0 ? compare->pointees[pointee] : -1;
-    int same = 0;
+    int same = 0, typed = 0, same_typed = 0; /* an array may end where the next member starts */
     for (uint64_t i = first_start(compare, mapping, future);
          i < mapping->inner_count && inners[i].old_offset == future; i++) {
-        if (meant >= 0 && inners[i].type == meant)
-            return past == inners[i].new_offset;
-        same |= past == inners[i].new_offset;
+        int matches = past == inners[i].new_offset, is_meant = meant >= 0 && inners[i].type == meant;
+        typed |= is_meant;
+        same_typed |= is_meant && matches;
+        same |= matches;
     }
-    if (same)
-        return 1;
+    if (typed || same)
+        return typed ? same_typed : same;
     if (mapping->old_element && mapping->new_element && future >= mapping->old_tail) {
         uint64_t index = (future - mapping->old_tail) / mapping->old_element;
         return past == mapping->new_tail + index * mapping->new_element +

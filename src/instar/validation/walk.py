@@ -201,6 +201,8 @@ class TypeWalk:
             for i in range(shared if kind_of(self._old, self._old.strip(elements[0])) in _RECORDS else 0)
             for a, b, kind in inner.starts
         )
+        if counts[0] == counts[1] > 0:  # one past the end
+            into.starts.append((shared * sizes[0] // 8, shared * sizes[1] // 8, self._innermost(elements[1])))
         if counts[0] > shared > 0:
             into.lost.append(Region(shared * sizes[0], (counts[0] - shared) * sizes[0]))
         if counts[1] > shared >= 0:
@@ -209,6 +211,13 @@ class TypeWalk:
                 for i in range(shared, counts[1])
                 for one in self._data(self._new, elements[1], i * sizes[1], 0)
             )
+
+    def _innermost(self, kind: int) -> int:
+        """The element of an array of arrays, in the new version."""
+        row = self._new.strip(kind)
+        while kind_of(self._new, row) is TypeKind.ARRAY:
+            row = self._new.strip(int(self._new.types[row]["target"]))
+        return row
 
     def _data(self, version: Version, kind: int, at: int, bits: int, depth: int = 0) -> Iterator[Region]:
         """Everything of a type but padding."""

@@ -24,6 +24,7 @@ TESTED = (
     "transfer/test_convert.py",
     "transfer/test_plan_pieces.py",
     "state/test_typing.py",
+    "validation/test_reversed.py",
 )
 
 

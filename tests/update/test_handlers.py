@@ -146,3 +146,22 @@ def ordered(state):
     result = update(source)
     assert result.outcome == "updated", result.told()
     assert service.ask("check") == "ok v2"
+
+
+def test_there_and_back(builder: Builder, start_service: StartService, tmp_path: Path) -> None:
+    scenario = Scenario.load(PROGRAMS / "handler-seconds-to-ms")
+    old, new = (scenario.build(version, Toolchain(), builder) for version in ("v1", "v2"))
+    path = tmp_path / "handlers.py"
+    forward = '@transform("struct conn.timeout")\ndef f(seconds): return seconds * 1000\n'
+    service = start_service(old)
+    assert service.ask("fill") == "ok v1"
+    path.write_text(HEAD + forward)
+    assert service.update(new, "--handlers", str(path)).outcome == "updated"
+    assert service.ask("check") == "ok v2"
+    refused = service.rollback("--handlers", str(path))
+    assert refused.report is not None
+    assert refused.report["error"]["code"] == "handler-not-invertible", refused.told()
+    path.write_text(HEAD + forward + "@f.backward\ndef g(milliseconds): return milliseconds // 1000\n")
+    back = service.rollback("--handlers", str(path))
+    assert back.outcome == "updated", back.told()
+    assert service.ask("check") == "ok v1"

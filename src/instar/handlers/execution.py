@@ -153,6 +153,9 @@ class _Run:
             raise HandlerFailure(Problem("handler-mismatch", names[0], cause, remedy))
         self._wanted = task.old_type
         found = self.finder.find(task.old_type, task.new_type)
+        if task.handler.is_batch and self.finder.is_cut(found):
+            cause = f"{task.handler.line}: some {self._binding.old.label(task.old_type)} are cut at their end"
+            raise HandlerFailure(Problem("handler-mismatch", "", cause, "leave out batch=True"))
         if task.handler.is_batch:
             run_batch(task, found, (self.past, self.future), self._path)
             return

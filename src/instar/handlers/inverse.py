@@ -11,7 +11,7 @@ from instar.ext.registry import Handler, Pair, Registry
 def invert(registry: Registry) -> Registry:
     """The module that takes the new version's state to the old one.
 
-    Pairs are turned round; a transform is replaced by its backward half. What a handler initialised is dropped
+    Pairs are turned round; a transform becomes its backward half. What a handler initialised is dropped
     on the way back. Events and invariants stay as they are.
 
     Raises:

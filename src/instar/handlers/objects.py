@@ -88,6 +88,7 @@ class ObjectFinder:
         fates = objects["fate"][rows]
         self._refuse_locals(rows[fates == Fate.REPLACE])
         rows = rows[(fates == Fate.STAY) | (fates == Fate.MOVE)]
+        self._refuse_conflicts(rows)
         if sites.in_union and len(rows):
             cause = "it may be in a union, and which member of that is in use is unknown"
             remedy = "handle the type that holds the union"
@@ -137,6 +138,19 @@ class ObjectFinder:
         return [self._place(rows[owner], *bases, site) for site in sites.tail]
 
     # What cannot be told ------------------------------------------------------------------------------------
+
+    def _refuse_conflicts(self, rows: Array) -> None:
+        """Two pointers disagree about a block: the handler may be for neither of its types."""
+        flags = self._state.objects["flags"][rows]
+        for row in rows[(flags & ObjectFlag.CONFLICT) != 0][:4].tolist():
+            cause = "two pointers claim different types for this block, and a handler is for one of them"
+            remedy = "give both pointers the same type"
+            self.problems.append((row, Problem("conflicting-types", "", cause, remedy)))
+
+    def is_cut(self, found: list[Objects]) -> bool:
+        """Whether any block is shorter than its type."""
+        flags = self._state.objects["flags"]
+        return any(bool((flags[objects.rows] & ObjectFlag.TRUNCATED).any()) for objects in found)
 
     def _refuse_locals(self, rows: Array) -> None:
         for row in rows.tolist():

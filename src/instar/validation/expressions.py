@@ -21,7 +21,7 @@ from instar.state.expression import evaluate
 from instar.state.values import Reader, Value
 from instar.validation.chains import walk_list
 
-STEPS = 2_000_000
+STEPS = 500_000
 _TEXT = 1 << 16
 _BITS = 4096
 

@@ -24,6 +24,7 @@ from instar.handlers.surroundings import Desk, StateView
 from instar.handlers.translation import translator
 from instar.handlers.views import Side
 from instar.pairing.problems import Problem
+from instar.state.image import Image
 from instar.transfer.findings import Judge
 from instar.transfer.places import address_of
 from instar.transfer.planner import Planner
@@ -44,6 +45,7 @@ class Execution:
     def __init__(self, binding: Binding, time_s: float = TIME_S) -> None:
         self._binding, self._time_s = binding, time_s
         self._placing: Placing | None = None
+        self._written: tuple[Image | None, dict[int, bytes]] = (None, {})
 
     def place(self, planner: Planner) -> list[Target]:
         """Place what is another kind of object in the new version."""
@@ -93,7 +95,9 @@ class Execution:
         except HandlerFailure as failed:
             return Changes(problems=(failed.problem,))
         judge.fates(run.finder.problems)
-        return collect(planner, run.memory)
+        if self._written[0] is not planner.future:
+            self._written = planner.future, {}
+        return collect(planner, run.memory, self._written[1])
 
 
 def _answered_range(binding: Binding, task: TypeTask) -> tuple[int, int]:

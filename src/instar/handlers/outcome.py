@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from instar.errors import InternalError
-from instar.handlers.memory import PAGE, Blocks, FutureMemory, Pages, checked_read, gather
+from instar.handlers.memory import PAGE, Blocks, FutureMemory, Pages, Read, checked_read, gather
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.transfer.kept import sort_patches
 from instar.transfer.plan import KeptRange, Write
@@ -46,8 +46,18 @@ def future_memory(planner: Planner, blocks: Blocks) -> FutureMemory:
     )
     heap = FutureHeap(planner.future.heap)
     read = planner.future.subject.memory.read
-    own = Pages(lambda a, n: checked_read(read, a, n), lambda a, n: heap.bytes_at(a, n) is not None)
+    own = Pages(lambda a, n: _own_bytes(heap, read, a, n), lambda a, n: heap.bytes_at(a, n) is not None)
     return FutureMemory(regions, blocks, kept, own, is_kept, KeptObjects(planner))
+
+
+def _own_bytes(heap: FutureHeap, read: Read, address: int, size: int) -> bytes:
+    """What the future's start-up made: its copy, because the future itself has the plan before in it."""
+    data = bytearray(checked_read(read, address, size))
+    for span in heap.spans:
+        low, high = max(address, span.start), min(address + size, span.end)
+        if low < high:
+            data[low - address : high - address] = span.data[low - span.start : high - span.start].tobytes()
+    return bytes(data)
 
 
 class KeptObjects:
@@ -127,13 +137,25 @@ def _kept_bytes(planner: Planner, address: int, size: int) -> bytes:
     return wide[8 : 8 + size].tobytes()
 
 
-def collect(planner: Planner, memory: FutureMemory) -> Changes:
-    """Put what handlers wrote into the plan: patches of what stays, ranges and writes."""
+def collect(planner: Planner, memory: FutureMemory, before: dict[int, bytes]) -> Changes:
+    """Put what handlers wrote into the plan: patches of what stays, ranges and writes.
+
+    Args:
+        planner: The plan.
+        memory: Of the future, as handlers left it.
+        before: Words of the future's own blocks that plans before wrote, with what its start-up had there;
+            added to.
+    """
     _copy_into_segments(planner)
     _merge_patches(planner, memory.kept)
     writes = [
         Write(int(row["address"]), int(row["value"]).to_bytes(8, "little")) for row in memory.own.changes()
     ]
+    written = {write.address for write in writes}
+    writes += [Write(address, word) for address, word in before.items() if address not in written]
+    heap = FutureHeap(planner.future.heap)
+    for address in written:
+        before.setdefault(address, _own_bytes(heap, planner.future.subject.memory.read, address, 8))
     blocks = memory.blocks
     ranges: tuple[KeptRange, ...] = ()
     if blocks.blocks:

@@ -9,17 +9,27 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from distribution import CACHE, SourcePackage, fetch
+from distribution import CACHE, SourcePackage, UnavailableError, fetch
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a package's program is built with debug information."""
+    """How a package's program is built with debug information.
+
+    Attributes:
+        commands: ``{flags}`` in them stands for the compiler's.
+        flags: Of the new version.
+        old_flags: Of the old one where they differ: for a package without two states that differ in code.
+        needs: Headers of other packages (Debian's name, file below /usr/include).
+    """
 
     package: str
     commands: tuple[tuple[str, ...], ...]
     program: str
     environment: tuple[tuple[str, str], ...] = ()
+    flags: str = "-O2 -g"
+    old_flags: str = "-O2 -g"
+    needs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,15 +43,22 @@ class Pair:
 
 def build_pair(recipe: Recipe, old: int = 1, new: int | None = None) -> Pair:
     """Fetch and build the upstream code with the first ``old`` and the first ``new`` (None: all) patches."""
+    missing = [name for name, header in recipe.needs if not (Path("/usr/include") / header).exists()]
+    if missing:
+        raise UnavailableError(f"apt-get install {' '.join(missing)}")
     package = fetch(recipe.package)
-    return Pair(package, _build(recipe, package, old), _build(recipe, package, new))
+    return Pair(
+        package,
+        _build(recipe, package, old, recipe.old_flags),
+        _build(recipe, package, new, recipe.flags),
+    )
 
 
-def _build(recipe: Recipe, package: SourcePackage, patches: int | None) -> Path:
+def _build(recipe: Recipe, package: SourcePackage, patches: int | None, flags: str) -> Path:
     identity = hashlib.sha256(
-        repr((recipe, package.description.read_text(), patches, _compiler())).encode()
+        repr((recipe, package.description.read_text(), patches, flags, _compiler())).encode()
     ).hexdigest()
-    state = "all" if patches is None else f"first-{patches}"
+    state = ("all" if patches is None else f"first-{patches}") + flags.replace(" ", "").replace("-O2-g", "")
     target = CACHE / "builds" / f"{package.name}_{package.version}_{state}"
     stamp = target / ".instar-build"
     if not stamp.exists() or stamp.read_text() != identity:
@@ -49,7 +66,11 @@ def _build(recipe: Recipe, package: SourcePackage, patches: int | None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         package.unpack(target, patches)
         for command in recipe.commands:
-            _execute(command, target, dict(recipe.environment))
+            _execute(
+                tuple(part.replace("{flags}", flags) for part in command),
+                target,
+                {name: value.replace("{flags}", flags) for name, value in recipe.environment},
+            )
         stamp.write_text(identity)
     return target / recipe.program
 

@@ -42,6 +42,8 @@ class SourcePackage:
     def patches(self) -> list[str]:
         """Names in debian/patches/series, in order."""
         with tarfile.open(self.packaging) as archive:
+            if "debian/patches/series" not in {name.removeprefix("./") for name in archive.getnames()}:
+                return []
             member = archive.extractfile("debian/patches/series")
             assert member is not None
             lines = member.read().decode().splitlines()
@@ -54,6 +56,7 @@ class SourcePackage:
         parts = list((target.parent / f"{target.name}.part").iterdir())
         shutil.move(parts[0] if len(parts) == 1 else target.parent / f"{target.name}.part", target)
         shutil.rmtree(target.parent / f"{target.name}.part", ignore_errors=True)
+        shutil.rmtree(target / "debian", ignore_errors=True)  # upstream's own; the package's counts
         with tarfile.open(self.packaging) as archive:
             archive.extractall(target, filter="tar")
         for name in self.patches()[:patches]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from builds import Recipe
 
-_FLAGS = "-O2 -g"
+_FLAGS = "{flags}"
+_ENVIRONMENT = (("CFLAGS", _FLAGS),)
+_MAKE = ("make", "-j2", "-s")
 
 DNSMASQ = Recipe("dnsmasq", (("make", "-j2", f"CFLAGS={_FLAGS}", "LDFLAGS="),), "src/dnsmasq")
 TINYPROXY = Recipe(
     "tinyproxy",
-    (("./configure", "--disable-manpage_support", "--quiet"), ("make", "-j2", "-s")),
+    (("./configure", "--disable-manpage_support", "--quiet"), _MAKE),
     "src/tinyproxy",
-    (("CFLAGS", _FLAGS),),
+    _ENVIRONMENT,
 )
 MOSQUITTO = Recipe(
     "mosquitto",
@@ -23,3 +25,108 @@ MOSQUITTO = Recipe(
     ),
     "src/mosquitto",
 )  # fmt: skip
+
+NGINX = Recipe(
+    "nginx",
+    (
+        (
+            "./configure", f"--with-cc-opt={_FLAGS}", "--without-http_rewrite_module", "--without-pcre",
+            "--without-http_gzip_module", "--with-http_stub_status_module",
+        ),
+        _MAKE,
+    ),
+    "objs/nginx",
+)  # fmt: skip
+LIGHTTPD = Recipe(
+    "lighttpd",
+    (("./configure", "--quiet", "--without-pcre2", "--without-zlib"), _MAKE),
+    "src/lighttpd",
+    _ENVIRONMENT,
+    old_flags="-O1 -g",
+)
+CHRONY = Recipe(
+    "chrony",
+    (("./configure", "--without-seccomp", "--without-gnutls", "--without-nettle", "--without-nss"), _MAKE),
+    "chronyd",
+    _ENVIRONMENT,
+    old_flags="-O1 -g",
+)
+BIRD = Recipe("bird2", (("./configure", "--quiet", "--disable-client"), _MAKE), "bird", _ENVIRONMENT)
+PGBOUNCER = Recipe(
+    "pgbouncer",
+    (("./configure", "--quiet", "--without-openssl", "--without-cares"), (*_MAKE, "pgbouncer")),
+    "pgbouncer",
+    _ENVIRONMENT,
+    needs=(("libevent-dev", "event2/event.h"), ("pkg-config", "../bin/pkg-config")),
+)
+DBUS = Recipe(
+    "dbus",
+    (
+        (
+            "./configure", "--quiet", "--disable-tests", "--disable-xml-docs", "--disable-doxygen-docs",
+            "--disable-systemd", "--without-x", "--disable-selinux", "--disable-apparmor",
+            "--disable-libaudit", "--disable-shared", "--enable-static",
+        ),
+        _MAKE,
+    ),
+    "bus/dbus-daemon",
+    _ENVIRONMENT,
+    old_flags="-O1 -g",
+    needs=(("libexpat1-dev", "expat.h"),),
+)  # fmt: skip
+UNBOUND = Recipe(
+    "unbound",
+    (
+        (
+            "./configure", "--quiet", "--without-pthreads", "--without-libevent", "--disable-flto",
+            "--with-ssl", "--without-pyunbound", "--disable-rpath", "--disable-shared",
+        ),
+        (*_MAKE, "unbound"),
+    ),
+    "unbound",
+    _ENVIRONMENT,
+    needs=(("libexpat1-dev", "expat.h"), ("libssl-dev", "openssl/ssl.h")),
+)  # fmt: skip
+DROPBEAR = Recipe(
+    "dropbear",
+    (("./configure", "--quiet", "--disable-zlib"), (*_MAKE, "PROGRAMS=dropbear dropbearkey")),
+    "dropbear",
+    _ENVIRONMENT,
+)
+TMUX = Recipe(
+    "tmux",
+    (("./configure", "--quiet"), _MAKE),
+    "tmux",
+    _ENVIRONMENT,
+    needs=(("libevent-dev", "event2/event.h"), ("libncurses-dev", "ncurses.h"), ("bison", "../bin/bison")),
+)
+MINI_HTTPD = Recipe("mini-httpd", ((*_MAKE, f"CFLAGS={_FLAGS}", "mini_httpd"),), "mini_httpd")
+MEMCACHED = Recipe(
+    "memcached",
+    (("./configure", "--quiet", "--disable-docs"), (*_MAKE, "memcached")),
+    "memcached",
+    _ENVIRONMENT,
+    needs=(("libevent-dev", "event2/event.h"),),
+)
+REDIS = Recipe(
+    "redis",
+    ((*_MAKE, "-C", "src", "redis-server", "MALLOC=libc", "OPTIMIZATION=-O2", "USE_SYSTEMD=no"),),
+    "src/redis-server",
+)
+STUNNEL = Recipe(
+    "stunnel4",
+    (
+        ("./configure", "--quiet", "--with-threads=fork", "--disable-systemd", "--disable-libwrap"),
+        (*_MAKE, "-C", "src"),
+    ),
+    "src/stunnel",
+    _ENVIRONMENT,
+    needs=(("libssl-dev", "openssl/ssl.h"),),
+)
+FCGIWRAP = Recipe(
+    "fcgiwrap",
+    (("autoreconf", "-i"), ("./configure", "--quiet", "--without-systemd"), (*_MAKE, "fcgiwrap")),
+    "fcgiwrap",
+    _ENVIRONMENT,
+    needs=(("libfcgi-dev", "fcgi_stdio.h"), ("autoconf", "../bin/autoreconf")),
+)

@@ -32,6 +32,9 @@ test-real: venv-dev native ## updates of real servers, fetched as source package
 bench: venv-dev native ## measure; a table on the terminal, figures in bench/results
 	@.venv/bin/python -m bench $(BENCH)
 
+rcb: ## lines of code that must be right for the old version to survive, and of the rest
+	@$(PYTHON) scripts/rcb.py
+
 lint: venv-dev native ## ruff, mypy, clang-format
 	@scripts/lint
 
@@ -48,4 +51,4 @@ clean: ## everything that was built, .venv too
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help venv venv-dev native demo test test-real bench lint format picture clean
+.PHONY: help venv venv-dev native demo test test-real bench rcb lint format picture clean

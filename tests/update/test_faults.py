@@ -77,6 +77,23 @@ def test_fails(witness: Witness, programs: tuple[Path, Path], phase: str, where:
     witness.updates_again(programs[1])
 
 
+@pytest.mark.parametrize(("phase", "where"), POINTS[1:])
+def test_the_guard_is_killed(witness: Witness, programs: tuple[Path, Path], phase: str, where: str) -> None:
+    """The kernel lets the past go on; the update ends in a refusal, or is done already."""
+    tool = witness.service.tool(programs[1], environment={"INSTAR_FAULT": f"{phase}:{where}:kill-guard"})
+    update = witness.watch(tool)
+    assert update.report is not None, update.stderr
+    version = witness.settled()
+    if update.outcome == "updated":
+        assert version == "v2"
+        assert phase == "commit", "nobody held it"
+    else:
+        assert version == "v1"
+        assert update.outcome in ("refused", "rolled-back"), update.told()
+        assert update.report["error"]["code"] == "guard-lost", update.told()
+    witness.updates_again(programs[1])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
 @pytest.mark.parametrize("phase", PHASES)
 def test_interrupted(

@@ -33,7 +33,7 @@ from instar.process.waiting import Pause
 _IDLE_S = 0.03  # asleep in one call for this long: idle
 _BURST = 2000  # system call stops in one look at a busy process
 _RETURNS = 3  # seen so often about to wait in the same call: it comes back to it
-_ROUNDS = 200  # or so often asking there, with something to do every time
+_ROUNDS = 60  # or so often asking there, with something to do every time
 _LOOKS = 16  # or so often waiting for the same peer, and nowhere else
 _STOP_S = 2.0
 _RESTART_SYSCALL = NUMBERS["restart_syscall"]

@@ -6,14 +6,12 @@ usage: __main__.py DESCRIPTOR PID   (started by ``guard.client``; imports nothin
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import mmap
 import os
 import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,7 @@ from instar.guard.holder import Holder
 from instar.process.thread import Stop
 
 _TIMER_SLACK = 29  # PR_SET_TIMERSLACK: sleeps end when they should
-_LONGEST_S = 1.0  # of one request: whoever asks asks again
 _WINDOW, _PAGE = 16 << 10, 4096
-_ADD_SEALS, _SEALS = 1033, 7  # F_SEAL_SEAL, SHRINK, GROW
 _RSP = slice(19 * 8, 20 * 8)  # in struct user_regs_struct
 
 
@@ -44,11 +40,11 @@ class Server:
         self._sent: list[int] = []
         holder = self._holder
         self._requests: dict[str, Callable[..., Any]] = {
-            "seize": holder.seize, "since": holder.since, "release": holder.release, "ask": self._ask,
+            "seize": holder.seize, "since": holder.since, "release": holder.release,
             "stake": holder.stake, "inject": self._inject, "signals": holder.signals, "mask": holder.mask,
             "prepare_end": holder.prepare_end,
-            "run_end": holder.run_end, "stop": self._stop, "step": self._step, "hold": self._hold,
-            "commit_end": self._commit_end, "share": self._share, "copy": self._copy, "peek": self._peek,
+            "run_end": holder.run_end, "stop": holder.stop, "step": holder.step, "hold": holder.hold,
+            "commit_end": holder.commit_end, "share": self._share, "copy": self._copy, "peek": self._peek,
             "duplicate": self._duplicate, "keep": lambda: None,
         }  # fmt: skip
 
@@ -71,7 +67,8 @@ class Server:
         self._window, self._sent = b"", []
         answer: list[Any]
         try:
-            answer = ["ok", self._requests[name](*arguments)]
+            value = self._requests[name](*arguments)
+            answer = ["ok", self._sight(value) if isinstance(value, Stop) else value]
         except FaultError as error:
             answer = ["fault", error.address]
         except InstarError as error:
@@ -85,27 +82,14 @@ class Server:
 
     # ------------------------------------------------------------------------------------ where it stands
 
-    def _stop(self, seconds: float) -> object:
-        return self._sight(*self._holder.stop(min(seconds, _LONGEST_S)))
-
-    def _step(self, seconds: float, wanted: list[int]) -> object:
-        stop = self._holder.step(min(seconds, _LONGEST_S), wanted)
-        return stop and self._sight(stop)
-
-    def _hold(self, limit_s: float) -> object:
-        return self._sight(self._holder.hold(limit_s))
-
-    def _sight(self, stop: Stop, stops: int = 1) -> list[object]:
+    def _sight(self, stop: Stop) -> list[object]:
         """With the top of the stack, from which the peer reads where it stands."""
         if stop.ended:
-            return [*stop[:5], "", stops, 0]
+            return [*stop[:5], "", 0]
         registers = self._holder.thread.registers().pack()
         stack = int.from_bytes(registers[_RSP], "little")
         self._peek(stack, _WINDOW - stack % _PAGE)
-        return [*stop[:5], registers.hex(), stops, stack]
-
-    def _ask(self, questions: list[tuple[str, int]]) -> None:
-        self._window = self._holder.ask(questions)
+        return [*stop[:5], registers.hex(), stack]
 
     def _inject(self, number: int, arguments: list[int], room: str) -> int:
         result, self._window = self._holder.inject(number, arguments, bytes.fromhex(room))
@@ -115,11 +99,9 @@ class Server:
 
     def _share(self, size: int) -> None:
         """Memory for both, into which ``copy`` goes."""
-        descriptor = os.memfd_create("past", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        descriptor = os.memfd_create("past", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, size)
-        fcntl.fcntl(descriptor, _ADD_SEALS, _SEALS)
-        self._shared = mmap.mmap(descriptor, size)
-        self._sent = [descriptor]
+        self._shared, self._sent = mmap.mmap(descriptor, size), [descriptor]
 
     def _copy(self, offset: int) -> None:
         """The spans that came with the request, to an offset in the shared memory."""
@@ -146,16 +128,6 @@ class Server:
             self._sent.append(own)
             found.append(number)
         return found
-
-    # ------------------------------------------------------------------------------------ its end
-
-    def _commit_end(self, latest: float) -> None:
-        """Not after a moment of CLOCK_MONOTONIC, and not for a peer that is gone."""
-        peer = select.poll()
-        peer.register(self._channel, 0)
-        if time.monotonic() > latest or peer.poll(0):
-            raise InternalError("too late to end the past")
-        self._holder.commit_end()
 
 
 def main() -> None:

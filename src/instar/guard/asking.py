@@ -1,6 +1,6 @@
 """Questions that only the past itself can ask the kernel: its timers, and what it does at signals.
 
-The held past makes the system calls; afterwards it stands as before. Nothing but these three can be asked.
+The held past makes the system calls; afterwards it stands as before.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from instar.process.thread import How, Stop, Thread
 _ROOM = 32
 _STEP_S = 2.0
 _SIGSTOP = int(signals.SIGSTOP)
-ROOM, _VALUE = 1 << 64, -1  # what stands for the address of the room, for the value that is asked for
-#: Question -> number of the call and its arguments: getitimer, timer_gettime, rt_sigaction.
-QUESTIONS = {
-    "itimer": (36, [_VALUE, ROOM]), "timer": (224, [_VALUE, ROOM]), "action": (13, [_VALUE, 0, ROOM, 8])
-}  # fmt: skip
+ROOM = 1 << 64  # stands for the address of the room
 _TOUCH = (14, [0, 0, ROOM, 8])  # rt_sigprocmask(SIG_BLOCK, NULL, room, 8): makes the stack grow
+_TIMERS, _ACTION = (36, 224), 13  # getitimer, timer_gettime; rt_sigaction
+
+
+def is_question(number: int, arguments: list[int]) -> bool:
+    """Whether a call only asks."""
+    return number in _TIMERS or (number == _ACTION and arguments[1] == 0)
 
 
 class Asking:
@@ -49,14 +51,6 @@ class Asking:
 
     def _is_in_call(self) -> bool:
         return self._registers.in_syscall and self._registers.result in RESTARTS
-
-    def ask(self, question: str, value: int) -> bytes:
-        """The kernel's answer; raises KeyError for another question, OSError when the call failed."""
-        number, shape = QUESTIONS[question]
-        result, answer = self.call(number, [value if sign < 0 else sign for sign in shape], b"")
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
-        return answer
 
     def call(self, number: int, arguments: list[int], room: bytes) -> tuple[int, bytes]:
         """Make a system call; returns its result and what is then in the room.

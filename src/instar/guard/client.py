@@ -27,7 +27,13 @@ from instar.guard import wire
 from instar.guard.asking import ROOM as ROOM
 from instar.process.access import reach_through
 from instar.process.deadline import DeadlineError
-from instar.process.failures import ProcessDiedError, explain_absence, explain_seize, lost_process
+from instar.process.failures import (
+    ProcessDiedError,
+    RemoteCallError,
+    explain_absence,
+    explain_seize,
+    lost_process,
+)
 from instar.process.memory import Memory
 from instar.process.registers import Registers
 
@@ -40,7 +46,13 @@ _BOUNCE = 4 << 20
 _STEP_S, _SHORTEST_S = 0.5, 0.001
 _SPANS = 1024
 _AT_ONCE = 1 << 30
-_FRESH_S = 2.0
+VALUE = -1
+#: Question -> number of the call and its arguments: getitimer, timer_gettime, rt_sigaction.
+QUESTIONS: dict[str, tuple[int, tuple[int, ...]]] = {
+    "itimer": (36, (VALUE, ROOM)),
+    "timer": (224, (VALUE, ROOM)),
+    "action": (13, (VALUE, 0, ROOM, 8)),
+}
 _ERRORS: dict[str, type[InstarError]] = {
     "RefusedError": errors.RefusedError,
     "HostError": HostError,
@@ -93,12 +105,14 @@ class Past:
         guard_pid: The guard.
         memory: The past's; read through the guard.
         sight: Where it stands, as last seen; None while it runs or is free.
+        lost: The guard was found to be gone.
     """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.memory = Memory(pid)
         self.sight: Sight | None = None
+        self.lost = False
         self._lock = threading.Lock()
         self._serial = 0
         self._window: tuple[int, bytes] = (0, b"")
@@ -143,6 +157,7 @@ class Past:
                         break
                     wire.close(descriptors)  # asked for by somebody who was interrupted
             except (EOFError, OSError) as error:
+                self.lost = True
                 raise GuardLostError(self.pid) from error
         if answer[1] == "ok":
             return answer[2], window, descriptors
@@ -154,7 +169,7 @@ class Past:
                 return FaultError(address, 1, self.pid)
             case ["errno", int(number)]:
                 return OSError(number, os.strerror(number))
-            case ["error", "ProcessDiedError", *_]:
+            case ["error", _, "process-died", *_]:
                 return ProcessDiedError(self.pid, None)
             case ["error", "DeadlineError", *_]:
                 return DeadlineError(f"a stop of process {self.pid}", _STEP_S)
@@ -163,7 +178,7 @@ class Past:
         return InternalError(f"the guard says {answer!r:.200}")
 
     def _see(self, answer: Any, window: bytes) -> Sight:
-        kind, signal, event, status, _, registers, stops, stack = answer
+        kind, signal, event, status, stops, registers, stack = answer
         self._window = stack, window
         self.sight = Sight(
             kind,
@@ -245,9 +260,17 @@ class Past:
         return [int(number) for number in self._ask("signals")[0]]
 
     def ask(self, questions: Sequence[tuple[str, int]]) -> list[bytes]:
-        """Answers to ``guard.asking.QUESTIONS``, 32 bytes each; it must be held in a call."""
-        answers = self._ask("ask", list(questions))[1] if questions else b""
-        return [answers[at : at + 32] for at in range(0, len(answers), 32)]
+        """Answers to ``QUESTIONS``, 32 bytes each; it must be held in a call."""
+        found = []
+        for question, value in questions:
+            number, arguments = QUESTIONS[question]
+            result, answer = self.inject(number, *(value if one == VALUE else one for one in arguments))
+            if result < 0:
+                raise RemoteCallError(
+                    "remote-call-failed", f"{question} {value}: {os.strerror(-result)}", "try again"
+                )
+            found.append(answer)
+        return found
 
     # ------------------------------------------------------------------------------------ its end
 
@@ -260,7 +283,11 @@ class Past:
         self._ask("stake", staked)
 
     def inject(self, number: int, *arguments: int, room: bytes = b"") -> tuple[int, bytes]:
-        """Have a staked past make a system call: its result, and the 32 bytes at ``ROOM`` afterwards."""
+        """Have the held past make a system call, as far as the guard allows it.
+
+        Returns:
+            The result, and the 32 bytes at ``ROOM`` afterwards.
+        """
         result, answer, _ = self._ask("inject", number, list(arguments), room.hex())
         return int(result), answer
 
@@ -270,7 +297,7 @@ class Past:
 
     def commit_end(self) -> None:
         """The point of no return."""
-        self._ask("commit_end", time.monotonic() + _FRESH_S)
+        self._ask("commit_end")
 
     def run_end(self, seconds: float) -> None:
         """Let it run into its exit."""

@@ -12,7 +12,7 @@ import time
 
 from instar.errors import FaultError, HostError, InternalError
 from instar.guard import reach
-from instar.guard.asking import Asking
+from instar.guard.asking import Asking, is_question
 from instar.process import ptrace
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.registers import MASK
@@ -95,12 +95,8 @@ class Holder:
 
     # ------------------------------------------------------------------------------------ steps
 
-    def stop(self, seconds: float) -> tuple[Stop, int]:
-        """Stop it wherever it is; a call that it waits in is made again when it goes on.
-
-        Returns:
-            Where it stands, and how often it was stopped for that.
-        """
+    def stop(self, seconds: float) -> Stop:
+        """Stop it wherever it is (``message``: how often for that); its call is made again afterwards."""
         thread, stops = self.thread, 1
         ran, self._held = thread.stop is None, False
         stop = thread.interrupt(Deadline(seconds))
@@ -111,7 +107,7 @@ class Holder:
             stop, stops = thread.wait(Deadline(seconds)), 2
         self._entries, self._ends_at = 0, None
         self._wake()
-        return stop, stops
+        return stop._replace(message=stops)
 
     def since(self, began_ns: int) -> None:
         """Tell when the wait began in which it was stopped (CLOCK_MONOTONIC): only the rest of it is left."""
@@ -198,11 +194,6 @@ class Holder:
 
     # ------------------------------------------------------------------------------------ questions
 
-    def ask(self, questions: list[tuple[str, int]]) -> bytes:
-        """Answers to ``asking.QUESTIONS``, one after the other."""
-        with Asking(self._required()) as asking:
-            return b"".join(asking.ask(question, value) for question, value in questions)
-
     def signals(self) -> list[int]:
         """The numbers of the signals that are queued for it."""
         thread = self._thread or self.thread
@@ -222,8 +213,8 @@ class Holder:
         self._staked = staked
 
     def inject(self, number: int, arguments: list[int], room: bytes) -> tuple[int, bytes]:
-        """Have it make any system call, while it is staked and nobody's; see ``Asking.call``."""
-        if not self._staked:
+        """Have it make a system call that only asks, or any while it is staked and serves nobody."""
+        if not self._staked and not is_question(number, arguments):
             raise InternalError(f"process {self.pid} still serves")
         with Asking(self._required()) as asking:
             return asking.call(number, arguments, room)

@@ -13,10 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
-from instar.errors import HostError, InternalError
+from instar.errors import HostError, InstarError, InternalError
 from instar.process import ptrace
 from instar.process.deadline import Deadline
-from instar.process.death import ProcessDiedError
 from instar.process.registers import Registers, signed
 from instar.process.waiting import Pause
 
@@ -29,7 +28,6 @@ _HOW = {"cont": ptrace.CONT, "syscall": ptrace.SYSCALL, "step": ptrace.SINGLESTE
 _WALL = 0x40000000
 _STOP_SIGNALS = (signals.SIGSTOP, signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU)
 _SIGKILL = int(signals.SIGKILL)
-_FILTERING = (157, 317)  # prctl, seccomp: may install a filter
 
 WATCH = ptrace.O_TRACESYSGOOD | ptrace.O_TRACEEXEC
 
@@ -96,7 +94,7 @@ class Thread:
         self.options = options
         self.stop: Stop | None = None
         self.end: Stop | None = None
-        self.filtered = _has_seccomp_filter(pid)
+        self.filtered = False
         self._call: Syscall | None = None
 
     def detach(self, signal: int = 0) -> None:
@@ -196,7 +194,6 @@ class Thread:
         if info.op == ptrace.SYSCALL_ENTRY:
             number, *arguments = info.values
             self._call = Syscall(number, tuple(arguments), None)
-            self.filtered = self.filtered or number in _FILTERING
             return Stop("syscall-entry", syscall=self._call)
         call, self._call = self._call, None
         if call is None:
@@ -230,16 +227,17 @@ class Thread:
         self.request(ptrace.set_signal_mask, mask)
 
     def _lost(self, error: OSError) -> Exception:
-        return ProcessDiedError(self.pid, None) if isinstance(error, ProcessLookupError) else error
+        return self.died(Stop("killed")) if isinstance(error, ProcessLookupError) else error
 
-    def died(self, stop: Stop) -> ProcessDiedError:
+    def died(self, stop: Stop) -> InstarError:
         """The error for an end that the caller cannot use."""
-        return ProcessDiedError(self.pid, stop.status if stop.kind == "exited" else -stop.signal)
+        return InstarError("process-died", f"process {self.pid} has ended: {stop.kind}", "see why it ended")
 
     # ------------------------------------------------------------------------------------ its own filter
 
     def suspend_filter(self) -> None:
         """Keep the process's own seccomp filter from killing it for what is not its doing."""
+        self.filtered = _has_seccomp_filter(self.pid)
         if not self.filtered:
             return
         try:

@@ -160,6 +160,10 @@ class Tracee(Thread):
 
     # ------------------------------------------------------------------------------------ surgery
 
+    def died(self, stop: Stop) -> ProcessDiedError:
+        """The error for an end that the caller cannot use."""
+        return ProcessDiedError(self.pid, stop.status if stop.kind == "exited" else -stop.signal)
+
     def surgery(self) -> Surgery:
         """A context in which the thread works for us; everything is put back at its end."""
         from instar.process.injection import Surgery

@@ -18,7 +18,7 @@ from instar.control.handover import Fetched, fetch_descriptors, plan_locks
 from instar.control.runtime import AddressTakenError
 from instar.control.timers import plan_timers
 from instar.errors import HostError, InstarError, InternalError, RefusedError, RolledBackError
-from instar.guard.client import Past
+from instar.guard.client import GuardLostError, Past
 from instar.handlers.session import Handlers
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
@@ -341,6 +341,7 @@ class Transaction:
         base = self.driver.arena_base(past.subject.maps)
         options = Options(self.options.strict, self.options.allow, base)
         plan = self.planning.plan(past, self.driver.image(), streams, options)
+        plan = self.options.tainted.apply(plan)
         self.progress.step(objects=sum(plan.figures.objects.values()), bytes=plan.figures.bytes)
         return plan
 
@@ -375,6 +376,8 @@ class Transaction:
     # Report -------------------------------------------------------------------------------------------------
 
     def _failed(self, error: InstarError) -> UpdateReport:
+        if self.guard.past.lost:  # what else failed did for that
+            error = GuardLostError(self.pid)
         if (warning := self.handlers.rolled_back()) is not None:
             self.warnings.append(warning)
         if self.clock.paused_at is not None and not isinstance(error, RefusedError | RolledBackError):

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from instar.cli.arguments import parse_argv, parse_pid, parse_positive
 from instar.cli.console import open_progress
@@ -15,6 +16,7 @@ from instar.errors import InstarError, UsageError
 from instar.update.attempt import Attempt
 from instar.update.options import Rehearsal, UpdateOptions
 from instar.update.outcome import UpdateReport
+from instar.validation.taint import TaintPolicy
 
 _EXIT = {"updated": 0, "rehearsed": 0, "refused": 3, "rolled-back": 4, "damaged": 5}
 _DONE = {"update": "updated", "rollback": "taken back", "rehearsal": "rehearsed"}
@@ -37,7 +39,24 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "new", metavar="NEW", type=Path, help="its next version, a program file built with -g"
     )
+    parser.add_argument(
+        "--from", dest="core", nargs=2, action=_FromCore, metavar=("CORE", "NEW"),
+        help="with --rehearse, in place of PID and NEW: try a core file of the running program (gcore)",
+    )  # fmt: skip
+    parser.add_argument("--old", metavar="FILE", type=Path, help="with --from: the program of the core")
     add_options(parser)
+
+
+class _FromCore(argparse.Action):
+    """Takes the place of the two positional arguments."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        namespace.core, namespace.new = (Path(word) for word in values)
+        for action in parser._actions:
+            if action.dest in ("pid", "new"):
+                action.required = False
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +105,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE",
         help="invariants and filters of the state (docs/validation.md; default: instar.toml beside NEW)",
     )  # fmt: skip
+    parser.add_argument(
+        "--tainted", type=TaintPolicy.parse, metavar="POLICY", default=_DEFAULTS.tainted,
+        help="abort: refuse dangling pointers and leaks too; allow=PATH,...: let these words pass",
+    )  # fmt: skip
     parser.add_argument("--start-as", metavar="USER", help="start the new version as this user")
     parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
 
@@ -93,10 +116,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Update, write the journal, print the report."""
     options = read_options(arguments)
+    if arguments.core is not None:
+        return _rehearse_core(arguments, options)
     with Attempt(arguments.pid, "update" if options.rehearsal is None else "rehearsal") as attempt:
         report, status = guarded(arguments, lambda: carry_over(arguments, arguments.new.absolute(), options))
         report = attempt.record(report)
     return finish(arguments, report, status)
+
+
+def _rehearse_core(arguments: argparse.Namespace, options: UpdateOptions) -> int:
+    """Nothing runs that could be updated: no line in the journal."""
+    if options.rehearsal is None or options.rehearsal.hold or arguments.pid is not None:
+        raise UsageError(
+            "usage", "a core file can only be rehearsed", "instar update --from CORE NEW --rehearse"
+        )
+    from instar.update.core_rehearsal import rehearse_core
+
+    def work() -> UpdateReport:
+        with open_progress(quiet=arguments.quiet, to_stderr=arguments.json) as progress:
+            return rehearse_core(arguments.core, arguments.new.absolute(), arguments.old, options, progress)
+
+    arguments.pid = 0  # of a failure before the core could be read
+    report, status = guarded(arguments, work)
+    return finish(arguments, report.as_kind("rehearsal"), status)
 
 
 def read_options(arguments: argparse.Namespace) -> UpdateOptions:
@@ -111,6 +153,7 @@ def read_options(arguments: argparse.Namespace) -> UpdateOptions:
         start_as=arguments.start_as,
         handlers=arguments.handlers,
         config=arguments.config,
+        tainted=arguments.tainted,
         rehearsal=_rehearsal(arguments),
         probation_s=arguments.probation,
     )
@@ -193,7 +236,9 @@ def report_lines(report: UpdateReport) -> list[str]:
     lines = [
         f"{_DONE[report.kind]}: process {report.old_pid} -> {report.new_pid}, {pause}"
         if report.outcome == "updated"
-        else f"rehearsed: process {report.old_pid} could be updated and serves as before, {pause}",
+        else f"rehearsed: process {report.old_pid} could be updated and serves as before, {pause}"
+        if report.pause_ms
+        else f"rehearsed: process {report.old_pid} of the core could be updated",
         f"  {objects} ({_kinds(report)}), {format_bytes(report.bytes)}; "
         f"{report.retyped:,} of another layout, {count_of(report.pointers, 'pointer')}",
         f"  {count_of(report.descriptors, 'descriptor')}, {report.connections:,} of them connections",

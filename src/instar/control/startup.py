@@ -153,7 +153,8 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
             different-point, multi-threaded, has-children. Everything it had started or made is gone then.
     """
     arguments = spec.arguments if spec.arguments is not None else recover_arguments(past.pid)
-    start = Start(spec.executable, arguments, recover_environment(past.pid), spec.start_as)
+    environment = past.environment if past.environment is not None else recover_environment(past.pid)
+    start = Start(spec.executable, arguments, environment, spec.start_as)
     world = World(past)
     trace: StartupTrace | None = None
     root: Tracee | None = None

@@ -36,11 +36,13 @@ class PastFacts:
 
     Attributes:
         descriptors: By number.
+        environment: What it was started with; None: it is asked for that.
     """
 
     pid: int
     surroundings: Surroundings
     descriptors: Mapping[int, Descriptor]
+    environment: tuple[bytes, ...] | None = None
 
     @cached_property
     def bound(self) -> tuple[Bound, ...]:

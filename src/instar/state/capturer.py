@@ -16,7 +16,7 @@ from instar.process.exports import Exports, read_exports
 from instar.process.held import Standing
 from instar.process.maps import DELETED, Mapping, read_maps
 from instar.process.unwind import prepare, unwind
-from instar.state.arguments import argument_area
+from instar.state.arguments import ArgumentArea, argument_area
 from instar.state.capture import Subject, heap_spans, program_bias, static_spans, tls_span
 from instar.state.frames import program_frames
 from instar.state.image import Image
@@ -47,7 +47,7 @@ class Capturer:
         self.tracee, self.version, self.table = tracee, version, table
         self.mirror = mirror
         self.memory = tracee.memory
-        self.program = str(Path(f"/proc/{tracee.pid}/exe").readlink()).removesuffix(DELETED)
+        self.program = self.find_program()
         self._exports: dict[str, Exports | None] = {}
         self._heap: GlibcHeap | None = None
         self._modules: tuple[list[tuple[int, int, str]], list[Module]] | None = None
@@ -57,9 +57,21 @@ class Capturer:
         maps = read_maps(self.tracee.pid)
         prepare(self.memory, maps)
 
+    def find_program(self) -> str:
+        """Path of its program file as mapped."""
+        return str(Path(f"/proc/{self.tracee.pid}/exe").readlink()).removesuffix(DELETED)
+
+    def maps(self) -> Sequence[Mapping]:
+        """Its mappings as they are now."""
+        return read_maps(self.tracee.pid)
+
+    def arguments(self) -> ArgumentArea:
+        """Where its argv and environment are."""
+        return argument_area(self.tracee.pid, self.memory.read)
+
     def subject(self) -> Subject:
         """The process as it stands."""
-        maps = read_maps(self.tracee.pid)
+        maps = self.maps()
         bias = program_bias(self.version, maps, self.program)
         pointer = self.tracee.registers().fs_base
         return Subject(self.tracee.pid, self.version, self.memory, maps, bias, pointer)
@@ -81,7 +93,7 @@ class Capturer:
             frames=frames,
             program_frames=program_frames(subject, frames, self.program),
             canary=self.memory.u64(pointer + _CANARY_OFFSET),
-            arguments=argument_area(self.tracee.pid, self.memory.read),
+            arguments=self.arguments(),
             resolve=lambda name: self._resolve(subject.maps, name),
             registers=self.tracee.registers(),
             changes=self.mirror.changes() if self.mirror is not None else None,

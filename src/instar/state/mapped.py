@@ -6,11 +6,9 @@ everything is cut out that somebody else is known to own.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,7 +94,7 @@ def own_mappings(
         if not _is_carried(mapping, paths):
             continue
         for start, end in _without((mapping.start, mapping.end), foreign):
-            pages = _pages(memory.pid, start, end, mapping)
+            pages = _pages(memory, start, end, mapping)
             reserved = tuple(_reserved(maps, start, end, foreign)) if _is_anonymous(mapping) else ()
             found.append(Mapped(start, end, protection_of(mapping), mapping, pages, reserved))
     return found
@@ -183,13 +181,11 @@ def _up(address: int, unit: int = PAGE) -> int:
     return (address + unit - 1) & ~(unit - 1)
 
 
-def _pages(pid: int, start: int, end: int, mapping: Mapping) -> Array:
+def _pages(memory: Memory, start: int, end: int, mapping: Mapping) -> Array:
     """Runs of pages that hold something of the process's own."""
     if mapping.shared:
         return np.zeros((0, 2), np.uint64)
-    with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as stream:
-        raw = os.pread(stream.fileno(), (end - start) // PAGE * 8, start // PAGE * 8)
-    entries = np.frombuffer(raw, np.uint64)
+    entries = memory.page_entries(start, end)
     own = (entries & np.uint64(_PRESENT | _SWAPPED)) != 0
     if not _is_anonymous(mapping):
         own &= (entries & np.uint64(_OF_FILE)) == 0

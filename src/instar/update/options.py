@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from instar.validation.taint import TaintPolicy
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class UpdateOptions:
         validate: Transfer back and compare; switched off by benchmarks only.
         probation_s: Seconds for which the past is kept after the commit, in case that the future fails.
         config: File with invariants and filters; None: ``instar.toml`` beside the new program.
+        tainted: What becomes of pointers to nowhere, to freed memory, and of leaks.
         rehearsal: Throw the future away after it was validated, and let the past go on.
         handlers: The user's handler file; None: ``NEW.instar.py`` beside the new program, if there is one.
         backwards: Handlers are those that made the running version, and their backward halves are meant.
@@ -56,3 +59,4 @@ class UpdateOptions:
     handlers: Path | None = None
     backwards: bool = False
     config: Path | None = None
+    tainted: TaintPolicy = field(default_factory=TaintPolicy)

@@ -110,6 +110,14 @@ def test_the_tool_is_killed(service: Service, step: int) -> None:
     assert service.ask("echo b") == f"b {serving}"
 
 
+@pytest.mark.parametrize("step", range(STEPS))
+def test_the_guard_is_killed(service: Service, step: int) -> None:
+    service.commit(step, "guard")
+    committed = step >= COMMIT
+    wait_until_gone(service.past.pid if committed else service.future)
+    assert service.ask("echo a") == f"a {service.future if committed else service.past.pid}"
+
+
 @pytest.mark.parametrize("step", range(2, STEPS))
 def test_the_past_is_killed_while_the_future_is_ready(service: Service, step: int) -> None:
     service.commit(step, "past")

@@ -41,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _go_back(arguments: argparse.Namespace, steps: int, options: UpdateOptions) -> UpdateReport:
-    from instar.update.rollback import find_way_back, require_nothing_lost
+    from instar.update.rollback import find_way_back, handlers_for, require_nothing_lost
 
     way = find_way_back(arguments.pid, steps)
-    require_nothing_lost(arguments.pid, way, options.allow)
-    return carry_over(arguments, way.path, replace(options, backwards=True))
+    handlers = options.handlers or handlers_for(way)
+    require_nothing_lost(arguments.pid, way, options.allow, handlers)
+    return carry_over(arguments, way.path, replace(options, handlers=handlers, backwards=True))

@@ -15,7 +15,7 @@ from instar.cli.wording import count_of, format_bytes, format_ms, printable
 from instar.errors import InstarError, UsageError
 from instar.update.attempt import Attempt
 from instar.update.options import Rehearsal, UpdateOptions
-from instar.update.outcome import UpdateReport
+from instar.update.outcome import Kind, UpdateReport
 from instar.validation.taint import TaintPolicy
 
 _EXIT = {"updated": 0, "rehearsed": 0, "refused": 3, "rolled-back": 4, "damaged": 5}
@@ -118,10 +118,17 @@ def run(arguments: argparse.Namespace) -> int:
     options = read_options(arguments)
     if arguments.core is not None:
         return _rehearse_core(arguments, options)
-    with Attempt(arguments.pid, "update" if options.rehearsal is None else "rehearsal") as attempt:
+    kind: Kind = "update" if options.rehearsal is None else "rehearsal"
+    with Attempt(arguments.pid, kind, handlers=_handler_file(arguments.new, options)) as attempt:
         report, status = guarded(arguments, lambda: carry_over(arguments, arguments.new.absolute(), options))
         report = attempt.record(report)
     return finish(arguments, report, status)
+
+
+def _handler_file(new: Path, options: UpdateOptions) -> Path | None:
+    from instar.handlers.module import find_handlers
+
+    return find_handlers(options.handlers, new) if new.name else options.handlers
 
 
 def _rehearse_core(arguments: argparse.Namespace, options: UpdateOptions) -> int:

@@ -20,11 +20,14 @@ class Attempt:
         pid: The process.
         kind: What is asked for.
         steps: How many updates a rollback takes back.
-        handlers: Digest of the handler file in use, "" for none.
+        handlers: The handler file in use, None for none.
     """
 
-    def __init__(self, pid: int, kind: Kind, *, steps: int = 0, handlers: str = "") -> None:
-        self._kind, self._steps, self._handlers = kind, steps, handlers
+    def __init__(self, pid: int, kind: Kind, *, steps: int = 0, handlers: Path | None = None) -> None:
+        self._kind, self._steps, self._handlers = kind, steps, ""
+        self._contents = b""
+        with contextlib.suppress(OSError):
+            self._contents = handlers.read_bytes() if handlers is not None else b""
         self._old: ProcessId | None = identify(pid)
         self._program = -1
         with contextlib.suppress(OSError):
@@ -55,13 +58,17 @@ class Attempt:
             if self._program < 0:
                 raise OSError("its program file was out of reach")
             kept_versions.keep(self._program, Path(report.old.path), report.old.build_id)
+            if self._contents:
+                self._handlers = kept_versions.keep_handlers(self._contents)
         except Exception as error:  # the update is done: nothing here may make it look otherwise
             return report.with_warning(f"not-kept: there will be no way back to this version: {error}")
         with contextlib.suppress(Exception):
             chains = living_chains(read_steps())
             needed = {way.old_version.build_id for chain in chains for way in chain.ways}
             running = {chain.steps[-1].new_version.build_id for chain in chains}
-            kept_versions.forget_unused({*needed, *running, report.old.build_id})
+            used = {kept_versions.handlers_name(way.handlers) for chain in chains for way in chain.ways}
+            own = {report.old.build_id, kept_versions.handlers_name(self._handlers)}
+            kept_versions.forget_unused({*needed, *running, *used, *own})
         return report
 
     def _processes(self, report: UpdateReport) -> dict[str, Any] | None:

@@ -140,6 +140,39 @@ def _copy(source: int, target: Path) -> str:
     return digest.hexdigest()
 
 
+def keep_handlers(contents: bytes) -> str:
+    """Copy the handler file of an update; returns its digest. Raises OSError."""
+    digest = hashlib.sha256(contents).hexdigest()
+    place = _handlers_place(digest)
+    if not place.exists():
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = Path(mkdtemp(prefix=".new-", dir=place.parent))
+        (made / place.name).write_bytes(contents)
+        (made / place.name).rename(place)
+        made.rmdir()
+    return digest
+
+
+def find_handlers_kept(digest: str) -> Path:
+    """The kept handler file; raises RefusedError "no-kept-version" when it is gone or was changed."""
+    place = _handlers_place(digest)
+    try:
+        if _digest(place) == digest:
+            return place
+    except OSError:
+        pass
+    raise _none(digest, f"the handlers that the update used are not in {place} any more")
+
+
+def _handlers_place(digest: str) -> Path:
+    return versions_directory() / f"handlers-{digest}.py"
+
+
+def handlers_name(digest: str) -> str:
+    """How the kept file is called, for ``forget_unused``."""
+    return _handlers_place(digest).name
+
+
 def find_kept(build_id: str) -> Kept:
     """A kept version, whole.
 
@@ -191,7 +224,10 @@ def forget_unused(needed: Collection[str]) -> None:
     with contextlib.suppress(OSError):
         for place in versions_directory().iterdir():
             if place.name not in needed and place.stat().st_mtime < young:
-                shutil.rmtree(place, ignore_errors=True)
+                if place.is_dir():
+                    shutil.rmtree(place, ignore_errors=True)
+                else:
+                    place.unlink()
 
 
 def _place(build_id: str) -> Path:

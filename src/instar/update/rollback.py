@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from instar.errors import HostError, RefusedError
+from instar.handlers.session import Handlers
 from instar.metadata.model import TypeFlag
 from instar.metadata.version import load_version
 from instar.pairing.layout import TAGGED
@@ -21,7 +22,7 @@ from instar.pairing.problems import Problem
 from instar.pairing.symbols import is_constant
 from instar.update.attempt import read_steps
 from instar.update.journal import journal_path
-from instar.update.kept_versions import find_kept
+from instar.update.kept_versions import find_handlers_kept, find_kept
 from instar.update.lineage import find_chain, identify
 from instar.update.outcome import VersionId
 from instar.update.preflight import load_running, require_reach
@@ -81,11 +82,31 @@ def find_way_back(pid: int, steps: int) -> WayBack:
     return WayBack(kept.path, target, steps, used)
 
 
-def require_nothing_lost(pid: int, way: WayBack, allow: frozenset[str]) -> None:
+def handlers_for(way: WayBack) -> Path | None:
+    """The handler file whose backward halves lead back; None where the update used none.
+
+    Raises:
+        RefusedError: "one-step-at-a-time": several updates are taken back, and one of them used handlers;
+            "no-kept-version".
+    """
+    if not way.handlers:
+        return None
+    if way.steps > 1:
+        raise RefusedError(
+            "one-step-at-a-time",
+            f"of the {way.steps} updates {len(way.handlers)} used handlers, which know their own step only",
+            "take them back one by one",
+        )
+    return find_handlers_kept(way.handlers[0])
+
+
+def require_nothing_lost(pid: int, way: WayBack, allow: frozenset[str], handlers: Path | None) -> None:
     """Refuse a return to what is not there any more; raises RefusedError with all names."""
     if LOST in allow:
         return
-    lost = find_lost(plan_pairing(load_running(pid), load_version(way.path), allow=allow))
+    old, new = load_running(pid), load_version(way.path)
+    settled = Handlers.find(handlers, way.path, old, new, backwards=True).settled
+    lost = find_lost(plan_pairing(old, new, allow=allow, settled=settled))
     if lost:
         first, *rest = lost
         details = tuple(f"{problem.cause} [{problem.code}]" for problem in rest)

@@ -188,3 +188,36 @@ def test_no_room_to_keep_is_a_warning(service: Service, pair: Pair) -> None:
     assert done.outcome == "updated"
     assert done.report is not None
     assert any(text.startswith("not-kept") for text in done.report["warnings"])
+
+
+def test_the_handlers_of_an_update_lead_back_though_their_file_is_gone(
+    builder: Builder, tmp_path: Path, start_service: StartService
+) -> None:
+    pair = Pair("handler-member-renamed", builder, tmp_path / "installed")
+    service = start_service(pair.paths[0])
+    assert service.ask("fill") == "ok v1"
+    file = tmp_path / "handlers.py"
+    shutil.copy(PROGRAMS / "handler-member-renamed" / "handlers.py", file)
+    done = service.update(pair.paths[1], "--handlers", str(file))
+    assert done.outcome == "updated", done.told()
+    assert service.ask("check") == "ok v2"
+    file.unlink()
+    back(service)
+    again = service.update(pair.paths[1])
+    assert again.outcome == "refused", "without handlers the rename is not known"
+    file.write_bytes((PROGRAMS / "handler-member-renamed" / "handlers.py").read_bytes())
+    done = service.update(pair.paths[1], "--handlers", str(file))
+    assert done.outcome == "updated", done.told()
+    assert service.ask("check") == "ok v2"
+    update(service, pair.paths[1])
+    several = service.rollback("--steps", "2")
+    assert several.report is not None and several.report["error"]["code"] == "one-step-at-a-time"
+    assert service.rollback().outcome == "updated"
+    assert service.ask("check") == "ok v2"
+    back(service)
+    (kept,) = (service.home / "state" / "instar" / "versions").glob("handlers-*.py")
+    assert service.update(pair.paths[1], "--handlers", str(file)).outcome == "updated"
+    kept.write_text("# changed\n")
+    refused = service.rollback()
+    assert refused.report is not None and refused.report["error"]["code"] == "no-kept-version"
+    assert service.ask("check") == "ok v2"

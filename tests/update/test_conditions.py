@@ -34,7 +34,7 @@ HOLDING = """
 counted = "len(list(leaves)) == count"
 chained = "sum([len(list(c)) for c in chains]) == count"
 owners = "all(leaf.owner.leaf == leaf.owner->leaf for leaf in list(leaves))"
-named = "chains[1].name[0] == 110 and chains[1]->kind == 'odd'"
+named = "chains[1].name[0] == 110 and len(chains[1]->kind) > 2"
 sorted = "all(p.first + p.second == 120 + 2 * 0 + 2 * (p.first - 50) for p in fixed)"
 """
 

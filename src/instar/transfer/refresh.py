@@ -161,4 +161,9 @@ def _changed_blocks(arena: KeptRange, planner: Planner, rows: Array) -> KeptRang
     pages += [np.arange(a, b, _PAGE, dtype=np.uint64) for a, b in zip(low, high, strict=True)]
     starts = np.unique(np.concatenate(pages))
     end = np.uint64(arena.start + len(arena.data))
-    return replace(arena, pages=np.stack([starts, np.minimum(end - starts, np.uint64(_PAGE))], axis=1))
+    size = planner.fates.arena_size  # behind it lie copies of strings: then the data is a copy of the output
+    data = (
+        arena.data if len(arena.data) == size else np.concatenate([planner.output[:size], arena.data[size:]])
+    )
+    spans = np.stack([starts, np.minimum(end - starts, np.uint64(_PAGE))], axis=1)
+    return replace(arena, data=data, pages=spans)

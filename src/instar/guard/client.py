@@ -41,7 +41,7 @@ Array = np.ndarray[Any, np.dtype[np.uint8]]
 Words = npt.NDArray[np.uint64]
 
 _PROGRAM = Path(__file__).with_name("__main__.py")
-_SHARED = 1 << 40  # sparse: what is not used costs nothing
+_SHARED = (1 << 40, 1 << 36, 1 << 33, 1 << 31)  # sparse: what is not used costs nothing
 _BOUNCE = 4 << 20
 _STEP_S, _SHORTEST_S = 0.5, 0.001
 _SPANS = 1024
@@ -131,9 +131,17 @@ class Past:
         self._shared: _Shared | None = None
 
     def connect(self) -> None:
-        """Have everything of the past's go through the guard from now on."""
-        _, _, descriptors = self._ask("share", _SHARED)
-        self._shared = _Shared(descriptors[0])
+        """Have everything of the past's go through the guard from now on.
+
+        Raises:
+            HostError: "out-of-memory": there is no room for shared memory (`ulimit -v`).
+        """
+        for size in _SHARED:
+            with suppress(OSError):
+                self._shared = _Shared(self._ask("share", size)[2][0])
+                break
+        else:
+            raise _no_room(_SHARED[-1])
         reach_through(self.pid, self)
 
     def close(self) -> None:
@@ -387,12 +395,18 @@ def _batches(sizes: Words, most: int) -> Iterator[tuple[int, int, int]]:
         first = last
 
 
+def _no_room(size: int) -> HostError:
+    return HostError("out-of-memory", f"no room for {size} bytes of shared memory", "raise `ulimit -v`")
+
+
 class _Shared:
     """Memory into which the guard copies: room for arrays, which is given back when they are gone."""
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, 0)
-        os.close(descriptor)
+        try:
+            self._memory = mmap.mmap(descriptor, 0)
+        finally:
+            os.close(descriptor)
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self.bounce = threading.Lock()
         self._free = [(_BOUNCE, len(self._memory) - _BOUNCE)]
@@ -405,7 +419,10 @@ class _Shared:
     def array(self, size: int) -> Array:
         """Room for so many bytes."""
         room = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
-        index, (start, free) = next((i, part) for i, part in enumerate(self._free) if part[1] >= room)
+        found = [(i, part) for i, part in enumerate(self._free) if part[1] >= room]
+        if not found:
+            raise _no_room(size)
+        index, (start, free) = found[0]
         self._free[index] = start + room, free - room
         array = np.frombuffer(self._memory, np.uint8, size, start)
         weakref.finalize(array, self._give_back, start, room)

@@ -43,6 +43,7 @@ from instar.transfer.plan import TransferPlan
 from instar.update.apply import all_ranges, choose_arena, map_plan, write_plan
 from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
+from instar.update.overreach import require_ranges, require_writes
 from instar.update.own import OwnMappings
 
 _ARENA_ROOM = 1 << 40
@@ -149,7 +150,8 @@ class Driver:
     # Memory -------------------------------------------------------------------------------------------------
 
     def map(self, plan: TransferPlan) -> None:
-        """Map the plan's ranges; raises AddressTakenError."""
+        """Map the plan's ranges; raises AddressTakenError, RefusedError "worker-overreach"."""
+        require_ranges(all_ranges(plan))
         wanted = {kept.start: kept.size for kept in all_ranges(plan) if not kept.plain}
         gone = {start: size for start, size in self._mapped.items() if start not in wanted}
         if gone:
@@ -159,7 +161,8 @@ class Driver:
         self._own.map([kept for kept in all_ranges(plan) if kept.plain], refreshed=plan.refreshed)
 
     def write(self, plan: TransferPlan) -> int:
-        """Write the plan; returns the bytes written."""
+        """Write the plan; returns the bytes written. Raises RefusedError "worker-overreach"."""
+        require_writes(plan, read_maps(self.pid), self._capturer.program)
         written = write_plan(plan, self.runtime, self.future.tracee)
         self._own.close()
         return written

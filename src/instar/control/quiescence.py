@@ -38,7 +38,10 @@ _LOOKS = 16  # or so often waiting for the same peer, and nowhere else
 _STOP_S = 2.0
 _RESTART_SYSCALL = NUMBERS["restart_syscall"]
 _RESTING = [number for number, call in CALLS.items() if call.waits_for_work]
+_OF_PEERS = ("read", "recv", "wait", "msgrcv", "futex", "restart_syscall")
+_MAIN = [number for number in _RESTING if not CALLS[number].name.startswith(_OF_PEERS)]
 _LONGEST_LOOK_S = 10.0
+_FOLLOW_S = 0.3
 _FOREVER_S = 1e6
 
 
@@ -197,6 +200,7 @@ class Sightings:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[int, int, tuple[str, ...]]] = Counter()
+        self.looked = False  # it was followed before
         self.at_rest = False  # the last one was in a call that waits for many things, asleep
 
     def __bool__(self) -> bool:
@@ -285,13 +289,17 @@ def _asleep_in(pid: int) -> tuple[str, str] | None:
 
 
 def _follow(past: Past, names: FunctionNames, seen: Sightings, deadline: Deadline) -> None:
-    """Watch the calls of a busy process for a while."""
-    end = Deadline(_LONGEST_LOOK_S / 2)
+    """Watch the calls of a busy process for a while: those of main loops, if it was seen to have one.
+
+    It is slowed down meanwhile, the more the more of its calls are looked at.
+    """
+    end, wanted = Deadline(_FOLLOW_S), _RESTING if seen.looked and not seen else _MAIN
+    seen.looked = True
     for _ in range(_BURST):
         if deadline.expired or end.expired or seen.settled:
             break
         try:
-            sight = past.step(deadline.within(_IDLE_S).remaining(), _RESTING)
+            sight = past.step(deadline.within(_IDLE_S).remaining(), wanted)
         except DeadlineError:
             break  # it sleeps now: the caller looks again
         require_alive(past, sight)

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from instar.control.chains import FunctionNames, function_names
@@ -30,6 +31,7 @@ from instar.state.capturer import Capturer
 from instar.state.image import Image
 from instar.state.mirror import Mirror
 from instar.state.slots import TypeTable
+from instar.state.snapshot import Snapshot
 
 _PATIENCE_S = 3.0  # beyond what the transaction bounds by itself
 _LONGEST_S = 1e6
@@ -94,7 +96,10 @@ class Guard:
         """A copy of the held past."""
         if self._capturer is None:
             raise InternalError("the past is not held")
-        return self._capturer.image(heap=True)
+        image = self._capturer.image(heap=True)
+        stack = Snapshot(self.past.memory, image.subject.maps, self.past.registers().rsp)
+        image.subject = replace(image.subject, memory=stack)
+        return image
 
     def maps(self) -> list[Mapping]:
         """Its mappings."""

@@ -133,15 +133,12 @@ class Past:
     def connect(self) -> None:
         """Have everything of the past's go through the guard from now on.
 
-        Raises:
-            HostError: "out-of-memory": there is no room for shared memory (`ulimit -v`).
+        Where limits leave no room for shared memory (`ulimit -v`, `ulimit -f`) its bytes come in messages.
         """
         for size in _SHARED:
             with suppress(OSError):
                 self._shared = _Shared(self._ask("share", size)[2][0])
                 break
-        else:
-            raise _no_room(_SHARED[-1])
         reach_through(self.pid, self)
 
     def close(self) -> None:
@@ -316,11 +313,13 @@ class Past:
     def copy(self, starts: npt.NDArray[np.uint64], sizes: npt.NDArray[np.uint64], local: int) -> None:
         """See ``process.access.Access``."""
         total = int(sizes.sum())
-        if len(starts) == 1 and total <= wire.LARGEST:
-            ctypes.memmove(local, self._peek(int(starts[0]), total), total)
+        if self._shared is None or (len(starts) == 1 and total <= wire.LARGEST):
+            for start, size in zip(
+                *(column.tolist() for column in _split(starts, sizes, wire.LARGEST)), strict=True
+            ):
+                ctypes.memmove(local, self._peek(start, size), size)
+                local += size
             return
-        if self._shared is None:
-            raise InternalError("the guard shares no memory yet")
         offset = self._shared.offset_of(local, total)
         if offset is not None:
             for first, last, at in _batches(sizes, _AT_ONCE):

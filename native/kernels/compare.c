@@ -256,6 +256,37 @@ static int touches_slot(const instar_compare *compare, const comparison *c, uint
     return covers(compare, type->first_slot, type->slot_count, offset % type->size);
 }
 
+/* Bytes of a word at `at` that a pointer in a packed union makes different, where it leads to the same: such a
+ * pointer lies across two words, and neither of them alone means anything. */
+static uint64_t explained_by_packed(instar_compare *compare, const comparison *c, uint64_t at)
+{
+    if (c->object->type < 0 || !(c->counterpart->flags & COUNTERPART_LISTED))
+        return 0;
+    const instar_type *type = &compare->state->types[c->object->type];
+    uint64_t element = type->size ? at / type->size : 0, explained = 0;
+    /* the element before may end in this word */
+    for (uint64_t e = element ? element - 1 : 0; e <= element + 1 && e < c->object->count; e++)
+        for (uint32_t s = 0; s < type->slot_count; s++) {
+            const instar_slot *slot = &compare->state->slots[type->first_slot + s];
+            if (slot->kind != SLOT_UNION)
+                continue;
+            for (uint32_t k = 0; k < slot->count; k++) {
+                uint64_t offset = e * type->size + slot->offset + (uint64_t)k * slot->stride;
+                int literal = 1;
+                if (!(offset & 7) || offset + 8 <= at || offset >= at + 8 || offset + 8 > c->size)
+                    continue;
+                if (!instar_compare_leads_same(compare, word_at(c->past + offset),
+                                               word_at(c->reversed + offset), -1, &literal) ||
+                    literal)
+                    continue;
+                explained |= offset < at ? ~(uint64_t)0 >> (8 * (at - offset))
+                                         : ~(uint64_t)0 << (8 * (offset - at));
+                compare->counts[COUNT_ASSUMED]++;
+            }
+        }
+    return explained;
+}
+
 /* Bytes of one element that are no slots. `mask`: which bits count, NULL for all. */
 static void compare_piece(instar_compare *compare, const comparison *c, uint64_t from, uint64_t size,
                           const uint8_t *mask)
@@ -278,7 +309,7 @@ static void compare_piece(instar_compare *compare, const comparison *c, uint64_t
                 ;
             else if (whole && instar_compare_leads_same(compare, p, r, -1, &literal) && !literal)
                 compare->counts[COUNT_ASSUMED]++;
-            else
+            else if ((past ^ reversed) & bits & ~explained_by_packed(compare, c, at))
                 note(compare,
                      (instar_difference){past, reversed, at, c->row, -1, DIFFERENCE_DATA, (uint32_t)length});
         }

@@ -279,8 +279,8 @@ static uint64_t explained_by_packed(instar_compare *compare, const comparison *c
                                                word_at(c->reversed + offset), -1, &literal) ||
                     literal)
                     continue;
-                explained |= offset < at ? ~(uint64_t)0 >> (8 * (at - offset))
-                                         : ~(uint64_t)0 << (8 * (offset - at));
+                explained |=
+                    offset < at ? ~(uint64_t)0 >> (8 * (at - offset)) : ~(uint64_t)0 << (8 * (offset - at));
                 compare->counts[COUNT_ASSUMED]++;
             }
         }

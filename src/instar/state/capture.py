@@ -77,7 +77,6 @@ class Shapes:
         size = int(self._version.size_of(current)) if current >= 0 else 0
         return current, count, size * count
 
-
     def _annotated(self, declared: int, stripped: int) -> int:
         """A word that instar.h says is (no) pointer is laid out like one that is (none)."""
         meaning = annotation_of(self._version, declared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_selfcheck(
 ) -> None:
     program = Program(
         [scenario.build(version, toolchain, builder), *scenario.arguments],
-        environment=dict(scenario.environment),
+        environment={**os.environ, **dict(scenario.environment)},
         directory=tmp_path,
     )
     try:
@@ -36,7 +37,7 @@ def test_an_empty_state_is_not_right(scenario: Scenario, builder: Builder, tmp_p
     """Every check can fail: before `fill` nothing is as it should be."""
     program = Program(
         [scenario.build("v2", TOOLCHAINS[0], builder), *scenario.arguments],
-        environment=dict(scenario.environment),
+        environment={**os.environ, **dict(scenario.environment)},
         directory=tmp_path,
     )
     try:

@@ -44,7 +44,7 @@ void fill(void)
     struct node *a = make(11), *b = make(12);
     b->next = a;
     first.next = b;
-    *holder = (struct holder){(uintptr_t)a, (char *)b + 3, 1, {(uintptr_t)b, (uintptr_t)&first}, {7, "one"}, b};
+    *holder = (struct holder){(uintptr_t)a, (char *)b + 3, 2, {(uintptr_t)b, (uintptr_t)&first}, {2, "one"}, b};
     still = *holder;
     direct = (uintptr_t)a;
     number = (uint64_t)(uintptr_t)b + 5;

@@ -13,6 +13,14 @@ STATE int used;
 
 void fill(void)
 {
+    char name[32];
+    for (int i = 5; i >= 0; i--) {
+        struct item *it = malloc(sizeof *it);
+        snprintf(name, sizeof name, "item %d", i * 11);
+        *it = (struct item){i * 11, "a label", strdup(name), items};
+        items = it;
+    }
+    used = 6;
 }
 
 const char *check(void)

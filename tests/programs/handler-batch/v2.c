@@ -19,10 +19,10 @@ void fill(void)
 {
     for (int i = 0; i < COUNT; i++) {
         struct node *n = malloc(sizeof *n);
-        *n = (struct node){i, nodes};
+        *n = (struct node){i * 1000, nodes};
         nodes = n;
         struct leaf *l = malloc(sizeof *l);
-        *l = (struct leaf){i - 20, leaves};
+        *l = (struct leaf){(i - 20) * 9 / 5 + 32, leaves};
         leaves = l;
     }
 }

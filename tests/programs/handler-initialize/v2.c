@@ -16,6 +16,8 @@ void fill(void)
         struct conn *c = calloc(1, sizeof *c);
         c->timeout = 10 * i;
         c->started = 1000 + i;
+        c->deadline = c->started + c->timeout;
+        total += c->timeout;
         c->next = conns;
         conns = c;
     }

@@ -19,6 +19,10 @@ STATE int *row;
 
 void fill(void)
 {
+    cache = malloc(sizeof *cache);
+    *cache = (struct cache){31, 0, strdup("a cache")};
+    table = (struct table){{1, 2, 3, 4, 5}, 0, cache};
+    row = &table.rows[3];
 }
 
 const char *check(void)

@@ -6,6 +6,7 @@ STATE long count;
 
 void fill(void)
 {
+    count = 17;
 }
 
 const char *check(void)

@@ -11,6 +11,14 @@ STATE struct user *users;
 
 void fill(void)
 {
+    for (int i = 0; i < 6; i++) {
+        struct user *u = calloc(1, sizeof *u);
+        u->id = (short)i;
+        snprintf(u->first, sizeof u->first, "Ada%d", i);
+        snprintf(u->last, sizeof u->last, "Lovelace%d", i * 7);
+        u->next = users;
+        users = u;
+    }
 }
 
 const char *check(void)

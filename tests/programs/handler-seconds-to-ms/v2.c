@@ -21,15 +21,15 @@ void fill(void)
 {
     for (int i = 0; i < 5; i++) {
         struct conn *c = malloc(sizeof *c);
-        *c = (struct conn){i, 30 + i, conns};
+        *c = (struct conn){i, (30 + i) * UNIT, conns};
         conns = c;
     }
     for (int i = 0; i < 3; i++)
-        pool.spare[i] = (struct conn){100 + i, 7 + i, NULL};
+        pool.spare[i] = (struct conn){100 + i, (7 + i) * UNIT, NULL};
     pool.first = conns;
     array = calloc(4, sizeof *array);
     for (int i = 0; i < 4; i++)
-        array[i] = (struct conn){200 + i, i, &pool.spare[1]};
+        array[i] = (struct conn){200 + i, i * UNIT, &pool.spare[1]};
 }
 
 const char *check(void)

@@ -35,11 +35,19 @@ void fill(void)
         struct moved *m = calloc(1, sizeof *m);
         m->id = i;
         m->stay = calloc(1, sizeof *m->stay);
-        *m->stay = (struct stays){(short)i, i * 3, NULL, "a text of twenty chars"};
+        m->copy = calloc(1, sizeof *m->copy);
+        *m->copy = (struct stays){(short)i, i * 3, NULL, "a text of twenty chars"};
+        *m->stay = *m->copy;
+        m->stay->value += 100;
+        m->stay->owner = m->self_word = m;
         m->words[0] = m->words[2] = -i;
+        m->words[1] = 7;
         m->next = list;
         list = m;
+        total += i;
     }
+    audit->lines = 42;
+    audit->last = list->stay;
 }
 
 const char *check(void)

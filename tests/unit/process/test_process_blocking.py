@@ -13,8 +13,8 @@ from instar.process.blocking import (
     blocking_call,
     describe_call,
     may_rest,
-    relative_timeout_ns,
 )
+from instar.process.resting import timeout_ns
 from instar.process.syscalls import NAMES, NUMBERS, syscall_name
 
 MASK = (1 << 64) - 1
@@ -29,8 +29,7 @@ class Words:
 
 
 def timeout(name: str, *arguments: int) -> int | None:
-    call = CALLS[NUMBERS[name]]
-    return relative_timeout_ns(call, (*arguments, *[0] * (6 - len(arguments))), Words())
+    return timeout_ns(NUMBERS[name], (*arguments, *[0] * (6 - len(arguments))), Words().read)
 
 
 def test_numbers_are_those_of_the_kernel() -> None:

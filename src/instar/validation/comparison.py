@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from instar.errors import FaultError
 from instar.native import load
 from instar.state.kernel import State
 from instar.validation.columns import DIFFERENCE, Count
@@ -150,11 +151,11 @@ class Comparison:
         )
         return same.astype(bool)
 
-    def _pieces(self, rows: Array) -> list[Piece]:
+    def _pieces(self, rows: Array, gap: int = _GAP) -> list[Piece]:
         """Cut rows into stretches of about a megabyte without large holes."""
         starts = self._counterparts.rows["future"][rows]
         ends = starts + self._counterparts.rows["future_size"][rows]
-        breaks = np.append(np.flatnonzero(starts[1:] > ends[:-1] + np.uint64(_GAP)) + 1, len(rows))
+        breaks = np.append(np.flatnonzero(starts[1:] > ends[:-1] + np.uint64(gap)) + 1, len(rows))
         pieces = []
         at = 0
         while at < len(rows):
@@ -165,6 +166,25 @@ class Comparison:
             at = stop
         return pieces
 
+    def _readable(
+        self, pieces: Sequence[Piece], buffer: Array, read: ReadInto
+    ) -> Iterator[tuple[Piece, Array]]:
+        """Pieces with their bytes; where pages between two objects are not mapped, cut at every hole."""
+        for piece in pieces:
+            data = buffer[: piece.size]
+            try:
+                read(piece.start, data)
+            except FaultError:
+                parts = self._pieces(piece.rows, gap=0)
+                if len(parts) == 1:
+                    raise
+                for part in parts:
+                    data = buffer[: part.size]
+                    read(part.start, data)
+                    yield part, data
+            else:
+                yield piece, data
+
     def _compare(self, pieces: Sequence[Piece], read: ReadInto) -> Compared:
         scratch = np.zeros(self._scratch, dtype=np.uint8)
         differences = np.zeros(_DIFFERENCES, dtype=DIFFERENCE)
@@ -172,9 +192,7 @@ class Comparison:
         c.scratch, c.scratch_size = scratch.ctypes.data, len(scratch)
         c.differences, c.difference_capacity = differences.ctypes.data, len(differences)
         buffer = np.empty(max((piece.size for piece in pieces), default=0), dtype=np.uint8)
-        for piece in pieces:
-            data = buffer[: piece.size]
-            read(piece.start, data)
+        for piece, data in self._readable(pieces, buffer, read):
             self._library.instar_compare_rows(
                 ctypes.byref(c),
                 ctypes.c_void_p(piece.rows.ctypes.data),

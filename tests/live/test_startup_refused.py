@@ -30,7 +30,9 @@ startup = start
 
 def held() -> int:
     """How many descriptors we hold, but for the files that the unwinder keeps open."""
-    return sum("program" not in target and ".so" not in target for target in descriptors(os.getpid()).values())
+    return sum(
+        "program" not in target and ".so" not in target for target in descriptors(os.getpid()).values()
+    )
 
 
 def children() -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +22,26 @@ def find_handlers(given: Path | None, new_path: Path) -> Path | None:
     if given is not None:
         return given
     beside = new_path.with_name(new_path.name + ".instar.py")
-    return beside if beside.is_file() else None
+    with suppress(PermissionError):  # then the new program cannot be read either: that is told when it is
+        return beside if beside.is_file() else None
+    return None
+
+
+def require_trusted(path: Path) -> None:
+    """What was found beside a program and not named by the user runs as us: nobody else may have written it.
+
+    Raises:
+        RefusedError: "handlers-not-trusted".
+    """
+    found = path.stat()
+    others = found.st_mode & stat.S_IWOTH
+    if others or found.st_uid not in (0, os.geteuid()):
+        why = "may be written by everybody" if others else f"belongs to another user ({found.st_uid})"
+        raise RefusedError(
+            "handlers-not-trusted",
+            f"{path} would run with your rights, and {why}",
+            "read it, then name it with --handlers FILE, or move it away",
+        )
 
 
 def load_handlers(path: Path) -> Registry:

@@ -16,7 +16,7 @@ from instar.handlers.failures import failure
 from instar.handlers.guarding import bounded
 from instar.handlers.inverse import invert
 from instar.handlers.memory import Memory, PastMemory
-from instar.handlers.module import find_handlers, load_handlers
+from instar.handlers.module import find_handlers, load_handlers, require_trusted
 from instar.handlers.names import Names
 from instar.handlers.running import CAUGHT, arguments_of
 from instar.handlers.surroundings import Desk, Future, StateView
@@ -70,6 +70,8 @@ class Handlers:
         path = find_handlers(given, old.path if backwards else new_path)
         if path is None:
             return cls(None)
+        if given is None:
+            require_trusted(path)
         registry = load_handlers(path)
         return cls(bind(invert(registry) if backwards else registry, old, new))
 

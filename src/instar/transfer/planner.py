@@ -39,6 +39,7 @@ from instar.transfer.own import (
     refuse_rewritten,
     refused_mapping,
 )
+from instar.transfer.packed import packed_offsets, words_at
 from instar.transfer.places import address_of, constant_targets, interposed_targets, other_fillers
 from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
 from instar.transfer.prepared import NO_CHANGES, Options, Prepared
@@ -455,7 +456,12 @@ class Planner:
         spans = [span for span in self.state.spans if (span.objects["kind"] == ObjectKind.FRAME).any()]
         if not spans:
             return set()
-        words = np.concatenate([span.data[: len(span.data) // 8 * 8].view(np.uint64) for span in spans])
+        held = [span.data[: len(span.data) // 8 * 8].view(np.uint64) for span in spans]
+        for pair in self.pairs:
+            places = packed_offsets(pair.old, self.state.table) if pair.whole else []
+            data = self.state.bytes_at(pair.old.low, pair.old.high - pair.old.low) if places else None
+            held += [] if data is None else [words_at(data, places)]
+        words = np.concatenate(held)
         statuses, _ = self.engine.translate(words, exact=False)
         return {int(v) - self.past.subject.load_bias for v in words[statuses == Status.UNRESOLVED]}
 
@@ -584,6 +590,7 @@ class Planner:
             self.future.subject.memory.read,
             lambda values: self.engine.translate(values, exact=False),
             (self.past.canary, self.future.canary),
+            self.state.table,
         )
         writes += [Write(address, data) for address, data in stack.writes]
         call = plan_call(self.past, self.future, self.translate)

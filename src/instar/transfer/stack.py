@@ -19,6 +19,8 @@ from instar.process.registers import CALLEE_SAVED
 from instar.state.columns import FixedKind, ObjectFlag, ObjectKind, Status, Strength
 from instar.state.frames import PlacedLocal, ProgramFrame
 from instar.state.kernel import Span, make_objects, sort_objects
+from instar.state.slots import TypeTable
+from instar.transfer.packed import packed_offsets, rewrite_packed
 from instar.transfer.targets import Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -200,6 +202,7 @@ def plan_stack(
     read_new: Callable[[int, int], bytes],
     translate: Translate,
     canaries: tuple[int, int],
+    table: TypeTable,
 ) -> StackPlan:
     """Plan all whole frames and their registers; described locals of changed functions are objects.
 
@@ -209,6 +212,7 @@ def plan_stack(
         read_old, read_new: Memory of both.
         translate: Statuses and new values of words.
         canaries: Stack protector values of both processes.
+        table: The past's types.
     """
     plan = StackPlan()
     frames = [pair.old for pair in pairs]
@@ -219,7 +223,9 @@ def plan_stack(
         if place is not None:  # the inner frame's return address
             plan.writes.append((pair.new.low - 8, place.to_bytes(8, "little")))
         skip = {address for saved in outer_saved[index][:1] for address in saved.values()}
-        _plan_words(plan, pair, skip, read_old, read_new, translate, canaries)
+        _plan_words(
+            plan, pair, skip, read_old, read_new, translate, canaries, packed_offsets(pair.old, table)
+        )
         for register in owned_registers(frames, index, outer_saved[index][0]):
             _plan_register(plan, pair, register, translate)
     return plan
@@ -233,6 +239,7 @@ def _plan_words(
     read_new: Callable[[int, int], bytes],
     translate: Translate,
     canaries: tuple[int, int],
+    packed: Sequence[int],
 ) -> None:
     """All words of a frame but what it saved for outer frames, which is theirs: a write of each run."""
     start, size = pair.old.low, (pair.old.high - pair.old.low) // 8 * 8
@@ -250,6 +257,8 @@ def _plan_words(
         else:
             name = Status(int(statuses[index])).name.lower()
             plan.unsettled.append(f"word {8 * index} of the frame of {pair.old.name}: {name}")
+    for at, why in rewrite_packed(packed, words, current, statuses, translate):
+        plan.unsettled.append(f"byte {at} of the frame of {pair.old.name}: {why}")
     bounds = np.flatnonzero(np.diff(own, prepend=False, append=False))
     for first, last in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True):
         plan.writes.append((pair.new.low + 8 * first, current[first:last].tobytes()))

@@ -27,7 +27,7 @@ void fill(void)
     for (int i = 0; i < 40; i++) {
         keys[i] = calloc(1, sizeof *keys[i]);
         keys[i]->id = i;
-        *find(keys[i]) = (struct slot){keys[i], 3 * i};
+        *find(keys[i]) = (struct slot){keys[i], 0, 3 * i};
     }
 }
 

@@ -2,14 +2,16 @@
 #include "scenario.h"
 
 STATE volatile int noted, current;
+STATE bool filled;
 
 void fill(void)
 {
+    filled = true;
 }
 
 const char *check(void)
 {
-    EXPECT(noted != 0 && (current == 0 || current == noted));
+    EXPECT(filled && noted != 0 && (current == 0 || current == noted));
     return NULL;
 }
 

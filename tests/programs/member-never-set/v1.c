@@ -12,7 +12,7 @@ STATE struct node *nodes;
 
 void fill(void)
 {
-    struct node *spare[BLOCKS];
+    void *volatile spare[BLOCKS]; /* a compiler would leave them out */
 
     for (int i = 0; i < BLOCKS; i++)
         spare[i] = malloc(sizeof *nodes);

@@ -39,6 +39,7 @@ class Holder:
         self._ends_at: int | None = None
         self._limit = math.inf
         self._entries = 0
+        self._waits_at: tuple[int, int] | None = None
         self._held = self._final = self._staked = False
 
     # ------------------------------------------------------------------------------------ beginning and end
@@ -47,7 +48,8 @@ class Holder:
         """Trace it, for so long at most (``left``); raises OSError."""
         if self._thread is None:
             ptrace.seize(self.pid, WATCH)  # without EXITKILL: it outlives us
-            self._thread, self._held, self._final, self._ends_at = Thread(self.pid, WATCH), False, False, None
+            self._thread, self._held, self._final = Thread(self.pid, WATCH), False, False
+            self._ends_at = self._waits_at = None
         self._limit = time.monotonic() + limit_s
 
     def left(self) -> float | None:
@@ -105,7 +107,7 @@ class Holder:
             ptrace.interrupt(self.pid)
             thread.resume("cont")
             stop, stops = thread.wait(Deadline(seconds)), 2
-        self._entries, self._ends_at = 0, None
+        self._entries, self._ends_at, self._waits_at = 0, None, None
         self._wake()
         return stop._replace(message=stops)
 
@@ -114,6 +116,7 @@ class Holder:
         wait, now = self._timeout(), time.monotonic_ns()
         if wait is not None:
             self._ends_at = min(max(began_ns, now - wait), now) + wait
+            self._waits_at = self._place()
             self._wake()
 
     def step(self, seconds: float, wanted: list[int]) -> Stop | None:
@@ -129,6 +132,8 @@ class Holder:
             except DeadlineError:
                 return None
             self._entries += stop.entry
+            if self._entries > 1:
+                self._ends_at = None  # that wait is over: whatever waits now began anew
             if stop.ended or (stop.entry and stop.syscall is not None and stop.syscall.number in wanted):
                 return stop
         return None
@@ -142,14 +147,23 @@ class Holder:
         wait = self._timeout()
         if wait is None or self._ends_at is None or self._entries > 1:
             self._ends_at = None if wait is None else time.monotonic_ns() + wait
+        self._waits_at = self._place()
         self._held, self._limit = True, time.monotonic() + limit_s
         return self.thread.stop or stop
 
     def _wake(self) -> None:
         """Set it so that it waits on, however it is let go from here; may be done again and again."""
         thread = self.thread
-        if thread.end is None and rewind(thread) and self._ends_at is not None:
+        if thread.end is None and rewind(thread) and self._ends_at is not None and self._is_same_wait():
             set_time_left(thread, self._ends_at, lambda at, data: reach.write(self.pid, at, data))
+
+    def _place(self) -> tuple[int, int]:
+        registers = self.thread.registers()
+        return registers.rip, registers.rsp
+
+    def _is_same_wait(self) -> bool:
+        """A handler that runs first may wait for something of its own."""
+        return self._waits_at is None or self._place() == self._waits_at
 
     def _timeout(self) -> int | None:
         """How long the call waits in which it stands, and which will be made again."""

@@ -1,12 +1,18 @@
 """What holds for every test."""
 
 import os
+import signal
 import stat
 from collections.abc import Generator
 
 import pytest
 
 from instar.testing.programs import Builder
+
+
+def pytest_configure() -> None:
+    """Tests send SIGHUP to what they start, which inherits that we ignore it when we run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

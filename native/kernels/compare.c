@@ -128,7 +128,9 @@ int instar_compare_leads_same(const instar_compare *compare, uint64_t past, uint
             return 1;
     }
     int64_t before = instar_state_find(compare->state, past - 1);
-    if (before != row && is_placed(compare, before)) {
+    /* blocks are found in steps of 16 bytes: what lies right behind one may be the start of a freed one */
+    if (before != row && is_placed(compare, before) &&
+        past - compare->state->objects[before].address <= compare->state->objects[before].size) {
         *literal = 0;
         if (leads_to_object(compare, before, past, future, pointee))
             return 1;

@@ -5,6 +5,8 @@
 
 #define PAGE 4096
 
+static const uint8_t zeros[PAGE];
+
 static const instar_fixed *find_fixed(const instar_transfer *transfer, uint64_t address)
 {
     uint64_t low = 0, high = transfer->fixed_count;
@@ -304,6 +306,11 @@ static void scan_words(instar_transfer *transfer, int64_t row, const uint8_t *da
     uint64_t address = transfer->state->objects[row].address;
     for (uint64_t offset = from + (-(address + from) & 7); offset + 8 <= to; offset += 8) {
         uint64_t value;
+        if (!((address + offset) & (PAGE - 1)) && offset + PAGE <= to &&
+            !memcmp(data + offset, zeros, PAGE)) {
+            offset += PAGE - 8; /* arenas are mostly unused */
+            continue;
+        }
         memcpy(&value, data + offset, 8);
         scan_word(transfer, row, offset, value);
     }

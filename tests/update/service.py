@@ -23,6 +23,7 @@ INSTAR = Path(sys.executable).parent / "instar"
 SCHEMA = Path(__file__).parents[2] / "docs" / "update.schema.json"
 MARK = "INSTAR_TEST_PROGRAM"
 TOOL_S = 120.0
+_TRIES = 5
 
 
 @cache
@@ -128,6 +129,15 @@ class Service:
     ) -> Update:
         """Update to the program at ``path``; afterwards ``pid`` is the process that serves."""
         return self._finish(self.tool(path, *options, environment=environment, **popen))
+
+    def update_churning(self, path: Path) -> Update:
+        """The same for a program whose memory is full of pieces of old pointers. One may look like a pointer
+        with a tag: that is refused by name, and is gone a moment later."""
+        for _ in range(_TRIES):
+            update = self.update(path)
+            if update.outcome != "refused" or not update.told().startswith("[unexplained-word]"):
+                break
+        return update
 
     def rollback(self, *options: str) -> Update:
         """Take back the last update; afterwards ``pid`` is the process that serves."""

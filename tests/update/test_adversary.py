@@ -95,7 +95,7 @@ def test_busy_targets(
 ) -> None:
     service = start(start_service, versions[0], way, wait_ms, habit)
     for program in (versions[1], versions[1]):
-        update = service.update(program)
+        update = service.update_churning(program)
         assert update.outcome == "updated", update.told()
         for command in ("check", "churn", "check"):
             assert service.ask(command) == "ok v2"

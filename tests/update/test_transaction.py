@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -168,8 +169,10 @@ def test_little_memory(witness: Witness, next_version: Path, megabytes: int) -> 
     tool = service.tool(next_version, preexec_fn=_limited(resource.RLIMIT_AS, megabytes << 20))
     stdout, stderr = tool.communicate(timeout=60)
     assert tool.returncode >= 0, f"died by a signal: {stderr}"
-    if stdout:
+    if stdout and "outcome" in json.loads(stdout):
         service.finished(tool.returncode, stdout, stderr)
+    elif stdout:  # it failed before there was anything to report on
+        assert tool.returncode == 6 and json.loads(stdout)["error"]["code"] == "library-unloadable", stdout
     assert witness.settled() == ("v2" if tool.returncode == 0 else "v1")
     assert Path(f"/proc/{service.pid}/limits").read_text() == limits
     witness.updates_again(next_version)

@@ -86,7 +86,7 @@ class Witness:
 
     def updates_again(self, program: Path) -> None:
         """The next update works, whichever version serves now."""
-        update = self.service.update(program)
+        update = self.service.update_churning(program)
         assert update.outcome == "updated", update.told()
         assert self.service.ask("check") == "ok v2"
         assert self.service.processes() == [self.service.pid]

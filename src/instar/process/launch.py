@@ -245,7 +245,8 @@ def _steps(prepare: Preparation, report: int) -> Iterator[tuple[str, Callable[[]
         yield "personality", lambda: _libc.personality(prepare.personality or 0)
     if prepare.descriptors is not None:
         moved = _free_number(prepare.descriptors)
-        yield "dup report", lambda: os.dup2(report, moved, inheritable=False)
+        if moved != report:
+            yield "dup report", lambda: os.dup2(report, moved, inheritable=False)
         yield "dup report", moved
         yield "dup2", lambda: _place_descriptors(prepare.descriptors or {}, moved)
     if prepare.limits:

@@ -116,9 +116,26 @@ class Settler:
             return Verdict.STALE
         if status is not Status.INSIDE or self._strict:
             return Verdict.KEEP
-        return self._judge_inside(int(word["value"]), start is not None, bool(entry["type"] < 0))
+        is_data = start is not None or bool(entry["type"] < 0)
+        if start is not None and self._is_slack(entry, offset):
+            return self._judge_slack(int(word["value"]))
+        return self._judge_inside(int(word["value"]), start is not None, is_data)
 
-    def _judge_inside(self, value: int, is_text: bool, opaque: bool) -> Verdict:
+    def _judge_slack(self, value: int) -> Verdict:
+        """A word that leads inside something that moves, in what malloc rounds a block up with.
+
+        Where no pointer can lead, or to what is no block now, it is not even taken for one with a tag or to
+        the front of a block, but for what was there before: pieces of old pointers lead anywhere.
+        """
+        found = self._target(value)
+        if found is None:
+            return Verdict.STALE if self._state.find(value) is None else Verdict.KEEP
+        row, kind, inner = found
+        if (inner & ~_TAGS) == 0 or self._is_place(row, kind, inner):
+            return self._judge_inside(value, True, True)
+        return Verdict.STALE
+
+    def _judge_inside(self, value: int, is_text: bool, is_data: bool) -> Verdict:
         """A word that leads inside something that moves."""
         found = self._target(value)
         if found is None:
@@ -127,7 +144,7 @@ class Settler:
         if not self._is_place(row, kind, inner):
             if (inner & ~_TAGS) == 0 or self._is_place(row, kind, inner & ~7):
                 return Verdict.KEEP  # an address with a tag?
-            return Verdict.STALE if is_text or opaque else Verdict.KEEP
+            return Verdict.STALE if is_data else Verdict.KEEP
         may_be_tagged = inner < 8
         if not is_text or may_be_tagged or self._place(value) is None:
             return Verdict.KEEP
@@ -161,6 +178,11 @@ class Settler:
         if entry["kind"] == ObjectKind.HEAP and offset >= end and not entry["flags"] & ObjectFlag.TRUNCATED:
             return end  # behind the object
         return text_member(self._version, int(entry["type"]), int(entry["count"]), offset)
+
+    def _is_slack(self, entry: Any, offset: int) -> bool:
+        """Behind a typed object that fills its block but for less than malloc adds to it."""
+        end = self._end(entry) if entry["type"] >= 0 else offset + 1
+        return end <= offset and int(entry["size"]) - end <= _SLACK
 
     def _end(self, entry: Any) -> int:
         """How many bytes of a typed object its type describes."""

@@ -23,6 +23,8 @@ def as_instar_error(error: BaseException) -> InstarError:
         return _out_of_memory()
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:
         return _EXHAUSTED[error.errno](error)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("instar"):
+        return _not_loaded(error)
     where = _last_own_line(error)
     return InternalError(f"{type(error).__name__}: {_one_line(error)}{f' ({where})' if where else ''}")
 
@@ -30,6 +32,15 @@ def as_instar_error(error: BaseException) -> InstarError:
 def _out_of_memory(error: OSError | None = None) -> HostError:
     return HostError(
         "out-of-memory", "instar ran out of memory", "free memory or raise the limit (`ulimit -v`)"
+    )
+
+
+def _not_loaded(error: ImportError) -> HostError:
+    """NumPy wraps what the loader said in a page of advice."""
+    return HostError(
+        "library-unloadable",
+        f"a library that instar needs cannot be loaded: {_one_line(error.__cause__ or error)}",
+        "raise the memory limit (`ulimit -v`), or install instar again",
     )
 
 

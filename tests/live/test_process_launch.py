@@ -161,6 +161,24 @@ def test_descriptors_may_trade_places(mirror: str, tmp_path: Path) -> None:
             os.close(number)
 
 
+def test_wherever_our_own_pipes_lie(mirror: str) -> None:
+    """One of them may have the very number to which it would be moved out of the way."""
+    held: list[int] = []
+    try:
+        while not held or held[-1] < 70:
+            held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            if held[-1] < 55:
+                continue
+            tracee = Tracee.launch(["mirror"], {}, executable=mirror, prepare=Preparation(descriptors={0: 0}))
+            try:
+                assert list_numbers(tracee.pid) == [0]
+            finally:
+                tracee.kill()
+    finally:
+        for number in held:
+            os.close(number)
+
+
 def test_no_descriptors_at_all(mirror: str) -> None:
     tracee = Tracee.launch(["mirror"], {}, executable=mirror, prepare=Preparation(descriptors={}))
     try:

@@ -11,8 +11,11 @@ from instar.process.registers import CALLEE_SAVED, DWARF_RSP
 from instar.process.unwind import Frame
 from instar.state.columns import Status
 from instar.state.frames import ProgramFrame
+from instar.state.slots import TypeTable
 from instar.transfer.stack import FramePair, plan_stack
 
+_NOTHING = np.zeros(0, dtype=np.int64)
+_NO_TYPES = TypeTable(_NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
 _INNER, _OUTER, _END = 0x7000, 0x7040, 0x7080
 
 
@@ -41,7 +44,13 @@ def test_no_two_writes_overlap() -> None:
         return np.arange(address, address + size, 8, dtype=np.uint64).tobytes()
 
     plan = plan_stack(
-        [inner, outer], [(saved, saved), ({}, {})], read_old, lambda _, size: bytes(size), _translate, (1, 2)
+        [inner, outer],
+        [(saved, saved), ({}, {})],
+        read_old,
+        lambda _, size: bytes(size),
+        _translate,
+        (1, 2),
+        _NO_TYPES,
     )
     covered = sorted((address, address + len(data)) for address, data in plan.writes)
     assert all(end <= start for (_, end), (start, _) in pairwise(covered))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from instar.control.runtime import Runtime
 from instar.guard.client import Past
 from instar.native import library_path
 from instar.process.deadline import Deadline
+from instar.process.death import ProcessDiedError
 from instar.process.launch import Preparation
 from instar.process.tracee import Tracee
 
@@ -131,10 +131,8 @@ class Handing:
         if self.channel is not None:
             self.channel.close()
         if hasattr(self, "future") and self.future.end is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.future.pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(self.future.pid, 0)
+            with suppress(ProcessLookupError, ProcessDiedError):
+                self.future.kill()  # it has a stop on its way to the end
         if self.held is not None:
             self.held.close()
         self.past.kill()

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from instar.native import library_path
 from instar.process import ptrace
 from instar.process.deadline import Deadline
+from instar.process.death import ProcessDiedError
 from instar.process.launch import Preparation
 from instar.process.tracee import WATCH, Tracee
 
@@ -122,10 +123,8 @@ class Obedient:
             os.close(self._in)
             os.close(self._out)
         if self.tracee.end is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, 9)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+            with contextlib.suppress(ProcessLookupError, ProcessDiedError):
+                self.tracee.kill()  # it may have a stop on its way to the end
         for descriptor in (self.to, self.from_):
             with contextlib.suppress(OSError):
                 os.close(descriptor)

@@ -53,11 +53,8 @@ def test_a_word_that_is_a_pointer_itself_is_kept() -> None:
 
 
 def test_two_readings_are_told() -> None:
-    past = bytearray(24)
-    past[4:12] = OLD.to_bytes(8, "little")
-    past[8:16] = OLD.to_bytes(8, "little")
-    past[4:12] = OLD.to_bytes(8, "little")
-    words = np.frombuffer(bytes(past), dtype=np.uint64)
+    past = struct.pack("<I4xQ8x", 7, OLD)[:4] + struct.pack("<Q12x", OLD)
+    words = np.frombuffer(past, dtype=np.uint64)
     statuses = np.array([Status.MOVED, Status.WILD, Status.SMALL])
     current = words.copy()
     assert rewrite_packed([4], words, current, statuses, translate) == [(4, "overlaps another pointer")]

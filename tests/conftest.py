@@ -11,8 +11,10 @@ from instar.testing.programs import Builder
 
 
 def pytest_configure() -> None:
-    """Tests send SIGHUP to what they start, which inherits that we ignore it when we run under nohup."""
+    """Tests send signals to what they start, which inherits that nohup, or a shell's `&`, has us ignore them."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,7 +11,7 @@ from instar.testing.programs import Builder
 
 
 def pytest_configure() -> None:
-    """Tests send signals to what they start, which inherits that nohup, or a shell's `&`, has us ignore them."""
+    """Tests send signals to what they start, which inherits that nohup or a shell's `&` ignores them."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

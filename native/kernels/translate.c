@@ -343,7 +343,15 @@ static void scan_typed(instar_transfer *transfer, int64_t row, const uint8_t *da
     const instar_slot *slots = transfer->state->slots;
     int converted =
         object->fate == FATE_MOVE && object->mapping >= 0; /* its pointers are judged when converted */
-    for (uint32_t element = 0; element < object->count; element++) {
+    uint32_t elements = object->count;
+    if (!type->slot_count && type->size < 8) {
+        elements = 0; /* no word lies in one of them: a value is never across two */
+    } else if (!type->slot_count && !(type->size & 7) && !(object->address & 7)) {
+        uint64_t all = object->count * type->size;
+        scan_words(transfer, row, data, 0, all < limit ? all : limit);
+        elements = 0;
+    }
+    for (uint32_t element = 0; element < elements; element++) {
         scan_slots(transfer, row, data, element * type->size, limit, slots + type->first_slot,
                    type->slot_count, converted);
         scan_between(transfer, row, data, element * type->size, limit, object->type);

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -44,6 +45,9 @@ def test_parked_where_the_past_waits(compile_c, start, level):
         assert b"ready v2" in future.output
         assert past.silent(0.05)
     assert ask(port) == "hello v1"
+    end = time.monotonic() + PATIENCE_S  # it closes our connection after we have
+    while descriptors(past.pid) != before and time.monotonic() < end:
+        time.sleep(0.01)
     assert descriptors(past.pid) == before
 
 

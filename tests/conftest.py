@@ -10,13 +10,6 @@ import pytest
 from instar.testing.programs import Builder
 
 
-def pytest_configure() -> None:
-    """Tests send signals to what they start, which inherits that nohup or a shell's `&` ignores them."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -47,3 +40,11 @@ def reachable(tmp_path_factory: pytest.TempPathFactory) -> None:
         if directory.stat().st_uid != os.getuid() or directory.stat().st_mode & stat.S_IXOTH:
             break
         directory.chmod(directory.stat().st_mode | stat.S_IXOTH)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> None:
+    """Tests send signals to what they start, which inherits that nohup or a shell's `&` ignores them."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -44,7 +44,7 @@ _WORDS: dict[Verdict, list[str]] = {
 
 @dataclass
 class Probation:
-    """The time after a commit.
+    """The time after a commit: ``begin`` while the future stands at the gate, ``run`` when it serves.
 
     Attributes:
         guard: Holds the past.
@@ -62,6 +62,16 @@ class Probation:
     plan: DescriptorPlan
     done: Sequence[str] = ()
 
+    def begin(self) -> None:
+        """Look what the future has, before it goes: what is missing later was closed by it."""
+        spared = [
+            entry.descriptor.number
+            for entry in self.plan.entries
+            if entry.descriptor.socket is not None and entry.descriptor.socket.listening
+        ]
+        self._stand_ins = StandIns(self.guard.past, self.plan.observed, spared, self.plan.epolls)
+        self._stand_ins.follow(self.driver.pid)
+
     def run(self) -> list[str]:
         """Watch until it is decided, and do what follows from it.
 
@@ -71,13 +81,7 @@ class Probation:
         Raises:
             RolledBackError: "probation-failed": the past goes on.
         """
-        spared = [
-            entry.descriptor.number
-            for entry in self.plan.entries
-            if entry.descriptor.socket is not None and entry.descriptor.socket.listening
-        ]
         self._began = time.monotonic()
-        self._stand_ins = StandIns(self.guard.past, self.plan.observed, spared, self.plan.epolls)
         with contextlib.closing(Marker(self.driver.pid)) as marker:
             verdict = self._watch(marker)
         if verdict == "failed":

@@ -294,20 +294,25 @@ class Transaction:
         gate, done = self.driver.gate, self.driver.future.plan
         faults.reach("commit", "middle")
         came = self.shield.enter_context(shielded())
+        probation = Probation(
+            self.guard, self.driver, self.options.probation_s, came, self.fetched.plan, done
+        )
+        probation.begin()
         gate.announce_ending(self.deadline)
         self.guard.stake()
         self.committed = True
         self.undo.pop_all()
-        gate.announce_ended()
-        self.driver.do_held()
-        self.driver.forward_signals(self.guard.pending_signals())
-        gate.go()
+        attempt = Finishing(self.warnings).attempt
+        attempt("the end of the old version", gate.announce_ended)
+        attempt("what was held back", lambda: faults.reach("commit", "held"))
+        attempt("what was held back", self.driver.do_held)
+        signals = attempt("signals that came in the pause", self.guard.pending_signals) or ()
+        attempt("signals that came in the pause", lambda: self.driver.forward_signals(signals))
+        attempt("the start of the new version", gate.go)
         gate.wait_until_serving(Deadline(_END_S))
         self.clock.end_pause()
         self.warnings.extend(self.driver.warnings)
-        self.probation = Probation(
-            self.guard, self.driver, self.options.probation_s, came, self.fetched.plan, done
-        )
+        self.probation = probation
 
     def _watch(self, probation: Probation) -> None:
         try:

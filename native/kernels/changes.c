@@ -38,7 +38,7 @@ static int is_inert(const instar_transfer *transfer, uint64_t value)
         return 0;
     uint8_t status = instar_transfer_translate(transfer, value, -1, 1, &result);
     return status == STATUS_NULL || status == STATUS_SMALL || status == STATUS_WILD ||
-           status == STATUS_DANGLING;
+           (status == STATUS_DANGLING && result == value);
 }
 
 static int overlaps(const instar_slot *slot, uint64_t offset)

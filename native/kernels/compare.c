@@ -117,7 +117,7 @@ static int is_placed(const instar_compare *compare, int64_t row)
 int instar_compare_leads_same(const instar_compare *compare, uint64_t past, uint64_t future, int32_t pointee,
                               int *literal)
 {
-    const uint64_t unknown = FIXED_UNPAIRED | FIXED_UNRESOLVED | FIXED_DANGLING;
+    const uint64_t unknown = FIXED_UNPAIRED | FIXED_UNRESOLVED;
     *literal = 1;
     if (past < PAGE || past >= (uint64_t)-PAGE)
         return past == future;
@@ -138,7 +138,8 @@ int instar_compare_leads_same(const instar_compare *compare, uint64_t past, uint
     const instar_fixed *fixed = fixed_at(compare, past);
     for (int i = 0; fixed && i < 2 && fixed - i >= compare->fixed; i++) {
         const instar_fixed *one = fixed - i;
-        if (past > one->end || (past == one->end && one->kind != FIXED_STATIC) || one->flags & unknown)
+        if (past > one->end || (past == one->end && one->kind != FIXED_STATIC) || one->flags & unknown ||
+            (one->flags & FIXED_DANGLING && !one->new_start))
             continue;
         *literal = 0;
         if (leads_to_fixed(compare, one, past, future, pointee))

@@ -134,8 +134,10 @@ static uint8_t translate_fixed(const instar_transfer *transfer, const instar_fix
     uint64_t offset = value - fixed->start;
     if (fixed->flags & FIXED_UNRESOLVED)
         return STATUS_UNRESOLVED;
-    if (fixed->flags & FIXED_DANGLING)
+    if (fixed->flags & FIXED_DANGLING) {
+        *result = fixed->new_start ? fixed->new_start + offset : value;
         return STATUS_DANGLING;
+    }
     if (fixed->flags & FIXED_UNPAIRED)
         return STATUS_UNPAIRED;
     if (offset &&
@@ -162,7 +164,7 @@ static int leads_to(const instar_transfer *transfer, int32_t type, int32_t point
 static uint8_t translate_boundary(const instar_transfer *transfer, const instar_fixed *before,
                                   const instar_fixed *at, uint64_t value, int32_t pointee, uint64_t *result)
 {
-    uint64_t end = 0, start = 0;
+    uint64_t end = value, start = value;
     uint8_t end_status = translate_fixed(transfer, before, value, pointee, 0, &end);
     if (!at)
         return *result = end, end_status;
@@ -252,7 +254,8 @@ uint64_t instar_transfer_judge(instar_transfer *transfer, int64_t row, uint64_t 
         transfer->unexplained_statuses[status]++;
     else
         transfer->statuses[status]++;
-    int rewritten = status == STATUS_MOVED || status == STATUS_LIBRARY;
+    int rewritten =
+        status == STATUS_MOVED || status == STATUS_LIBRARY || (status == STATUS_DANGLING && !exact);
     if (keep && rewritten && result != value)
         emit(transfer->words, &transfer->word_count, transfer->word_capacity, word);
     if (status > STATUS_STAY && status != STATUS_LIBRARY && (status != STATUS_MOVED || exact) &&

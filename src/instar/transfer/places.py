@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from instar.process.maps import Mapping
 from instar.state.columns import FixedFlag, FixedKind
 from instar.state.image import Image
 from instar.transfer.fates import TypeFates
@@ -13,6 +14,7 @@ from instar.transfer.prepared import Prepared
 from instar.transfer.stack import FramePair
 from instar.transfer.targets import NOTHING, Target
 
+_STACK_ROOM = 8 << 20  # what `ulimit -s` usually allows
 _INTERPOSED = ("free", "cfree", "realloc", "reallocarray", "malloc_usable_size")
 
 
@@ -58,17 +60,30 @@ def constant_targets(prepared: Prepared, types: TypeFates, past: Image, future: 
 
 
 def other_fillers(past: Image, pairs: Sequence[FramePair]) -> list[Target]:
-    """The stack, dead below the frames and nobody's above; mappings that the future does not have."""
+    """The stack, dead below the frames and nobody's above; mappings that the future does not have.
+
+    What led to the dead part leads as far below the future's frames: left alone it would lead to an address
+    that is nothing in the future, which the next update could not tell from a stray pointer.
+    """
     found = []
     spans = [(s.start, s.end) for s in past.heap if s.mapped is None]
     program = past.program
     lowest = min((pair.old.low for pair in pairs), default=0)
     for mapping in past.subject.maps:
         if mapping.path == "[stack]":
-            found.append(Target(mapping.start, lowest, 0, FixedKind.STACK, FixedFlag.DANGLING))
+            start = _grown_to(past.subject.maps, mapping)
+            reached = min((pair.new.low for pair in pairs), default=0)
+            there = reached - (lowest - start) if reached else 0
+            found.append(Target(start, lowest, there, FixedKind.STACK, FixedFlag.DANGLING))
             found.append(Target(lowest, mapping.end, 0, FixedKind.STACK, FixedFlag.UNPAIRED))
         elif mapping.path != program and not any(
             low < mapping.end and mapping.start < high for low, high in spans
         ):
             found.append(Target(mapping.start, mapping.end, 0, FixedKind.CODE, FixedFlag.UNPAIRED))
     return found
+
+
+def _grown_to(maps: Sequence[Mapping], stack: Mapping) -> int:
+    """Where the stack may have begun when it was deepest: the kernel keeps room below it."""
+    below = max((other.end for other in maps if other.end <= stack.start), default=0)
+    return min(stack.start, max(below, stack.end - _STACK_ROOM))

@@ -134,7 +134,9 @@ class Judge:
     def _pointers(self, status: Status, rows: list[Any]) -> None:
         if status is Status.DANGLING:
             places = ", ".join(self.path(int(w["object"]), int(w["offset"])) for w in rows[:4])
-            self.result.warnings.append(f"dangling-pointer: {len(rows)} lead to nothing that lives, and still do: {places}")
+            self.result.warnings.append(
+                f"dangling-pointer: {len(rows)} lead to nothing that lives, and still do: {places}"
+            )
             return
         if status is Status.WILD and not self._strict:
             rows = self._without_none(rows)

@@ -16,6 +16,7 @@ from instar.process.registers import MASK, SYSCALL_ARGUMENTS, signed
 from instar.process.thread import Thread
 
 RED_ZONE = 128
+TIME_LEFT_BELOW = RED_ZONE + 80  # the stack pointer; the time that is left lies above this
 MILLISECOND, SECOND = 10**6, 10**9
 EINTR, ERESTARTSYS, ERESTARTNOHAND = -4, -512, -514
 RESTARTS = (ERESTARTSYS, -513, ERESTARTNOHAND, -516)  # and ERESTARTNOINTR, ERESTART_RESTARTBLOCK
@@ -102,7 +103,7 @@ def set_time_left(thread: Thread, ends_at_ns: int, write: Callable[[int, bytes],
         value = min(-(-left // MILLISECOND), (1 << 31) - 1)
     else:
         # A copy, as the program may use its own again; the kernel reads it before anything else runs.
-        value = (registers.rsp - RED_ZONE - 64) & ~15
+        value = (registers.rsp - TIME_LEFT_BELOW + 16) & ~15
         unit_ns = 1000 if unit == TIMEVAL else 1
         try:
             write(value, struct.pack("<qq", left // SECOND, left % SECOND // unit_ns))

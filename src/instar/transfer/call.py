@@ -17,6 +17,7 @@ import numpy as np
 from instar.pairing.problems import Problem
 from instar.process.blocking import CALLS, RESTARTED, Timeout
 from instar.process.registers import DWARF_NAMES, SYSCALL_ARGUMENTS, Registers
+from instar.process.resting import TIME_LEFT_BELOW
 from instar.process.syscalls import NUMBERS
 from instar.state.columns import Status
 from instar.state.image import Image
@@ -26,7 +27,6 @@ Translate = Callable[[Array], tuple[Array, Array]]
 
 _CLEAN = (Status.NULL, Status.SMALL, Status.STAY, Status.MOVED, Status.LIBRARY, Status.DANGLING)
 _TIMESPEC = 16
-_RED_ZONE = 128
 _BELOW_CALLS = 32 << 10  # what instar calls in the future until then uses less stack
 _RESTART = NUMBERS["restart_syscall"]
 
@@ -103,9 +103,9 @@ def _number(registers: Registers) -> int:
 
 
 def _is_of_libc(past: Image, address: int) -> bool:
-    """Whether an address is on the stack below the program's frames."""
+    """Whether an address is below the program's frames: of libc, or where the guard put the time left."""
     assert past.registers is not None
-    return past.registers.rsp - _RED_ZONE <= address < past.program_frames[0].low
+    return past.registers.rsp - TIME_LEFT_BELOW <= address < past.program_frames[0].low
 
 
 def _plan_timeout(plan: CallPlan, past: Image, future: Image, index: int, address: int) -> None:

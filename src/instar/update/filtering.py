@@ -22,8 +22,14 @@ def await_filters(guard: Guard, deadline: Deadline, unmet: Unmet) -> None:
         RefusedError: "filter-not-met" when they do not within the deadline.
     """
     wait_s = _FIRST_S
+    left: list[str] = []
     while True:
-        guard.hold(deadline)
+        try:
+            guard.hold(deadline)
+        except RefusedError as error:
+            if left and error.code == "quiescence-timeout":  # there was hardly time for this look
+                raise _not_met(left) from error
+            raise
         try:
             left = unmet()
         finally:

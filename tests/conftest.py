@@ -42,9 +42,13 @@ def reachable(tmp_path_factory: pytest.TempPathFactory) -> None:
         directory.chmod(directory.stat().st_mode | stat.S_IXOTH)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def default_signals() -> None:
-    """Tests send signals to what they start, which inherits that nohup or a shell's `&` ignores them."""
+    """Tests send signals to what they start, which inherits what nohup, a shell's `&` or a test left ignored.
+
+    An update that has committed ignores them for the rest of its process, which here is the tests' own.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,8 +15,9 @@ from instar.guard.client import Past
 from instar.process import parking
 from instar.process.blocking import CALLS, Restart, Timeout
 from instar.process.parking import BrokenOff, stop_past
-from instar.process.resting import REPEATABLE, TIMEOUTS
+from instar.process.resting import REPEATABLE
 from instar.process.syscalls import NAMES, NUMBERS
+from instar.process.timeouts import TIMEOUTS
 
 HoldProcess = Callable[[Running], Past]
 WAITER = "process_programs/waiter.c"
@@ -247,3 +248,17 @@ def test_both_tables_of_calls_agree() -> None:
     assert timed == set(TIMEOUTS)
     once = {NUMBERS[name] for name in ("connect", "open", "openat", "ioctl", "fsync", "fdatasync")}
     assert set(CALLS) - once == REPEATABLE
+
+
+def test_registers_of_a_wait_outside_of_libc_stay(start: Start, hold_process: HoldProcess) -> None:
+    """A loop around a `syscall` instruction may keep its arguments in registers: the kernel changes none."""
+    running = start("process_programs/rawcall.c", flags=["-O2"])
+    running.wait_until_blocked("epoll_wait")
+    past = hold_process(running)
+    time.sleep(0.05)
+    for _ in range(2):
+        hold(past, "epoll_wait", 0.05)
+        go_on(past)
+        running.wait_until_blocked("epoll_wait")
+    past.release()
+    assert running.line() == "0 300"

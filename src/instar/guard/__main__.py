@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
 import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,11 @@ from instar.process.thread import Stop
 _TIMER_SLACK = 29  # PR_SET_TIMERSLACK: sleeps end when they should
 _WINDOW, _PAGE = 16 << 10, 4096
 _RSP = slice(19 * 8, 20 * 8)  # in struct user_regs_struct
+_OURS = ("inject", "keep", "share", "copy", "peek", "duplicate")
+_HOLDERS = (
+    "seize", "release", "stop", "since", "step", "hold", "signals", "mask",
+    "stake", "prepare_end", "commit_end", "run_end",
+)  # fmt: skip
 
 
 class Server:
@@ -36,27 +39,20 @@ class Server:
         self._channel, self._pid, self._holder = channel, pid, Holder(pid)
         self._shared = mmap.mmap(-1, _PAGE)
         self._window = self._data = b""
+        self._owners = {**dict.fromkeys(_OURS, self), **dict.fromkeys(_HOLDERS, self._holder)}
         self._given: list[int] = []
         self._sent: list[int] = []
-        holder = self._holder
-        self._requests: dict[str, Callable[..., Any]] = {
-            "seize": holder.seize, "since": holder.since, "release": holder.release,
-            "stake": holder.stake, "inject": self._inject, "signals": holder.signals, "mask": holder.mask,
-            "prepare_end": holder.prepare_end,
-            "run_end": holder.run_end, "stop": holder.stop, "step": holder.step, "hold": holder.hold,
-            "commit_end": holder.commit_end, "share": self._share, "copy": self._copy, "peek": self._peek,
-            "duplicate": self._duplicate, "keep": lambda: None,
-        }  # fmt: skip
 
     def serve(self) -> None:
         """Until the peer is gone; the past is free then."""
         try:
             while True:
-                if not select.select([self._channel], [], [], self._holder.left())[0]:
+                left = self._holder.left()
+                if left == 0 or not select.select([self._channel], [], [], left)[0]:
                     self._holder.release()
                     continue
                 (serial, name, *arguments), self._data, given = wire.receive(self._channel)
-                self._given += given  # closed by our end, which is what they tell
+                self._given += given
                 self._answer(serial, name, arguments)
         except (EOFError, OSError):
             return
@@ -67,7 +63,7 @@ class Server:
         self._window, self._sent = b"", []
         answer: list[Any]
         try:
-            value = self._requests[name](*arguments)
+            value = getattr(self._owners[name], name)(*arguments)
             answer = ["ok", self._sight(value) if isinstance(value, Stop) else value]
         except FaultError as error:
             answer = ["fault", error.address]
@@ -80,30 +76,28 @@ class Server:
         finally:
             wire.close(self._sent)
 
-    # ------------------------------------------------------------------------------------ where it stands
-
     def _sight(self, stop: Stop) -> list[object]:
         """With the top of the stack, from which the peer reads where it stands."""
-        if stop.ended:
-            return [*stop[:5], "", 0]
-        registers = self._holder.thread.registers().pack()
+        registers = b"" if stop.ended else self._holder.thread.registers().pack()
         stack = int.from_bytes(registers[_RSP], "little")
-        self._peek(stack, _WINDOW - stack % _PAGE)
+        self.peek(stack, 0 if stop.ended else _WINDOW - stack % _PAGE)
         return [*stop[:5], registers.hex(), stack]
 
-    def _inject(self, number: int, arguments: list[int], room: str) -> int:
+    # ------------------------------------------------------------------------------------ requests
+
+    def inject(self, number: int, arguments: list[int], room: str) -> int:
+        """See Holder; the bytes go beside the message."""
         result, self._window = self._holder.inject(number, arguments, bytes.fromhex(room))
         return result
 
-    # ------------------------------------------------------------------------------------ bytes and files
+    def keep(self) -> None:
+        """The descriptors that came stay open as long as we live: by that they tell it."""
 
-    def _share(self, size: int) -> None:
-        """Memory for both, into which ``copy`` goes."""
-        descriptor = os.memfd_create("past", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, size)
-        self._shared, self._sent = mmap.mmap(descriptor, size), [descriptor]
+    def share(self) -> None:
+        """The memory that came is for both; the kernel copies into it, which bears that it shrinks."""
+        self._shared = mmap.mmap(self._given[-1], 0)
 
-    def _copy(self, offset: int) -> None:
+    def copy(self, offset: int) -> None:
         """The spans that came with the request, to an offset in the shared memory."""
         size = sum(size for _, size in reach.VECTOR.iter_unpack(self._data))
         if not 0 <= offset <= offset + size <= len(self._shared):
@@ -111,17 +105,16 @@ class Server:
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._shared))
         reach.copy(self._pid, self._data, base + offset)
 
-    def _peek(self, address: int, size: int) -> None:
+    def peek(self, address: int, size: int) -> None:
         """As much of it as there is, the first byte at least."""
         size = min(size, wire.LARGEST)
         try:
             self._window = reach.read(self._pid, address, size)
         except FaultError as fault:
-            if fault.address == address:
-                return
-            self._window = reach.read(self._pid, address, fault.address - address)
+            if fault.address > address:
+                self._window = reach.read(self._pid, address, fault.address - address)
 
-    def _duplicate(self, numbers: list[int]) -> list[int]:
+    def duplicate(self, numbers: list[int]) -> list[int]:
         """At most as many as fit into one message; which of them are open."""
         found = []
         for number, own in reach.duplicates(self._pid, numbers[: wire.MOST_DESCRIPTORS]):

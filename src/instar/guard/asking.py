@@ -11,7 +11,6 @@ import signal as signals
 from instar.errors import FaultError, InternalError
 from instar.guard import reach
 from instar.process import ptrace
-from instar.process.deadline import Deadline
 from instar.process.registers import DIRECTION_FLAG, MASK, SYSCALL_ARGUMENTS, TRAP_FLAG
 from instar.process.resting import RED_ZONE, RESTARTS
 from instar.process.thread import How, Stop, Thread
@@ -83,7 +82,9 @@ class Asking:
         thread = self._thread
         while True:
             thread.resume(how)
-            stop = thread.wait(Deadline(_STEP_S))
+            stop = thread.await_stop(_STEP_S)
+            if stop is None:
+                raise InternalError(f"process {thread.pid} does not come to a stop")
             if stop.ended:
                 raise thread.died(stop)
             if stop.kind == expected:
@@ -97,7 +98,7 @@ class Asking:
         thread = self._thread
         if thread.end is not None:
             return
-        thread.request(ptrace.interrupt)
+        thread.request_stop()
         self._next("cont", "event")
         thread.set_registers(self._registers)
         thread.set_signal_mask(self._mask)

@@ -34,8 +34,10 @@ from instar.process.failures import (
     explain_seize,
     lost_process,
 )
+from instar.process.maps import find_mapping, read_maps
 from instar.process.memory import Memory
 from instar.process.registers import Registers
+from instar.process.timeouts import MS, TIMEOUTS, TIMESPEC, TIMEVAL, timeout_ns
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 Words = npt.NDArray[np.uint64]
@@ -46,6 +48,8 @@ _BOUNCE = 4 << 20
 _STEP_S, _SHORTEST_S = 0.5, 0.001
 _SPANS = 1024
 _AT_ONCE = 1 << 30
+_UNIT_NS = {MS: 10**6, TIMESPEC: 1, TIMEVAL: 1000}
+_LIBC = ("libc.", "libc-", "libpthread", "ld-musl")  # where system calls for waiting are made
 VALUE = -1
 #: Question -> number of the call and its arguments: getitimer, timer_gettime, rt_sigaction.
 QUESTIONS: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -76,7 +80,7 @@ class Sight:
 
     Attributes:
         registers: None once it has ended.
-        stops: How often it was stopped for this.
+        stops: How often it was stopped for this; when held: whether the rest of its wait is not known yet.
     """
 
     kind: str
@@ -116,6 +120,7 @@ class Past:
         self._lock = threading.Lock()
         self._serial = 0
         self._window: tuple[int, bytes] = (0, b"")
+        self._libc = (0, 0)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             arguments = [sys.executable, "-I", "-S", "-B", str(_PROGRAM), str(theirs.fileno()), str(pid)]
@@ -137,9 +142,18 @@ class Past:
         """
         for size in _SHARED:
             with suppress(OSError):
-                self._shared = _Shared(self._ask("share", size)[2][0])
+                self._shared = self._share(size)
                 break
         reach_through(self.pid, self)
+
+    def _share(self, size: int) -> _Shared:
+        descriptor = os.memfd_create("past", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size)
+            self._ask("share", given=[descriptor])
+            return _Shared(descriptor)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """End the guard; a past that it holds goes on."""
@@ -176,8 +190,6 @@ class Past:
                 return OSError(number, os.strerror(number))
             case ["error", _, "process-died", *_]:
                 return ProcessDiedError(self.pid, None)
-            case ["error", "DeadlineError", *_]:
-                return DeadlineError(f"a stop of process {self.pid}", _STEP_S)
             case ["error", str(name), str(code), str(cause), str(remedy)] if name in _ERRORS:
                 return _ERRORS[name](code, cause, remedy)
         return InternalError(f"the guard says {answer!r:.200}")
@@ -218,15 +230,35 @@ class Past:
         """Stop it wherever it is; a call that it waits in is made again when it goes on."""
         end = time.monotonic() + seconds
         while True:
-            try:
-                return self._see(*self._ask("stop", min(seconds, _STEP_S))[:2])
-            except DeadlineError:
-                if time.monotonic() >= end:
-                    raise
+            answer, window, _ = self._ask("stop", min(seconds, _STEP_S))
+            if answer is not None:
+                return self._see(answer, window)
+            if time.monotonic() >= end:
+                raise DeadlineError(f"a stop of process {self.pid}", seconds)
 
     def since(self, began_ns: int) -> None:
-        """Tell when the wait began in which it was stopped (CLOCK_MONOTONIC)."""
-        self._ask("since", began_ns)
+        """Tell when the wait began in which it stands (CLOCK_MONOTONIC): only the rest of it is left.
+
+        A wait that the program makes with a ``syscall`` instruction of its own begins anew: the rest is put
+        into an argument register, which the kernel gives back unchanged and libc does not use again.
+        """
+        registers, now = self.registers(), time.monotonic_ns()
+        if registers.orig_rax not in TIMEOUTS or not self._waits_in_libc(registers.rip):
+            return
+        with suppress(FaultError):
+            wait = timeout_ns(registers.orig_rax, registers.syscall_arguments(), self.memory.read)
+            if wait is not None:
+                index, unit = TIMEOUTS[registers.orig_rax]
+                end = min(max(began_ns, now - wait), now) + wait
+                self._ask("since", end, index, _UNIT_NS[unit])
+
+    def _waits_in_libc(self, address: int) -> bool:
+        if not self._libc[0] <= address < self._libc[1]:
+            found = find_mapping(read_maps(self.pid), address)
+            if found is None or not Path(found.path).name.startswith(_LIBC):
+                return False
+            self._libc = found.start, found.end
+        return True
 
     def step(self, seconds: float, wanted: Iterable[int]) -> Sight:
         """Let it run until it is about to make one of the wanted calls; raises DeadlineError (it runs on)."""
@@ -242,7 +274,10 @@ class Past:
 
     def hold(self, limit_s: float) -> Sight:
         """From the entry of a call to the state of a thread that was stopped while it waited in it."""
-        return self._see(*self._ask("hold", limit_s)[:2])
+        sight = self._see(*self._ask("hold", limit_s)[:2])
+        if sight.stops:
+            self.since(time.monotonic_ns())
+        return sight
 
     def release(self) -> None:
         """Let it go as if nothing had been; harmless when it is free, or the guard is gone."""
@@ -402,10 +437,7 @@ class _Shared:
     """Memory into which the guard copies: room for arrays, which is given back when they are gone."""
 
     def __init__(self, descriptor: int) -> None:
-        try:
-            self._memory = mmap.mmap(descriptor, 0)
-        finally:
-            os.close(descriptor)
+        self._memory = mmap.mmap(descriptor, 0)
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self.bounce = threading.Lock()
         self._free = [(_BOUNCE, len(self._memory) - _BOUNCE)]

@@ -10,20 +10,12 @@ from __future__ import annotations
 import math
 import time
 
-from instar.errors import FaultError, HostError, InternalError
+from instar.errors import HostError, InternalError
 from instar.guard import reach
 from instar.guard.asking import Asking, is_question
 from instar.process import ptrace
-from instar.process.deadline import Deadline, DeadlineError
 from instar.process.registers import MASK
-from instar.process.resting import (
-    EINTR,
-    RESTARTS,
-    restart_code,
-    rewind,
-    set_time_left,
-    timeout_ns,
-)  # fmt: skip
+from instar.process.resting import Rest, restart_code, rewind, set_time_left
 from instar.process.thread import WATCH, Stop, Thread
 
 _STOP_S = 2.0
@@ -36,10 +28,9 @@ class Holder:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._thread: Thread | None = None
-        self._ends_at: int | None = None
+        self._rest: Rest | None = None
         self._limit = math.inf
         self._entries = 0
-        self._waits_at: tuple[int, int] | None = None
         self._held = self._final = self._staked = False
 
     # ------------------------------------------------------------------------------------ beginning and end
@@ -49,7 +40,7 @@ class Holder:
         if self._thread is None:
             ptrace.seize(self.pid, WATCH)  # without EXITKILL: it outlives us
             self._thread, self._held, self._final = Thread(self.pid, WATCH), False, False
-            self._ends_at = self._waits_at = None
+            self._rest = None
         self._limit = time.monotonic() + limit_s
 
     def left(self) -> float | None:
@@ -80,8 +71,7 @@ class Holder:
                 thread.resume("cont")
         if thread.stop is None:
             self.stop(_STOP_S)
-        elif thread.end is None:
-            self._wake()
+        self._wake()
 
     @property
     def thread(self) -> Thread:
@@ -97,84 +87,68 @@ class Holder:
 
     # ------------------------------------------------------------------------------------ steps
 
-    def stop(self, seconds: float) -> Stop:
-        """Stop it wherever it is (``message``: how often for that); its call is made again afterwards."""
+    def stop(self, seconds: float) -> Stop | None:
+        """Stop it wherever it is, its call is made again afterwards; None: it has not stopped in time.
+
+        ``message`` of the stop: how often it was stopped for that.
+        """
         thread, stops = self.thread, 1
         ran, self._held = thread.stop is None, False
-        stop = thread.interrupt(Deadline(seconds))
-        if ran and stop.exit:
+        if ran:
+            thread.request_stop()
+        stop = thread.await_stop(seconds)
+        if ran and stop is not None and stop.exit:
             # Traced call by call it shows this instead; only inside get_signal can the call be made again.
-            ptrace.interrupt(self.pid)
+            thread.request_stop()
             thread.resume("cont")
-            stop, stops = thread.wait(Deadline(seconds)), 2
-        self._entries, self._ends_at, self._waits_at = 0, None, None
+            stop, stops = thread.await_stop(seconds), 2
+        self._entries, self._rest = 0, None
         self._wake()
-        return stop._replace(message=stops)
+        return stop and stop._replace(message=stops)
 
-    def since(self, began_ns: int) -> None:
-        """Tell when the wait began in which it was stopped (CLOCK_MONOTONIC): only the rest of it is left."""
-        wait, now = self._timeout(), time.monotonic_ns()
-        if wait is not None:
-            self._ends_at = min(max(began_ns, now - wait), now) + wait
-            self._waits_at = self._place()
+    def since(self, ends_at_ns: int, argument: int, unit_ns: int) -> None:
+        """Tell when the wait ends in which it stands: only the rest of it is left, whenever it goes on."""
+        registers = self.thread.registers()
+        self._rest = Rest(ends_at_ns, argument, unit_ns, (registers.rip, registers.rsp))
+        if not self._held:
             self._wake()
 
     def step(self, seconds: float, wanted: list[int]) -> Stop | None:
         """Let it run until it is about to make one of the wanted calls, signals delivered; None: not yet."""
-        thread, deadline = self.thread, Deadline(seconds)
+        thread, end = self.thread, time.monotonic() + seconds
         self._held = False
-        while not deadline.expired:
+        while (left := end - time.monotonic()) > 0:
             if thread.stop is not None and thread.end is None:
                 self._wake()
                 thread.resume("syscall", _due(thread))
-            try:
-                stop = thread.wait(deadline)
-            except DeadlineError:
-                return None
+            stop = thread.await_stop(left)
+            if stop is None:
+                break
             self._entries += stop.entry
             if self._entries > 1:
-                self._ends_at = None  # that wait is over: whatever waits now began anew
+                self._rest = None  # that wait is over: whatever waits now began anew
             if stop.ended or (stop.entry and stop.syscall is not None and stop.syscall.number in wanted):
                 return stop
         return None
 
     def hold(self, limit_s: float) -> Stop:
-        """From the entry of a call to the state of a thread that was stopped while it waited in it."""
+        """From the entry of a call to the state of a thread that was stopped while it waited in it.
+
+        ``message`` of the stop: 0 when the rest of its wait is known already (``since``).
+        """
         stop = self.thread.stop
         if stop is None or not stop.entry:
             raise InternalError(f"process {self.pid} is not about to make a call")
         self._hold_in_call()
-        wait = self._timeout()
-        if wait is None or self._ends_at is None or self._entries > 1:
-            self._ends_at = None if wait is None else time.monotonic_ns() + wait
-        self._waits_at = self._place()
         self._held, self._limit = True, time.monotonic() + limit_s
-        return self.thread.stop or stop
+        return (self.thread.stop or stop)._replace(message=int(self._rest is None))
 
     def _wake(self) -> None:
         """Set it so that it waits on, however it is let go from here; may be done again and again."""
         thread = self.thread
-        if thread.end is None and rewind(thread) and self._ends_at is not None and self._is_same_wait():
-            set_time_left(thread, self._ends_at, lambda at, data: reach.write(self.pid, at, data))
-
-    def _place(self) -> tuple[int, int]:
-        registers = self.thread.registers()
-        return registers.rip, registers.rsp
-
-    def _is_same_wait(self) -> bool:
-        """A handler that runs first may wait for something of its own."""
-        return self._waits_at is None or self._place() == self._waits_at
-
-    def _timeout(self) -> int | None:
-        """How long the call waits in which it stands, and which will be made again."""
-        registers = self.thread.registers()
-        if not registers.in_syscall or registers.result not in (*RESTARTS, EINTR):
-            return None
-        try:
-            arguments = registers.syscall_arguments()
-            return timeout_ns(registers.orig_rax, arguments, lambda at, n: reach.read(self.pid, at, n))
-        except FaultError:
-            return None
+        if thread.stop is None or thread.end is not None or not rewind(thread) or self._rest is None:
+            return
+        set_time_left(thread, self._rest, lambda at, data: reach.write(self.pid, at, data))
 
     def _hold_in_call(self) -> None:
         """However it is let go, it makes the call, unless a signal with a handler has come meanwhile.
@@ -192,7 +166,7 @@ class Holder:
         finally:
             if thread.end is None:
                 thread.resume_filter()
-        ptrace.interrupt(self.pid)
+        thread.request_stop()
         thread.resume("cont")
         self._expect("event")
         registers = thread.registers()
@@ -200,11 +174,11 @@ class Holder:
         thread.set_registers(registers.copy(**rest))
 
     def _expect(self, kind: str) -> None:
-        stop = self.thread.wait(Deadline(_STOP_S))
-        if stop.ended:
+        stop = self.thread.await_stop(_STOP_S)
+        if stop is not None and stop.ended:
             raise self.thread.died(stop)
-        if stop.kind != kind:
-            raise InternalError(f"process {self.pid}: {stop.kind} in place of {kind}")
+        if stop is None or stop.kind != kind:
+            raise InternalError(f"process {self.pid}: {stop} in place of {kind}")
 
     # ------------------------------------------------------------------------------------ questions
 
@@ -248,14 +222,15 @@ class Holder:
 
     def run_end(self, seconds: float) -> None:
         """Let it run into its exit; returns when it has left user space for ever."""
-        thread, deadline = self._thread, Deadline(seconds)
+        thread = self._thread
         if thread is None or not self._final:
             raise InternalError(f"process {self.pid} is not to end")
         thread.set_signal_mask(MASK)
         stop = thread.stop
         while stop is None or not (stop.ended or stop.event == ptrace.EVENT_EXIT):
             thread.resume("cont")
-            stop = thread.wait(deadline)
+            if (stop := thread.await_stop(seconds)) is None:
+                raise InternalError(f"process {self.pid} does not end")
 
 
 def _due(thread: Thread) -> int:

@@ -12,10 +12,10 @@ from enum import Enum
 from typing import Protocol
 
 from instar.errors import FaultError
-from instar.process.resting import MILLISECOND as MILLISECOND
-from instar.process.resting import SECOND as SECOND
-from instar.process.resting import timeout_ns
 from instar.process.syscalls import NUMBERS
+from instar.process.timeouts import MILLISECOND as MILLISECOND
+from instar.process.timeouts import SECOND as SECOND
+from instar.process.timeouts import timeout_ns
 
 
 class Timeout(Enum):

@@ -66,11 +66,7 @@ class Registers:
 
     def pack(self) -> bytes:
         """The bytes of the ``struct user_regs_struct``."""
-        return LAYOUT.pack(
-            self.r15, self.r14, self.r13, self.r12, self.rbp, self.rbx, self.r11, self.r10, self.r9, self.r8,
-            self.rax, self.rcx, self.rdx, self.rsi, self.rdi, self.orig_rax & MASK, self.rip, self.cs,
-            self.eflags, self.rsp, self.ss, self.fs_base, self.gs_base, self.ds, self.es, self.fs, self.gs,
-        )  # fmt: skip
+        return LAYOUT.pack(*(getattr(self, name) & MASK for name in self.__slots__))
 
     def copy(self, **changes: int) -> Registers:
         """A copy with some fields changed (values are taken modulo 2**64)."""

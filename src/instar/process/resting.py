@@ -9,28 +9,17 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 from instar.errors import FaultError, InternalError
-from instar.process.registers import MASK, SYSCALL_ARGUMENTS, signed
+from instar.process.registers import SYSCALL_ARGUMENTS
 from instar.process.thread import Thread
 
 RED_ZONE = 128
 TIME_LEFT_BELOW = RED_ZONE + 80  # the stack pointer; the time that is left lies above this
-MILLISECOND, SECOND = 10**6, 10**9
 EINTR, ERESTARTSYS, ERESTARTNOHAND = -4, -512, -514
 RESTARTS = (ERESTARTSYS, -513, ERESTARTNOHAND, -516)  # and ERESTARTNOINTR, ERESTART_RESTARTBLOCK
-
-# System call -> which argument is its relative timeout, and how it is told (0 and negative: for ever).
-MS, TIMESPEC, TIMEVAL = "ms", "timespec", "timeval"
-TIMEOUTS = {
-    232: (3, MS), 281: (3, MS), 441: (3, TIMESPEC),  # epoll_wait, epoll_pwait, epoll_pwait2
-    7: (2, MS), 271: (2, TIMESPEC), 23: (4, TIMEVAL), 270: (4, TIMESPEC),  # poll, ppoll, select, pselect6
-    35: (0, TIMESPEC), 230: (2, TIMESPEC), 202: (3, TIMESPEC),  # nanosleep, clock_nanosleep, futex
-    128: (2, TIMESPEC), 208: (4, TIMESPEC), 333: (4, TIMESPEC),  # rt_sigtimedwait, io_getevents, io_pgetev...
-    220: (3, TIMESPEC),  # semtimedop
-}  # fmt: skip
-_CLOCK_NANOSLEEP, _FUTEX, _FUTEX_COMMAND = 230, 202, 0x7F
 # The kernel would fail these with EINTR where it has stopped them; made again they wait anew. Others that
 # block have done something by then (connect, open, ioctl, fsync): made again they would do it twice.
 REPEATABLE = frozenset((
@@ -38,32 +27,28 @@ REPEATABLE = frozenset((
     46, 307, 40, 275, 276, 278, 326, 35, 230, 202, 449, 455, 34, 130, 128, 61, 247, 208, 333, 426, 73, 72, 65,
     220, 70, 69, 243, 242, 318,
 ))  # fmt: skip
-# Made again after a handler that was installed with SA_RESTART; the others fail with EINTR then.
-_RESTARTED = frozenset(
-    (0, 19, 45, 47, 43, 288, 61, 247)
-)  # read, readv, recvfrom, recvmsg, accept, wait4, waitid
-
-Reader = Callable[[int, int], bytes]
+# Made again after a handler that was installed with SA_RESTART; the others fail with EINTR then:
+# read, readv, recvfrom, recvmsg, accept, accept4, wait4, waitid.
+_RESTARTED = frozenset((0, 19, 45, 47, 43, 288, 61, 247))
 
 
-def timeout_ns(number: int, arguments: Sequence[int], read: Reader) -> int | None:
-    """How long a call is to wait at most, from when it is made; None: for ever, or until an absolute time.
+_MILLISECOND, _SECOND = 10**6, 10**9
 
-    Raises FaultError when the structure cannot be read.
+
+class Rest(NamedTuple):
+    """What is left of a wait.
+
+    Attributes:
+        ends_at_ns: The moment of CLOCK_MONOTONIC at which it ends.
+        argument: Which one of the call tells how long it waits.
+        unit_ns: 10**6: in milliseconds; else it is the address of seconds and so many nanoseconds each.
+        place: Instruction and stack pointer of the call: a handler may wait for something of its own first.
     """
-    if number not in TIMEOUTS or (number == _CLOCK_NANOSLEEP and arguments[1] & 1):
-        return None
-    if number == _FUTEX and arguments[1] & _FUTEX_COMMAND:
-        return None  # all but FUTEX_WAIT take an absolute time
-    index, unit = TIMEOUTS[number]
-    value = arguments[index]
-    if unit == MS:
-        wait = signed(value << 32 & MASK) >> 32
-        return None if wait < 0 else wait * MILLISECOND
-    if value == 0:
-        return None
-    seconds, fraction = struct.unpack("<qq", read(value, 16))
-    return int(seconds * SECOND + fraction * (1000 if unit == TIMEVAL else 1))
+
+    ends_at_ns: int
+    argument: int
+    unit_ns: int
+    place: tuple[int, int]
 
 
 def rewind(thread: Thread) -> bool:
@@ -92,24 +77,22 @@ def rewind(thread: Thread) -> bool:
     return False
 
 
-def set_time_left(thread: Thread, ends_at_ns: int, write: Callable[[int, bytes], None]) -> None:
-    """Have the call that will be made again wait until a moment of CLOCK_MONOTONIC."""
-    left = max(0, ends_at_ns - time.monotonic_ns())
+def set_time_left(thread: Thread, rest: Rest, write: Callable[[int, bytes], None]) -> None:
+    """Have the call that will be made again wait for the rest, if it is the one."""
     registers = thread.registers()
-    if registers.orig_rax not in TIMEOUTS:
+    if (registers.rip, registers.rsp) != rest.place:
         return
-    index, unit = TIMEOUTS[registers.orig_rax]
-    if unit == MS:
-        value = min(-(-left // MILLISECOND), (1 << 31) - 1)
+    left = max(0, rest.ends_at_ns - time.monotonic_ns())
+    if rest.unit_ns == _MILLISECOND:
+        value = min(-(-left // _MILLISECOND), (1 << 31) - 1)
     else:
         # A copy, as the program may use its own again; the kernel reads it before anything else runs.
         value = (registers.rsp - TIME_LEFT_BELOW + 16) & ~15
-        unit_ns = 1000 if unit == TIMEVAL else 1
         try:
-            write(value, struct.pack("<qq", left // SECOND, left % SECOND // unit_ns))
+            write(value, struct.pack("<qq", left // _SECOND, left % _SECOND // rest.unit_ns))
         except FaultError:
             return
-    thread.set_registers(registers.copy(**{SYSCALL_ARGUMENTS[index]: value}))
+    thread.set_registers(registers.copy(**{SYSCALL_ARGUMENTS[rest.argument]: value}))
 
 
 def restart_code(number: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal as signals
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,7 @@ from typing import Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
 from instar.errors import HostError, InstarError, InternalError
 from instar.process import ptrace
-from instar.process.deadline import Deadline
 from instar.process.registers import Registers, signed
-from instar.process.waiting import Pause
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +27,7 @@ _HOW = {"cont": ptrace.CONT, "syscall": ptrace.SYSCALL, "step": ptrace.SINGLESTE
 _WALL = 0x40000000
 _STOP_SIGNALS = (signals.SIGSTOP, signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU)
 _SIGKILL = int(signals.SIGKILL)
+_LONGEST_SLEEP_S = 1e-3
 
 WATCH = ptrace.O_TRACESYSGOOD | ptrace.O_TRACEEXEC
 
@@ -100,16 +100,12 @@ class Thread:
     def detach(self, signal: int = 0) -> None:
         """Stop tracing; the thread runs on from where it stands, with ``signal`` delivered at a signal stop.
 
-        A running thread is stopped first (within a second; else it stays traced until this process ends).
         A thread that a stop signal had stopped stays stopped.
         """
-        if self.end is not None:
-            return
-        if self.stop is None and self.interrupt(Deadline(1.0)).ended:
-            return
-        with suppress(ProcessLookupError):
-            ptrace.resume(ptrace.DETACH, self.pid, signal)
-        self.stop = None
+        if self.stop is not None and self.end is None:
+            with suppress(ProcessLookupError):
+                ptrace.resume(ptrace.DETACH, self.pid, signal)
+            self.stop = None
 
     # ------------------------------------------------------------------------------------ running and waiting
 
@@ -128,16 +124,21 @@ class Thread:
         with suppress(ProcessLookupError):  # killed while it stood: the next wait reports the end
             ptrace.resume(number, self.pid, signal)
 
-    def wait(self, deadline: Deadline) -> Stop:
-        """The next stop or the end; raises DeadlineError (the thread runs on, traced)."""
-        if self.end is not None:
-            return self.end
-        if self.stop is not None:
-            raise InternalError(f"process {self.pid} is waited for while it stands")
-        pause = Pause(deadline, f"a stop of process {self.pid}")
-        while (stop := self.poll()) is None:
-            pause.sleep()
+    def await_stop(self, seconds: float) -> Stop | None:
+        """The stop it stands at, the next one, or the end; None: not in time (the thread runs on, traced).
+
+        waitpid(2) has no limit: this polls, at the cost of an eighth of the time waited at most.
+        """
+        begin = now = time.monotonic()
+        while (stop := self.stop or self.poll()) is None and now < begin + seconds:
+            time.sleep(min((now - begin) / 8, _LONGEST_SLEEP_S))
+            now = time.monotonic()
         return stop
+
+    def request_stop(self) -> None:
+        """Make it stop wherever it is, also one that is about to be resumed."""
+        with suppress(ProcessLookupError):
+            ptrace.interrupt(self.pid)
 
     def poll(self) -> Stop | None:
         """The next stop or the end if there is one already."""
@@ -146,18 +147,6 @@ class Thread:
         except ChildProcessError:
             return self._ended(Stop("killed", _SIGKILL))
         return self._decode(status) if found else None
-
-    def interrupt(self, deadline: Deadline) -> Stop:
-        """Stop the thread wherever it is; returns the stop it came to, which may be another one (or the end).
-
-        A thread that stands already stays as it is. Raises DeadlineError for a thread that is stuck in the
-        kernel; it then stops when it leaves, and the next ``wait`` reports it.
-        """
-        if self.end is not None or self.stop is not None:
-            return self.end or self.stop or Stop("killed")
-        with suppress(ProcessLookupError):
-            ptrace.interrupt(self.pid)
-        return self.wait(deadline)
 
     # ------------------------------------------------------------------------------------ decoding stops
 

@@ -91,6 +91,11 @@ class Tracee(Thread):
         """For a child that a fork of a tracee attached by itself; wait for its first stop."""
         return cls(pid, options)
 
+    def detach(self, signal: int = 0) -> None:
+        """See Thread; one that runs is stopped first (within a second; else it stays traced until we end)."""
+        if self.end is None and (self.stop is not None or not self.interrupt(Deadline(1.0)).ended):
+            super().detach(signal)
+
     def kill(self) -> Stop:
         """SIGKILL, and wait for the end (a killed process may take its time in the kernel: 10 s)."""
         if self.end is not None:
@@ -105,6 +110,28 @@ class Tracee(Thread):
                 return stop
 
     # ------------------------------------------------------------------------------------ running and waiting
+
+    def wait(self, deadline: Deadline) -> Stop:
+        """The next stop or the end; raises DeadlineError (the thread runs on, traced)."""
+        if self.end is not None:
+            return self.end
+        if self.stop is not None:
+            raise InternalError(f"process {self.pid} is waited for while it stands")
+        pause = Pause(deadline, f"a stop of process {self.pid}")
+        while (stop := self.poll()) is None:
+            pause.sleep()
+        return stop
+
+    def interrupt(self, deadline: Deadline) -> Stop:
+        """Stop the thread wherever it is; returns the stop it came to, which may be another one (or the end).
+
+        A thread that stands already stays as it is. Raises DeadlineError for a thread that is stuck in the
+        kernel; it then stops when it leaves, and the next ``wait`` reports it.
+        """
+        if self.end is not None or self.stop is not None:
+            return self.end or self.stop or Stop("killed")
+        self.request_stop()
+        return self.wait(deadline)
 
     def _describe(self, signal: int, event: int) -> Stop:
         if event == ptrace.EVENT_EXEC:

@@ -14,8 +14,8 @@ from instar.process.blocking import (
     describe_call,
     may_rest,
 )
-from instar.process.resting import timeout_ns
 from instar.process.syscalls import NAMES, NUMBERS, syscall_name
+from instar.process.timeouts import timeout_ns
 
 MASK = (1 << 64) - 1
 

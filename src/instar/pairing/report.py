@@ -101,9 +101,9 @@ def make_report(plan: PairingPlan) -> Report:
     return Report(
         old=_side(plan.old),
         new=_side(plan.new),
-        types=_sorted(_type_differences(plan)),
-        variables=_sorted(_variable_differences(plan)),
-        functions=_sorted(_function_differences(plan)),
+        types=_sorted(type_differences(plan)),
+        variables=_sorted(variable_differences(plan)),
+        functions=_sorted(function_differences(plan)),
         problems=plan.problems,
         settled=plan.types.settled.lines,
     )
@@ -118,7 +118,8 @@ def _sorted(differences: list[Difference]) -> tuple[Difference, ...]:
     return tuple(sorted(differences, key=lambda one: (one.name, one.status)))
 
 
-def _type_differences(plan: PairingPlan) -> list[Difference]:
+def type_differences(plan: PairingPlan) -> list[Difference]:
+    """Structs, unions and enums that differ."""
     types = plan.types
     found: list[Difference] = []
     for row in range(len(types.old)):
@@ -141,7 +142,8 @@ def _type_differences(plan: PairingPlan) -> list[Difference]:
     return found + [Difference(name, "added") for name in dict.fromkeys(added)]
 
 
-def _variable_differences(plan: PairingPlan) -> list[Difference]:
+def variable_differences(plan: PairingPlan) -> list[Difference]:
+    """Variables that differ."""
     old, new = plan.old, plan.new
     found: list[Difference] = []
     for row, new_row in enumerate(plan.symbols.variables.tolist()):
@@ -187,8 +189,9 @@ def _variable_changes(plan: PairingPlan, row: int, new_row: int) -> tuple[Change
     return tuple(changes)
 
 
-def _function_differences(plan: PairingPlan) -> list[Difference]:
-    changed = {old_row for old_row, _ in plan.code.changed()}
+def function_differences(plan: PairingPlan, *, compare_code: bool = True) -> list[Difference]:
+    """Functions that differ; comparing the code of all of them takes about a millisecond each."""
+    changed = {old_row for old_row, _ in plan.code.changed()} if compare_code else set()
     found: list[Difference] = []
     for row, new_row in enumerate(plan.symbols.functions.tolist()):
         name = plan.old.text(int(plan.old.functions["name"][row]))

@@ -63,7 +63,7 @@ from instar.transfer.wild import NoPointers
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _RELAXED_ROUNDS = 8
-_KINDS = {
+KIND_NAMES = {
     ObjectKind.HEAP: "heap",
     ObjectKind.STATIC: "static",
     ObjectKind.TLS: "thread-local",
@@ -615,7 +615,9 @@ class Planner:
         heap = objects["kind"] == ObjectKind.HEAP
         leaked = self.leaks
         return Figures(
-            objects={name: int((live & (objects["kind"] == kind)).sum()) for kind, name in _KINDS.items()},
+            objects={
+                name: int((live & (objects["kind"] == kind)).sum()) for kind, name in KIND_NAMES.items()
+            },
             retyped=int((heap & live & (objects["fate"] == Fate.MOVE)).sum()),
             pointers=sum(scan.statuses.values()),
             bytes=int(objects["size"][live & (objects["kind"] != ObjectKind.FRAME)].sum()),

@@ -120,6 +120,11 @@ class Planning:
         self._last = fresh, fresh.plan()
         return self._last[1]
 
+    @property
+    def planner(self) -> Planner | None:
+        """What made the last plan."""
+        return None if self._last is None else self._last[0]
+
     def validate(self, plan: TransferPlan, registers: Mapping[int, int]) -> Validation:
         """Transfer back and compare, after the last plan was carried out.
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from instar.update import faults
+from instar.update.outcome import PhaseTime
 from instar.update.progress import Progress
 
 
@@ -17,16 +18,18 @@ class PhaseClock:
 
     Attributes:
         progress: Told of every phase.
-        phases: (name, milliseconds) of those that ended.
+        phases: Those that ended.
         current: The running one, or the last.
         paused_at: When the past was stopped for good, monotonic seconds.
+        started: When the clock was made.
     """
 
     progress: Progress
-    phases: list[tuple[str, float]] = field(default_factory=list)
+    phases: list[PhaseTime] = field(default_factory=list)
     current: str = ""
     paused_at: float | None = None
     pause_ms: float | None = None
+    started: float = field(default_factory=time.monotonic)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -38,7 +41,8 @@ class PhaseClock:
         try:
             yield
         finally:
-            self.phases.append((name, (time.monotonic() - started) * 1000))
+            took, at = time.monotonic() - started, started - self.started
+            self.phases.append(PhaseTime(name, took * 1000, at * 1000))
         faults.reach(name, "after")
 
     def begin_pause(self) -> None:
@@ -49,6 +53,11 @@ class PhaseClock:
         """A version serves again."""
         if self.paused_at is not None and self.pause_ms is None:
             self.pause_ms = (time.monotonic() - self.paused_at) * 1000
+
+    @property
+    def pause_at_ms(self) -> float | None:
+        """When the pause began, after the start; None without one."""
+        return None if self.paused_at is None else (self.paused_at - self.started) * 1000
 
     def pause_so_far_ms(self) -> float:
         """Milliseconds since ``begin_pause``."""

@@ -25,7 +25,7 @@ from instar.control.startup_past import PastFacts
 from instar.errors import InstarError, RefusedError
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version, load_version
-from instar.pairing.plan import plan_pairing
+from instar.pairing.plan import PairingPlan, plan_pairing
 from instar.process.blocking import blocking_call
 from instar.process.core import CoreFile
 from instar.process.deadline import Deadline
@@ -40,10 +40,11 @@ from instar.transfer.plan import TransferPlan
 from instar.transfer.prepared import Options
 from instar.update import carry
 from instar.update.clock import PhaseClock
+from instar.update.details import with_details
 from instar.update.driver import Driver
 from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
-from instar.update.outcome import Failure, Leaked, PhaseTime, UpdateReport, VersionId
+from instar.update.outcome import Failure, Leaked, UpdateReport, VersionId
 from instar.update.preflight import validate_new
 from instar.update.progress import Progress
 from instar.update.settle import require_settled
@@ -130,6 +131,8 @@ class _CoreRehearsal:
         self.new_path = new_path
         self.deadline = Deadline(options.timeout)
         self.plan: TransferPlan | None = None
+        self.pairing: PairingPlan | None = None
+        self.planning: carry.Planning | None = None
 
     def run(self) -> UpdateReport:
         """All that can be done without the past."""
@@ -141,10 +144,11 @@ class _CoreRehearsal:
 
     def _try(self) -> None:
         with self.clock.phase("plan"):
-            pairing = plan_pairing(self.old, self.new, allow=self.options.allow)
+            self.pairing = pairing = plan_pairing(self.old, self.new, allow=self.options.allow)
             require_settled(pairing.variable_problems, self.options.allow)
             prepared = carry.prepare(self.old, self.new, pairing)
-            planning = carry.Planning(prepared, carry.FramePairing(self.old, self.new, pairing.code))
+            frames = carry.FramePairing(self.old, self.new, pairing.code)
+            self.planning = planning = carry.Planning(prepared, frames)
             past = CoreCapturer(self.core, self.old, prepared.tables[0]).image(heap=True)
             point = self._point(past)
         if not _leave_network():
@@ -198,13 +202,13 @@ class _CoreRehearsal:
 
     def _report(self, error: InstarError | None) -> UpdateReport:
         figures = self.plan.figures if self.plan is not None else None
-        return UpdateReport(
+        report = UpdateReport(
             outcome="rehearsed" if error is None else "refused",
             old_pid=self.core.pid,
             old=VersionId(str(self.old.path), self.old.build_id),
             new=VersionId(str(self.new.path), self.new.build_id),
             total_ms=(time.monotonic() - self.began) * 1000,
-            phases=tuple(PhaseTime(name, ms) for name, ms in self.clock.phases),
+            phases=tuple(self.clock.phases),
             objects=figures.objects if figures else {},
             retyped=figures.retyped if figures else 0,
             pointers=figures.pointers if figures else 0,
@@ -213,6 +217,13 @@ class _CoreRehearsal:
             warnings=(*self.warnings, *(self.plan.warnings if self.plan else ())),
             error=None if error is None else Failure.from_error(error),
             kind="rehearsal",
+        )
+        return with_details(
+            report,
+            pairing=self.pairing,
+            planner=self.planning.planner if self.planning is not None else None,
+            descriptors=None,
+            compare_code=self.options.compare_code,
         )
 
 

@@ -28,6 +28,7 @@ NAME = "journal.jsonl"
 
 _LOCK_S = 2.0  # another instar holds the lock for the length of one write
 _LOCK_POLL_S = 0.01
+DETAILS = ("types", "pointer_classes", "descriptor_kinds", "named_descriptors", "changes")  # not kept
 _MOST_TEXTS = 20  # warnings and detail lines kept of one update
 _LONGEST_LINE = 1 << 20
 _TAIL = 16 << 20  # bytes looked at from the end when reading
@@ -105,7 +106,8 @@ def _user() -> str:
 
 
 def _shortened(report: dict[str, Any]) -> dict[str, Any]:
-    """A line must stay readable: of very many warnings or details the first are kept."""
+    """A line must stay readable: no tables, and of very many warnings or details the first."""
+    report = {name: value for name, value in report.items() if name not in DETAILS}
     if len(report["warnings"]) > _MOST_TEXTS:
         more = len(report["warnings"]) - _MOST_TEXTS
         report["warnings"] = [*report["warnings"][:_MOST_TEXTS], f"and {more} more"]

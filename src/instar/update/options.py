@@ -43,6 +43,7 @@ class UpdateOptions:
         tainted: What becomes of pointers to nowhere, to freed memory, and of leaks.
         rehearsal: Throw the future away after it was validated, and let the past go on.
         handlers: The user's handler file; None: ``NEW.instar.py`` beside the new program, if there is one.
+        compare_code: Compare the code of functions for the report.
         backwards: Handlers are those that made the running version, and their backward halves are meant.
     """
 
@@ -58,5 +59,6 @@ class UpdateOptions:
     probation_s: float = 0.0
     handlers: Path | None = None
     backwards: bool = False
+    compare_code: bool = False
     config: Path | None = None
     tainted: TaintPolicy = field(default_factory=TaintPolicy)

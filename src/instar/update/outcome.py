@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from instar.errors import InstarError
 from instar.validation.outcome import Validation
+
+if TYPE_CHECKING:  # reading the journal loads no NumPy
+    from instar.transfer.census import TypeFigures
+    from instar.update.changes import VersionChanges
 
 REPORT_SCHEMA = 1
 
@@ -23,10 +27,11 @@ _DIGITS = 3  # of a figure in ms: microseconds
 
 @dataclass(frozen=True)
 class PhaseTime:
-    """How long a phase took."""
+    """How long a phase took, and when it began after the start of the update (milliseconds)."""
 
     name: str
     ms: float
+    at_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,15 @@ class VersionId:
 
     path: str
     build_id: str
+
+
+@dataclass(frozen=True)
+class NamedDescriptor:
+    """A descriptor that was carried; ``what`` is a path, a local address, or what the kernel calls it."""
+
+    number: int
+    kind: str
+    what: str
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,12 @@ class UpdateReport:
         error: None exactly when ``outcome`` is "updated" or "rehearsed".
         kind: What was asked for.
         validation: What the transfer back and the comparison came to; None where it did not come to that.
+        pause_at_ms: When the pause began, after the start; None when the old version was never stopped.
+        types: The carried objects by type, the largest first.
+        pointer_classes: Of ``pointers``, by where they lead.
+        descriptor_kinds: Of ``descriptors``, by what they are.
+        named_descriptors: The first of them by number, connections left out.
+        changes: What differs between the versions; None where it did not come to a comparison.
     """
 
     outcome: Outcome
@@ -107,6 +127,12 @@ class UpdateReport:
     error: Failure | None = None
     kind: Kind = "update"
     validation: Validation | None = None
+    pause_at_ms: float | None = None
+    types: tuple[TypeFigures, ...] = ()
+    pointer_classes: Mapping[str, int] = field(default_factory=dict)
+    descriptor_kinds: Mapping[str, int] = field(default_factory=dict)
+    named_descriptors: tuple[NamedDescriptor, ...] = ()
+    changes: VersionChanges | None = None
 
     @classmethod
     def from_error(cls, pid: int, error: InstarError) -> UpdateReport:
@@ -132,7 +158,10 @@ class UpdateReport:
             "new": asdict(self.new) if self.new else None,
             "pause_ms": round(self.pause_ms, _DIGITS),
             "total_ms": round(self.total_ms, _DIGITS),
-            "phases": [{"name": phase.name, "ms": round(phase.ms, _DIGITS)} for phase in self.phases],
+            "phases": [
+                {"name": phase.name, "ms": round(phase.ms, _DIGITS), "at_ms": round(phase.at_ms, _DIGITS)}
+                for phase in self.phases
+            ],
             "objects": {kind: int(count) for kind, count in self.objects.items()},
             "retyped": int(self.retyped),
             "pointers": int(self.pointers),
@@ -144,4 +173,10 @@ class UpdateReport:
             "error": self.error.to_json() if self.error else None,
             "kind": self.kind,
             "validation": self.validation.to_json() if self.validation else None,
+            "pause_at_ms": None if self.pause_at_ms is None else round(self.pause_at_ms, _DIGITS),
+            "types": [asdict(one) for one in self.types],
+            "pointer_classes": {name: int(count) for name, count in self.pointer_classes.items()},
+            "descriptor_kinds": {name: int(count) for name, count in self.descriptor_kinds.items()},
+            "named_descriptors": [asdict(one) for one in self.named_descriptors],
+            "changes": self.changes.to_json() if self.changes else None,
         }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from instar.control.descriptors import look_again, plan_descriptors
@@ -34,11 +35,12 @@ from instar.update import carry, faults, rehearsal
 from instar.update.aftermath import Finishing, judge_commit
 from instar.update.calls import FutureProcess
 from instar.update.clock import PhaseClock
+from instar.update.details import with_details
 from instar.update.driver import Driver
 from instar.update.filtering import await_filters, hold_filtered
 from instar.update.guard import Guard
 from instar.update.options import Rehearsal, UpdateOptions
-from instar.update.outcome import Failure, Leaked, Outcome, PhaseTime, UpdateReport, VersionId
+from instar.update.outcome import Failure, Leaked, Outcome, UpdateReport, VersionId
 from instar.update.preflight import validate_new, validate_target
 from instar.update.probation import Probation, require_possible
 from instar.update.progress import Progress
@@ -91,8 +93,11 @@ class Transaction:
             return self._run(guarded)
 
     def _run(self, guarded: ExitStack) -> UpdateReport:
-        with self.clock.phase("plan"):
-            self._plan(guarded)
+        try:
+            with self.clock.phase("plan"):
+                self._plan(guarded)
+        except RefusedError as error:
+            return self._refused(error)
         try:
             with self.shield, self.undo:
                 self.undo.callback(self.guard.release)  # last: the future is gone by then
@@ -389,9 +394,32 @@ class Transaction:
             error = RolledBackError(error.code, error.cause, error.remedy, details=error.details)
         return self._report(UpdateReport.from_error(self.pid, error).outcome, Failure.from_error(error))
 
+    def _refused(self, error: RefusedError) -> UpdateReport:
+        """Before anything was done; tells what was known by then (attributes appear as the plan goes on)."""
+        old, new = getattr(self, "old", None), getattr(self, "new", None)
+        report = replace(
+            UpdateReport.from_error(self.pid, error),
+            old=_identify(old) if old else None,
+            new=_identify(new) if new else None,
+            total_ms=(time.monotonic() - self.started) * 1000,
+            phases=tuple(self.clock.phases),
+            warnings=tuple(self.warnings),
+        )
+        return self._with_details(report)
+
+    def _with_details(self, report: UpdateReport) -> UpdateReport:
+        planning: carry.Planning | None = getattr(self, "planning", None)
+        return with_details(
+            report,
+            pairing=getattr(self, "pairing", None),
+            planner=planning.planner if planning is not None else None,
+            descriptors=getattr(self, "descriptors", None),
+            compare_code=self.options.compare_code,
+        )
+
     def _report(self, outcome: Outcome, failure: Failure | None) -> UpdateReport:
         figures = self.plan.figures if self.plan is not None else None
-        return UpdateReport(
+        report = UpdateReport(
             outcome=outcome,
             old_pid=self.pid,
             new_pid=self.driver.pid if self.committed else None,
@@ -399,7 +427,8 @@ class Transaction:
             new=_identify(self.new),
             pause_ms=self.clock.pause_ms or 0.0,
             total_ms=(time.monotonic() - self.started) * 1000,
-            phases=tuple(PhaseTime(name, ms) for name, ms in self.clock.phases),
+            phases=tuple(self.clock.phases),
+            pause_at_ms=self.clock.pause_at_ms,
             objects=figures.objects if figures else {},
             retyped=figures.retyped if figures else 0,
             pointers=figures.pointers if figures else 0,
@@ -411,6 +440,7 @@ class Transaction:
             error=failure,
             validation=self.validation,
         )
+        return self._with_details(report)
 
 
 def _identify(version: Version) -> VersionId:

@@ -16,6 +16,7 @@ _PT_LOAD, _PT_DYNAMIC, _PT_TLS = 1, 2, 7
 _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ, _DT_GNU_HASH = 5, 6, 7, 8, 0x6FFFFEF5
 _R_X86_64_TPOFF64 = 18
 _ET_EXEC = 2
+_PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ class Module:
             if segment.kind == _PT_LOAD and segment.flags & 2:
                 return segment
         return None
+
+    @property
+    def end(self) -> int:
+        """Where its last page ends, the zero-filled tail of its data included."""
+        last = max(s.address + s.size for s in self.segments if s.kind == _PT_LOAD)
+        return (last + _PAGE - 1) & -_PAGE
 
     def read_only(self) -> Iterator[Segment]:
         """Loaded segments that are neither writable nor executable."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.heap.modules import Module
 from instar.metadata.annotations import annotation_of
 from instar.metadata.elf import SymbolKind
 from instar.metadata.model import TypeKind
@@ -41,6 +42,7 @@ class Subject:
         maps: Its mappings at the time of the stop.
         load_bias: Run-time minus link-time address of the program.
         thread_pointer: ``fs_base`` of its thread, None when it cannot be known (not stopped).
+        modules: Its loaded files.
     """
 
     pid: int
@@ -49,6 +51,7 @@ class Subject:
     maps: Sequence[Mapping]
     load_bias: int
     thread_pointer: int | None
+    modules: Sequence[Module] = ()
 
 
 class Shapes:

@@ -74,7 +74,8 @@ class Capturer:
         maps = self.maps()
         bias = program_bias(self.version, maps, self.program)
         pointer = self.tracee.registers().fs_base
-        return Subject(self.tracee.pid, self.version, self.memory, maps, bias, pointer)
+        modules = self._loaded(maps)
+        return Subject(self.tracee.pid, self.version, self.memory, maps, bias, pointer, modules)
 
     def image(self, *, heap: bool) -> Image:
         """Copy the process; its heap only if asked for."""
@@ -111,9 +112,8 @@ class Capturer:
         spans = heap_spans([(r.start, r.data) for r in image.regions], image.blocks)
         spans += heap_spans([self._copy(*bounds) for bounds in ranges], inherited.blocks)
         taken = [*heap_ranges(image), *ranges]
-        modules = self._loaded(subject.maps)
         return spans + mapped_spans(
-            self.memory, subject.maps, modules, subject.thread_pointer, taken, self._read
+            self.memory, subject.maps, subject.modules, subject.thread_pointer, taken, self._read
         )
 
     def _loaded(self, maps: Sequence[Mapping]) -> list[Module]:

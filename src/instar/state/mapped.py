@@ -23,7 +23,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Range = tuple[int, int]
 
 PAGE = 4096
-_PT_LOAD, _PT_TLS = 1, 7
+_PT_TLS = 7
 _DT_DEBUG = 21
 _LINK_MAPS = 4096
 _CONTROL_BLOCK = 0x900  # struct pthread, at the thread pointer
@@ -122,12 +122,7 @@ def _is_special(mapping: Mapping) -> bool:
 
 def _images(modules: Iterable[Module]) -> list[Range]:
     """Every loaded file, the zero-filled tail of its data included."""
-    found = []
-    for module in modules:
-        loads = [segment for segment in module.segments if segment.kind == _PT_LOAD]
-        end = max(segment.address + segment.size for segment in loads)
-        found.append((module.base, _up(end)))
-    return found
+    return [(module.base, module.end) for module in modules]
 
 
 def _loader_memory(memory: Memory, maps: Sequence[Mapping], modules: Iterable[Module]) -> list[Range]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from instar.errors import FaultError
-from instar.process.maps import Mapping
 from instar.state.capture import Subject
 from instar.state.columns import ObjectFlag
 from instar.state.kernel import Span, State
@@ -27,7 +26,7 @@ _THREAD_AREA = 0x2000
 def library_words(subject: Subject, program: str, heap: Sequence[Span]) -> Array:
     """Words of library data that lie in a heap range (u8, sorted, each once)."""
     found = [np.zeros(0, dtype=np.uint64)]
-    for start, end in _library_data(subject.maps, program, subject.thread_pointer):
+    for start, end in _library_data(subject, program):
         try:
             words = np.frombuffer(subject.memory.read(start, (end - start) & ~7), dtype=np.uint64)
         except FaultError:
@@ -37,17 +36,18 @@ def library_words(subject: Subject, program: str, heap: Sequence[Span]) -> Array
     return np.unique(np.concatenate(found))
 
 
-def _library_data(maps: Sequence[Mapping], program: str, thread_pointer: int | None) -> list[tuple[int, int]]:
-    files = [f for f in loaded_files(maps, program).values() if not f.path.startswith("[")]
-    found = []
-    for mapping in maps:
-        if not mapping.writable or mapping.shared or mapping.size > _LARGEST:
+def _library_data(subject: Subject, program: str) -> list[tuple[int, int]]:
+    files = [f for f in loaded_files(subject, program).values() if not f.path.startswith("[")]
+    found, pointer = [], subject.thread_pointer
+    for mapping in subject.maps:
+        if not mapping.writable or mapping.shared:
             continue
-        if any(f.start <= mapping.start < f.end for f in files):
-            found.append((mapping.start, mapping.end))
-        elif thread_pointer is not None and thread_pointer in mapping:
-            low = max(mapping.start, thread_pointer - _THREAD_AREA)
-            found.append((low & ~7, min(mapping.end, thread_pointer + _THREAD_AREA)))
+        home = next((f for f in files if f.start <= mapping.start < f.end), None)
+        if home is not None and min(mapping.end, home.end) - mapping.start <= _LARGEST:
+            found.append((mapping.start, min(mapping.end, home.end)))
+        if pointer is not None and pointer in mapping:
+            low = max(mapping.start, pointer - _THREAD_AREA)
+            found.append((low & ~7, min(mapping.end, pointer + _THREAD_AREA)))
     return found
 
 

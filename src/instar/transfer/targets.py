@@ -154,14 +154,16 @@ class LoadedFile:
     identity: tuple[str, int]
 
 
-def loaded_files(maps: Iterable[Mapping], program: str) -> dict[str, LoadedFile]:
+def loaded_files(subject: Subject, program: str) -> dict[str, LoadedFile]:
     """Shared objects of a process by path, the program itself left out; vDSO and its data included.
 
-    The zero-filled tail of a library's data (an anonymous mapping right behind it) belongs to it.
+    The zero-filled tail of a library's data belongs to it, as far as its program headers say: the kernel
+    joins neighbours, so the anonymous mapping behind a library may hold somebody else's memory as well.
     """
+    ends = {module.base: module.end for module in subject.modules}
     found: dict[str, LoadedFile] = {}
     last = ""
-    for mapping in maps:
+    for mapping in subject.maps:
         name = mapping.path
         if name in ("[vdso]", "[vvar]", "[vvar_vclock]"):
             found[name] = LoadedFile(name, mapping.start, mapping.end, (str(mapping.device), mapping.inode))
@@ -173,7 +175,8 @@ def loaded_files(maps: Iterable[Mapping], program: str) -> dict[str, LoadedFile]
             last = name
         elif not name and last and mapping.start == found[last].end and "w" in mapping.perms:
             known = found[last]
-            found[last] = LoadedFile(last, known.start, mapping.end, known.identity)
+            end = max(known.end, min(mapping.end, ends.get(known.start, 0)))
+            found[last] = LoadedFile(last, known.start, end, known.identity)
             last = ""
         else:
             last = ""
@@ -186,7 +189,7 @@ def library_targets(old: Subject, new: Subject, programs: tuple[str, str]) -> tu
     A library that the future has in another build, or does not have, leads nowhere: pointers into it are
     refused by name when there are any.
     """
-    old_files, new_files = loaded_files(old.maps, programs[0]), loaded_files(new.maps, programs[1])
+    old_files, new_files = loaded_files(old, programs[0]), loaded_files(new, programs[1])
     targets, different = [], []
     for path, loaded in old_files.items():
         other = new_files.get(path)

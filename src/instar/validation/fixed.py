@@ -43,7 +43,7 @@ class FixedCheck:
         self._right: set[bytes] = set()
         images = planner.past, planner.future
         self._biases = tuple(image.subject.load_bias for image in images)
-        self._files = tuple(loaded_files(image.subject.maps, image.program) for image in images)
+        self._files = tuple(loaded_files(image.subject, image.program) for image in images)
         self.exempt = 0
 
     def wrong(self) -> Iterator[tuple[str, Any]]:

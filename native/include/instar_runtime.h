@@ -146,12 +146,15 @@ enum instar_gate_message {
     INSTAR_MESSAGE_PING = 'P',    /* tool to future: are you there? answered with WAITING */
 };
 
-enum { INSTAR_LOCK_OWNER = -1 };
+enum {
+    INSTAR_LOCK_OWNER = -1,       /* this process is signalled from now on */
+    INSTAR_LOCK_OWNER_GROUP = -2, /* its process group is */
+};
 
 /* A record lock of the past, taken again when the past is gone; or whom a descriptor signals (fcntl F_SETOWN). */
 struct instar_lock {
     int32_t descriptor;
-    int16_t type; /* F_RDLCK, F_WRLCK, or INSTAR_LOCK_OWNER: this process is signalled from now on */
+    int16_t type; /* F_RDLCK, F_WRLCK, or one of the above */
     int16_t reserved;
     int64_t start;
     int64_t length;

@@ -35,6 +35,7 @@ int64_t instar_descriptors_describe(struct instar_descriptor *rows, int64_t coun
 int64_t instar_descriptors_observe(int32_t pid, struct instar_descriptor *rows, int64_t count);
 int64_t instar_descriptors_compare(int32_t pid, const int32_t *numbers, int32_t other,
                                    const int32_t *other_numbers, int64_t count, uint8_t *same);
+int64_t instar_descriptors_owners(const int32_t *descriptors, int64_t count, int32_t *owners);
 int64_t instar_epoll_parse(const char *text, int64_t size, struct instar_epoll_entry *entries, int64_t room);
 
 static int describe(int descriptor, struct instar_descriptor *row)
@@ -130,6 +131,18 @@ int64_t instar_descriptors_observe(int32_t pid, struct instar_descriptor *rows, 
     if (files >= 0)
         close(files);
     return result;
+}
+
+/* Whom the kernel signals for each of our own descriptors (F_SETOWN): a process, minus a process group, or 0. */
+int64_t instar_descriptors_owners(const int32_t *descriptors, int64_t count, int32_t *owners)
+{
+    for (int64_t i = 0; i < count; i++) {
+        struct f_owner_ex owner;
+        owners[i] = 0;
+        if (descriptors[i] >= 0 && fcntl(descriptors[i], F_GETOWN_EX, &owner) == 0)
+            owners[i] = owner.type == F_OWNER_PGRP ? -owner.pid : owner.pid;
+    }
+    return 0;
 }
 
 /* same[i] = 1 where both descriptors share one open file description (kcmp(2)), 0 where not or where one is closed.

@@ -170,9 +170,10 @@ GENERAL_REGISTERS static void take_locks(void)
 {
     const struct instar_lock *locks = (const struct instar_lock *)gate()->locks;
     for (uint32_t i = 0; i < gate()->lock_count; i++) {
-        if (locks[i].type == INSTAR_LOCK_OWNER) {
-            long self = raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
-            raw_syscall(SYS_fcntl, locks[i].descriptor, F_SETOWN, self, 0, 0, 0);
+        if (locks[i].type == INSTAR_LOCK_OWNER || locks[i].type == INSTAR_LOCK_OWNER_GROUP) {
+            bool group = locks[i].type == INSTAR_LOCK_OWNER_GROUP;
+            long self = raw_syscall(group ? SYS_getpgrp : SYS_getpid, 0, 0, 0, 0, 0, 0);
+            raw_syscall(SYS_fcntl, locks[i].descriptor, F_SETOWN, group ? -self : self, 0, 0, 0);
             continue;
         }
         struct flock lock;

@@ -25,7 +25,9 @@ from instar.control.observation import (
     is_among,
     read_epoll,
     read_flags,
+    read_owners,
 )
+from instar.control.reopening import reopen_own
 from instar.control.runtime import CLOEXEC, EPOLL_ITEM, LOCK, REPLACE, Runtime
 from instar.errors import RefusedError
 from instar.process.descriptors import list_numbers, open_pidfd, read_descriptor
@@ -33,8 +35,7 @@ from instar.process.failures import lost_process
 
 STANDARD = (0, 1, 2)
 _DELETE = 2  # EPOLL_CTL_DEL
-_O_ASYNC = 0o20000
-_OWNER = -1  # in LOCK: signals of this descriptor go to the future
+_OWNER, _OWNER_GROUP = -1, -2  # in LOCK: signals of this descriptor go to the future, to its process group
 _LOCK_LINE = re.compile(r"^\d+: POSIX\s+\S+\s+(READ|WRITE)\s+-?\d+ \S+ (\d+) (\d+|EOF)$")
 
 
@@ -124,6 +125,7 @@ def hand_over(
     """
     future, plan = runtime.tracee.pid, fetched.plan
     rows = plan.observed
+    reopen_own(rows, [entry.descriptor for entry in plan.entries], plan.pid, future)
     present = is_among(rows["number"], list_numbers(future))
     _refuse_collisions(plan, present & ~is_among(rows["number"], given), future)
     rebuilt = np.array([entry.action is Action.REBUILD for entry in plan.entries], np.bool_)
@@ -233,8 +235,8 @@ def _new_epoll() -> int:
 def plan_locks(fetched: Fetched) -> Rows:
     """Rows of ``LOCK``: what belongs to the past as a process and is the future's when it is gone.
 
-    Record locks (fcntl F_SETLK; flock and open file description locks come with the descriptor), and whom
-    O_ASYNC signals. A lock is taken through a descriptor that is open in the mode it needs.
+    Record locks (fcntl F_SETLK; flock and open file description locks come with the descriptor), and whom a
+    descriptor signals. A lock is taken through a descriptor that is open in the mode it needs.
     """
     found: dict[tuple[int, int, int, int, int], int] = {}
     for entry in fetched.plan.entries:
@@ -250,17 +252,14 @@ def plan_locks(fetched: Fetched) -> Rows:
                 key = (descriptor.device, descriptor.inode, kind, start, length)
                 found.setdefault(key, descriptor.number)
     rows = [(number, kind, 0, start, length) for (_, _, kind, start, length), number in found.items()]
-    rows += [(number, _OWNER, 0, 0, 0) for number in _signalled(fetched)]
+    rows += [(number, kind, 0, 0, 0) for number, kind in _signalled(fetched)]
     return np.array(rows, LOCK)
 
 
-def _signalled(fetched: Fetched) -> list[int]:
-    """Descriptors with O_ASYNC whose signals go to the past itself."""
+def _signalled(fetched: Fetched) -> list[tuple[int, int]]:
+    """Descriptors whose signals (SIGIO, SIGURG, a broken lease) go to the past or to its process group."""
     rows = fetched.plan.observed
-    rows = rows[(rows["flags"] & _O_ASYNC) != 0]
-    owned = [
-        fcntl.fcntl(own, fcntl.F_GETOWN) == fetched.plan.pid if own >= 0 else False
-        for own in rows["own"].tolist()
-    ]
-    numbers: list[int] = rows["number"][np.array(owned, np.bool_)].tolist()
-    return numbers
+    owners = read_owners(rows)
+    kinds = {fetched.plan.pid: _OWNER, -os.getpgid(fetched.plan.pid): _OWNER_GROUP}
+    found = np.flatnonzero(is_among(owners, kinds))
+    return [(int(rows["number"][at]), kinds[int(owners[at])]) for at in found.tolist()]

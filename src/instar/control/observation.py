@@ -52,9 +52,11 @@ def _library() -> ctypes.CDLL:
     library.instar_descriptors_compare.argtypes = (number, pointer, number, pointer, count, pointer)
     library.instar_epoll_parse.argtypes = (ctypes.c_char_p, count, pointer, count)
     library.instar_descriptors_describe.argtypes = (pointer, count)
+    library.instar_descriptors_owners.argtypes = (pointer, count, pointer)
     for name in (
         "descriptors_duplicate",
         "descriptors_describe",
+        "descriptors_owners",
         "descriptors_observe",
         "descriptors_compare",
         "epoll_parse",
@@ -146,6 +148,14 @@ def compare_files(
         pid, ours.ctypes.data, other, theirs.ctypes.data, len(ours), same.ctypes.data
     )
     return None if result < 0 else same.astype(np.bool_)
+
+
+def read_owners(rows: Rows) -> npt.NDArray[np.int32]:
+    """Whom the kernel signals for each row with a duplicate (F_SETOWN): a process, minus a group, or 0."""
+    own = np.ascontiguousarray(rows["own"], np.int32)
+    owners = np.zeros(len(own), np.int32)
+    _library().instar_descriptors_owners(own.ctypes.data, len(own), owners.ctypes.data)
+    return owners
 
 
 def read_epoll(pid: int, number: int) -> Rows:

@@ -71,7 +71,7 @@ def _open(descriptor: Descriptor, past: int, future: int) -> int:
     except OSError as error:
         raise RefusedError(
             "descriptor-not-carried",
-            f"descriptor {descriptor.number} ({descriptor.target}) looks at the old version itself, and the same "
+            f"descriptor {descriptor.number} ({descriptor.target}) looks at the old version itself, and that "
             f"of the new one cannot be opened: {error.strerror}",
             "close it before the update",
         ) from error

@@ -25,7 +25,7 @@ from instar.process.forking import fork
 Verb = Literal[
     "unlink", "rmdir", "rename", "chmod", "chown", "truncate", "times",
     "write", "output", "ftruncate", "fchmod", "fchown", "flags", "listen",
-    "backlog", "option", "shutdown",
+    "backlog", "option", "shutdown", "notify",
 ]  # fmt: skip
 ON_DESCRIPTOR: frozenset[str] = frozenset(
     (
@@ -39,6 +39,7 @@ ON_DESCRIPTOR: frozenset[str] = frozenset(
         "backlog",
         "option",
         "shutdown",
+        "notify",
     )
 )
 _SHOWN = 60
@@ -56,7 +57,8 @@ class Held:
         target: The second name of a rename.
         number: The new version's descriptor, for the verbs on descriptors.
         values: Mode; user and group; length; offset (-1: at the file's own position); flags; backlog; level
-            and name of an option; how to shut down; or the four words of two timespecs.
+            and name of an option; how to shut down; pid, user and group of a sender; or the four words of two
+            timespecs.
         data: What is to be written.
     """
 
@@ -81,6 +83,8 @@ class Held:
                 return f"chown {self.values[0]}:{self.values[1]} {self.text}"
             case "truncate" | "ftruncate":
                 return f"truncate {self.text} to {self.values[0]} bytes"
+            case "notify":
+                return f"tell {self.text}: {self.data.decode()}"
             case "listen":
                 return f"listen on {self.text}"
             case "backlog":
@@ -303,11 +307,25 @@ def perform_on_descriptor(held: Held, descriptor: int) -> None:
         case "option":
             level, name = held.values
             apply_option(descriptor, level, name, held.data)
+        case "notify":
+            send_as(descriptor, held.data, held.values)
         case "shutdown":
             with socket.socket(fileno=os.dup(descriptor)) as sock:
                 sock.shutdown(held.values[0])
         case _:
             raise InternalError(f"{held.verb} is no action on a descriptor")
+
+
+def send_as(descriptor: int, message: bytes, sender: tuple[int, ...]) -> None:
+    """Send with another's (pid, user, group); without the right, in our own name, and raise OSError."""
+    with socket.socket(fileno=os.dup(descriptor)) as channel:
+        rights = [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("<3i", *sender))]
+        try:
+            channel.sendmsg([message], rights, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+        except PermissionError as error:
+            with contextlib.suppress(OSError):
+                channel.send(message, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+            raise OSError(errno.EPERM, "not permitted") from error
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:

@@ -15,6 +15,7 @@ from instar.control.chains import Chain, FunctionNames
 from instar.control.deputy import Deputy
 from instar.control.held import Held, Outcome
 from instar.control.quiescence import QuiescentPoint
+from instar.control.service_manager import hold_announcement
 from instar.control.startup_launch import Start, launch_future, recover_arguments, recover_environment
 from instar.control.startup_numbers import likeness, pair_numbers
 from instar.control.startup_past import PastFacts
@@ -164,6 +165,7 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
         trace = StartupTrace(world, root, spec.names, point, spec.allow, likenesses)
         trace.run(deadline)
         assert trace.parked is not None and trace.chain is not None
+        trace.warnings.extend(hold_announcement(world.held, environment, past.pid, trace.parked.tracee.pid))
         trace.warnings.extend(_more_capabilities(past.pid, trace.parked.tracee.pid))
         reached = point.at(trace.chain.functions, trace.syscall)
         return Future(trace.parked.tracee, trace.chain, reached, world, trace.warnings)

@@ -29,7 +29,7 @@ _START_STACK, _ARGUMENTS_START, _ARGUMENTS_END = 25, 45, 46  # fields 28, 48, 49
 _MAX_ARGUMENTS = 1 << 16
 _RUNTIME = "libinstar-runtime.so"
 _STANDARD = (0, 1, 2)
-_ACTIVATION = b"LISTEN_PID="
+_OWN_PID = (b"LISTEN_PID=", b"WATCHDOG_PID=")  # for the process that has this PID (sd_listen_fds(3))
 _WIDEST_PID = b"4194304"
 
 
@@ -178,7 +178,7 @@ def launch_future(
         _require_reachable(start, prepare)
         tracee = Tracee.launch(
             list(start.arguments),
-            _with_runtime(start.environment),
+            _with_runtime(start.environment, past.pid),
             executable=start.executable,
             prepare=prepare,
             deadline=deadline,
@@ -231,8 +231,8 @@ def _with_activation(start: Start, past: PastFacts, standard: dict[int, int]) ->
     return given
 
 
-def _with_runtime(environment: tuple[bytes, ...]) -> list[bytes]:
-    """LD_PRELOAD with the runtime in front; LISTEN_PID with room for the new PID."""
+def _with_runtime(environment: tuple[bytes, ...], past: int) -> list[bytes]:
+    """LD_PRELOAD with the runtime in front; room for the new PID where the past's is given."""
     library = os.fsencode(library_path("runtime"))
     words, preloaded = [], False
     for word in environment:
@@ -242,23 +242,24 @@ def _with_runtime(environment: tuple[bytes, ...]) -> list[bytes]:
             ]
             words.append(b"LD_PRELOAD=" + b":".join([library, *rest]))
             preloaded = True
-        elif word.startswith(_ACTIVATION):
-            words.append(_ACTIVATION + _WIDEST_PID)
+        elif word.startswith(_OWN_PID) and word.endswith(b"=%d" % past):
+            words.append(word.partition(b"=")[0] + b"=" + _WIDEST_PID)
         else:
             words.append(word)
     return words if preloaded else [*words, b"LD_PRELOAD=" + library]
 
 
 def _tell_own_pid(tracee: Tracee) -> None:
-    """Write the PID of a socket-activated program into its environment, which lies on its stack."""
+    """Write its PID into the variables that are for itself only, which lie on its stack."""
     memory = tracee.memory
     stack = tracee.registers().rsp
     (count,) = struct.unpack("<Q", memory.read(stack, 8))
     address = stack + 8 * (count + 2)
     while pointer := memory.u64(address):
-        if memory.read_cstring(pointer).startswith(_ACTIVATION):
+        name, _, given = memory.read_cstring(pointer).partition(b"=")
+        if name + b"=" in _OWN_PID and given == _WIDEST_PID:
             value = b"%d" % tracee.pid
-            memory.write(pointer + len(_ACTIVATION), value + bytes(len(_WIDEST_PID) - len(value)))
+            memory.write(pointer + len(name) + 1, value + bytes(len(_WIDEST_PID) - len(value)))
         address += 8
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from instar.errors import InstarError
 from instar.process.descriptors import Descriptor, SocketDetails, list_descriptors
+from instar.process.status import read_environment
 from instar.process.surroundings import Surroundings, read_surroundings
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
 SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET = 1, 2, 5
+_NOTIFY_SOCKET = b"NOTIFY_SOCKET="
 _CHANNELS = ("socket", "pipe", "terminal")
 
 AddressKey = tuple[int, bytes]
@@ -62,6 +66,15 @@ class PastFacts:
                     )
                 )
         return tuple(found)
+
+    @cached_property
+    def notify_name(self) -> bytes:
+        """Where it reports to its service manager, empty if to none."""
+        if self.environment is not None:
+            return notify_name(self.environment)
+        with contextlib.suppress(OSError, InstarError):
+            return notify_name(read_environment(self.pid))
+        return b""
 
     @cached_property
     def _numbers(self) -> Mapping[tuple[object, ...], tuple[int, ...]]:
@@ -152,6 +165,15 @@ def describe_address(raw: bytes) -> str:
             return "@" + path[1:].decode(errors="replace")
         return path.split(b"\0", 1)[0].decode(errors="replace")
     return f"an address of family {family}"
+
+
+def notify_name(environment: Iterable[bytes]) -> bytes:
+    """NOTIFY_SOCKET as the kernel has it behind the family (abstract: NUL in front); empty without one."""
+    for word in environment:
+        if word.startswith(_NOTIFY_SOCKET):
+            name = word.removeprefix(_NOTIFY_SOCKET)
+            return b"\0" + name[1:] if name[:1] == b"@" else name if name[:1] == b"/" else b""
+    return b""
 
 
 def holds_pid(path: str, pids: Iterable[int]) -> bool:

@@ -42,6 +42,7 @@ _DEFAULT_PATH_FREE = {  # calls that are forbidden whatever their arguments
     "add_key": "changes kernel keys", "vhangup": "hangs up its terminal",
 }  # fmt: skip
 _O_CREAT = 0o100
+_PR_SET_PDEATHSIG = 1
 _ADJUST_MODES = 0
 
 
@@ -161,6 +162,11 @@ def rule_sibling(call: Call, situation: Situation) -> Answer:
     return Run() if own or harmless else forbidden(f"changes process {pid} ({call.name})")
 
 
+def rule_prctl(call: Call, situation: Situation) -> Answer:
+    """The signal at the parent's death: for now instar is the parent, and ends with the update."""
+    return Fake(0) if call.signed(0) == _PR_SET_PDEATHSIG else Run()
+
+
 _QUESTIONS = (
     "getsid", "getpgid", "getpriority", "ioprio_get", "sched_getscheduler", "sched_getparam",
     "sched_getaffinity", "sched_rr_get_interval",
@@ -176,6 +182,7 @@ RULES: dict[str, Rule] = {
     "pidfd_send_signal": rule_pidfd_signal,
     "pidfd_open": rule_pidfd_open,
     "setsid": rule_session,
+    "prctl": rule_prctl,
     **dict.fromkeys(_QUESTIONS, rule_question),
     **dict.fromkeys(("setpriority", "sched_setscheduler", "sched_setparam", "prlimit64"), rule_sibling),
 }

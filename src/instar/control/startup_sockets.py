@@ -267,7 +267,14 @@ def _judge_send(call: Call, situation: Situation, raw: bytes | None, data: Calla
         return Refuse("startup-connect", "the new version sends a raw packet while it starts", CONNECT_REMEDY)
     if family == AF_UNIX and _is_past(situation, family, details.type, target):
         return deny(errno.ECONNREFUSED)
+    if family == AF_UNIX and _is_service_manager(situation, target):
+        return Fake(len(data()))  # it must not hear of a process that may be thrown away
     return Run()
+
+
+def _is_service_manager(situation: Situation, target: bytes) -> bool:
+    key = address_key(target)
+    return key is not None and bool(key[1]) and key[1] == situation.past.notify_name
 
 
 def _judge_netlink(details: SocketDetails, data: bytes) -> Answer:

@@ -16,6 +16,7 @@ from instar.process.descriptors import list_descriptors
 from instar.process.status import executable_name, read_status
 from instar.process.surroundings import Surroundings, read_surroundings
 from instar.update.access import user_name
+from instar.update.endings import explain_manager, explain_terminal, unit_of
 from instar.update.findings import Finding
 from instar.update.preflight import explain_first, explain_stopped, load_running, require_reach
 
@@ -65,6 +66,7 @@ def _look_inside(pid: int) -> list[Finding]:
             _one("environment", _refusal(lambda: recover_environment(pid)), "as at the start, in memory")
         ],
         lambda: parent_notes(surroundings),
+        lambda: [_one("terminal", explain_terminal(surroundings), "does not end with it")],
         lambda: _sandbox(surroundings),
         lambda: _locked_memory(pid),
     )
@@ -133,6 +135,10 @@ def parent_notes(surroundings: Surroundings) -> list[Finding]:
     first = explain_first(surroundings.status)
     if first is not None:
         return [Finding.from_error("parent", first)]
+    if unit := unit_of(surroundings):
+        refusal = explain_manager(surroundings)
+        text = f"systemd takes the new version for the main process of {unit}"
+        return [_one("parent", refusal, text)]
     if parent in (0, _INIT, os.getpid()):
         return [Finding("parent", "ok", "init; it takes no notice of the change")]
     name = read_status(parent).name

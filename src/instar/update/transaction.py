@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from instar.control.descriptors import look_again, plan_descriptors
 from instar.control.handover import Fetched, fetch_descriptors, plan_locks
 from instar.control.runtime import AddressTakenError
+from instar.control.service_manager import announce
+from instar.control.standins import is_exiting
 from instar.control.timers import plan_timers
 from instar.errors import HostError, InstarError, InternalError, RefusedError, RolledBackError
 from instar.guard.client import GuardLostError, Past
@@ -27,6 +29,7 @@ from instar.pairing.plan import PairingPlan, plan_pairing
 from instar.pairing.problems import Problem
 from instar.process.deadline import Deadline
 from instar.process.registers import DWARF_NAMES
+from instar.process.status import read_environment
 from instar.process.surroundings import read_surroundings
 from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
@@ -37,6 +40,7 @@ from instar.update.calls import FutureProcess
 from instar.update.clock import PhaseClock
 from instar.update.details import with_details
 from instar.update.driver import Driver
+from instar.update.endings import explain_endings
 from instar.update.filtering import await_filters, hold_filtered
 from instar.update.guard import Guard
 from instar.update.options import Rehearsal, UpdateOptions
@@ -167,10 +171,16 @@ class Transaction:
         self.descriptors = plan_descriptors(self.pid)
         self.descriptors.require()
         plan_timers(self.pid)
-        for finding in parent_notes(read_surroundings(self.pid)):
+        self._look_around()
+        self.guard.observe(self.deadline)
+
+    def _look_around(self) -> None:
+        """Who will see the old version end, and what ends with it."""
+        surroundings = read_surroundings(self.pid)
+        self._refuse([Problem(e.code, "", e.cause, e.remedy) for e in explain_endings(surroundings)])
+        for finding in parent_notes(surroundings):
             if finding.verdict == "note":
                 self.warnings.append(f"parent: {finding.text}")
-        self.guard.observe(self.deadline)
 
     def _beside(self) -> None:
         """What is done while the past serves."""
@@ -314,7 +324,12 @@ class Transaction:
         signals = attempt("signals that came in the pause", self.guard.pending_signals) or ()
         attempt("signals that came in the pause", lambda: self.driver.forward_signals(signals))
         attempt("the start of the new version", gate.go)
-        gate.wait_until_serving(Deadline(_END_S))
+        try:
+            gate.wait_until_serving(Deadline(_END_S))
+        except InstarError:
+            if not is_exiting(self.driver.pid):
+                raise
+            # It died so soon: the probation ends before it begins.
         self.clock.end_pause()
         self.warnings.extend(self.driver.warnings)
         self.probation = probation
@@ -326,6 +341,8 @@ class Transaction:
                 self.warnings.extend(probation.run())
         except RolledBackError:
             self.committed = False
+            with suppress(OSError, InstarError):
+                announce(self.pid, read_environment(self.pid))
             self.guard.release()
             raise
 

@@ -103,6 +103,35 @@ def test_a_wrong_file_is_refused(
     _refused(service, update(source), code, names)
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "names"),
+    [
+        ("old.id = old.nothing", "handler-failed", ["pool", "nothing", "repairs.py:6"]),
+        (
+            "cast(0x1000, 'struct conn *').id = 1",
+            "handler-failed",
+            ["no memory that the program may write", "repairs.py:6"],
+        ),
+        ("cast(main, 'struct conn *').id = 1", "handler-failed", ["no memory that the program may write"]),
+        ("alloc('struct conn')", "handler-failed", ["is not there at this point"]),
+        ("os._exit(0)", "handler-failed", ["end the process"]),
+    ],
+)
+def test_a_wrong_repair_is_refused(
+    body: str, code: str, names: list[str], attempt: tuple[Service, Try], tmp_path: Path
+) -> None:
+    service, update = attempt
+    path = tmp_path / "repairs.py"
+    main = f"main = {_program_start(service.pid):#x}\n"
+    path.write_text(f"{HEAD}{main}@repair('struct conn')\ndef f(old): {body}\n".replace("): ", "):\n    "))
+    program = Path(f"/proc/{service.pid}/exe").readlink()
+    _refused(service, service.update(program, "--tainted", f"repair={path}"), code, names)
+
+
+def _program_start(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/maps").read_text().partition("-")[0], 16)
+
+
 def test_what_handlers_print_goes_to_standard_error(attempt: tuple[Service, Try]) -> None:
     service, update = attempt
     source = (

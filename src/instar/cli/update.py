@@ -106,8 +106,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="invariants and filters of the state (docs/validation.md; default: instar.toml beside NEW)",
     )  # fmt: skip
     parser.add_argument(
-        "--tainted", type=TaintPolicy.parse, metavar="POLICY", default=_DEFAULTS.tainted,
-        help="abort: refuse dangling pointers and leaks too; allow=PATH,...: let these words pass",
+        "--tainted", type=TaintPolicy.parse, metavar="POLICY", action="append", default=[],
+        help="abort: refuse dangling pointers and leaks too; allow=PATH,...: let these words pass; "
+        "repair=FILE: repair the state as it goes over",
     )  # fmt: skip
     parser.add_argument("--start-as", metavar="USER", help="start the new version as this user")
     parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
@@ -160,7 +161,7 @@ def read_options(arguments: argparse.Namespace) -> UpdateOptions:
         start_as=arguments.start_as,
         handlers=arguments.handlers,
         config=arguments.config,
-        tainted=arguments.tainted,
+        tainted=TaintPolicy.join(arguments.tainted),
         rehearsal=_rehearsal(arguments),
         probation_s=arguments.probation,
     )

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
-Kind = Literal["transform", "initialize", "resolve_union", "resolve_pointer", "on", "invariant"]
+Kind = Literal["transform", "initialize", "resolve_union", "resolve_pointer", "on", "invariant", "repair"]
 Event = Literal["quiesced", "before_transfer", "after_transfer", "before_commit", "rolled_back"]
 EVENTS: tuple[Event, ...] = ("quiesced", "before_transfer", "after_transfer", "before_commit", "rolled_back")
 
@@ -203,6 +203,18 @@ def on(event: Event) -> Callable[[Callable[P, R]], Handler[P, R]]:
 def invariant(function: Callable[P, R]) -> Handler[P, R]:
     """A condition, ``f(state) -> bool``: holds in the past before the transfer, in the future after it."""
     return _declare("invariant", getattr(function, "__name__", "invariant"), "", False)(function)
+
+
+def repair(target: str) -> Callable[[Callable[P, R]], Handler[P, R]]:
+    """Repair the past's state as it goes over, in a file for ``--tainted repair=FILE``.
+
+    - ``@repair("struct buffer")``: ``f(object)`` for every object of a type of the old version.
+    - ``@repair("server")``, a variable: ``f(value)`` once. These run first, before heap blocks are looked
+      for, and may repair what stands between blocks.
+
+    They write into the objects themselves: into the copy that is transferred, never into the old version.
+    """
+    return _declare("repair", target, "", False)
 
 
 def pair(old: str, new: str) -> None:

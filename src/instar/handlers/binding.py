@@ -106,6 +106,8 @@ class _Binder:
 
     def bind(self) -> Binding:
         """Pairs first: handlers find old names through them."""
+        for handler in self.registry.of("repair"):
+            raise _mismatch(handler.line, "@repair goes in a file of its own, for --tainted repair=FILE")
         for pair in self.registry.pairs:
             self._pair(pair.old, pair.new, pair.line)
             self.lines.append((f"{pair.old} -> {pair.new}", str(pair.line)))

@@ -126,7 +126,7 @@ def describe(value: Any) -> str:
     from instar.handlers.views import ArrayView, PointerView, StructView
 
     if isinstance(value, StructView | ArrayView | PointerView):
-        side = "new" if value._instar_side.is_future else "old"
+        side = value._instar_side.which
         return f"{value._instar_type_name()} of the {side} version does not go there"
     text = repr(value)
     return f"{text if len(text) < 60 else text[:57] + '...'} ({type(value).__name__}) does not go there"

@@ -25,16 +25,23 @@ class Side:
         types: Of the version.
         memory: Of its process, as a copy or live.
         translate: Past address, old pointee type, new pointee type -> future address; None in the past.
+        name: ``old`` or ``new``, for messages; "": as ``translate`` says.
     """
 
     types: Types
     memory: Memory
     translate: Translate | None = field(default=None, repr=False)
+    name: str = ""
 
     @property
     def is_future(self) -> bool:
         """Whether it may be written."""
         return self.translate is not None
+
+    @property
+    def which(self) -> str:
+        """``old`` or ``new``."""
+        return self.name or ("new" if self.is_future else "old")
 
 
 def load(side: Side, type_row: int, address: int, path: str) -> Any:
@@ -108,7 +115,7 @@ class StructView(Struct):
         if found is None:
             kind = self._instar_type_name()
             hint = self._instar_side.types.similar(name, members)
-            side = "new" if self._instar_side.is_future else "old"
+            side = self._instar_side.which
             raise TypeMismatchError(f"{kind} of the {side} version has no member `{name}`: {hint}")
         return found
 

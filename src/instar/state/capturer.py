@@ -15,6 +15,7 @@ from instar.metadata.version import Version
 from instar.process.exports import Exports, read_exports
 from instar.process.held import Standing
 from instar.process.maps import DELETED, Mapping, read_maps
+from instar.process.memory import Memory
 from instar.process.unwind import prepare, unwind
 from instar.state.arguments import ArgumentArea, argument_area
 from instar.state.capture import Subject, heap_spans, program_bias, static_spans, tls_span
@@ -23,6 +24,7 @@ from instar.state.image import Image
 from instar.state.kernel import Span
 from instar.state.mapped_spans import heap_ranges, mapped_spans
 from instar.state.mirror import Mirror
+from instar.state.repaired import RepairedMemory, Repairer
 from instar.state.slots import TypeTable
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -39,6 +41,9 @@ class Capturer:
         table: The version's types.
         mirror: Where heap ranges are copied to; with one, the next image shares its bytes with the one before
             and says what changed. Without, every image has its own.
+
+    Attributes:
+        repairer: Repairs every copy; None for none.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Capturer:
     ) -> None:
         self.tracee, self.version, self.table = tracee, version, table
         self.mirror = mirror
+        self.repairer: Repairer | None = None
         self.memory = tracee.memory
         self.program = self.find_program()
         self._exports: dict[str, Exports | None] = {}
@@ -78,9 +84,26 @@ class Capturer:
         return Subject(self.tracee.pid, self.version, self.memory, maps, bias, pointer, modules)
 
     def image(self, *, heap: bool) -> Image:
-        """Copy the process; its heap only if asked for."""
+        """Copy the process, with repairs if there are any; its heap only if asked for."""
         if self.mirror is not None:
             self.mirror.begin()
+        if self.repairer is None:
+            return self._copy_all(heap)
+        self._use(self.tracee.memory)
+        overlay = self.repairer.repair_variables(self.subject())
+        self._use(RepairedMemory(self.tracee.memory, overlay))
+        image = self._copy_all(heap)
+        if self.repairer.repair_objects(image, overlay):
+            image = self._copy_all(heap)
+        image.overlay, image.changes = overlay, None
+        return image
+
+    def _use(self, memory: Memory) -> None:
+        self.memory = memory
+        if self._heap is not None:
+            self._heap.memory = memory
+
+    def _copy_all(self, heap: bool) -> Image:
         subject = self.subject()
         frames = unwind(self.tracee.registers(), self.memory, subject.maps)
         pointer = subject.thread_pointer or 0

@@ -12,6 +12,7 @@ from instar.state.capture import Subject
 from instar.state.frames import ProgramFrame
 from instar.state.kernel import Span
 from instar.state.mirror import Changes
+from instar.state.repaired import Overlay
 
 # Run-time address of a dynamic symbol in the process, None when it has none.
 Resolver = Callable[[str], int | None]
@@ -35,6 +36,7 @@ class Image:
         registers: Of its thread as it stands in its blocking call.
         changes: What of the heap differs from the image before; None when that is not known. The two share
             their bytes, so the older one holds the new ones.
+        overlay: What repairs wrote into the copy; None when nothing repairs.
     """
 
     subject: Subject
@@ -49,3 +51,4 @@ class Image:
     resolve: Resolver
     registers: Registers | None = None
     changes: Changes | None = None
+    overlay: Overlay | None = None

@@ -291,6 +291,28 @@ def run_handler(
     return HandlerBench(handlers, old=old, new=new).run(type_name, values)
 
 
+def run_repair(
+    repairs: str | Path | Registry, type_name: str, values: Mapping[str, Any], *, old: str | Path | Version
+) -> Any:
+    """One object of the past through the repairs of a file that are for its type: the view of it afterwards.
+
+    Raises:
+        KeyError: No repair is for the type.
+    """
+    registry = _registry(repairs)
+    bench = HandlerBench(Registry(registry.path), old=old, new=old)
+    made = bench.old(type_name, values)
+    assert isinstance(made, StructView)
+    view = StructView(bench._past_store, made._instar_row, made._instar_address, type_name)
+    chosen = [handler for handler in registry.of("repair") if handler.target == type_name]
+    if not chosen:
+        raise KeyError(f"no repair is for {type_name}")
+    with within(bench._desk):
+        for handler in chosen:
+            handler.function(view)
+    return view
+
+
 def _registry(handlers: str | Path | Registry) -> Registry:
     if isinstance(handlers, Registry):
         return handlers
@@ -299,4 +321,4 @@ def _registry(handlers: str | Path | Registry) -> Registry:
     return load_handlers(Path(handlers))
 
 
-__all__ = ["HandlerBench", "run_handler"]
+__all__ = ["HandlerBench", "run_handler", "run_repair"]

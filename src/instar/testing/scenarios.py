@@ -26,6 +26,8 @@ class Expectation:
         warnings: Texts, each in some warning of the report.
         leaked_blocks: Blocks that are left behind.
         handlers: File of the directory that is given with ``--handlers``; "": none.
+        repairs: The same with ``--tainted repair=``.
+        config: The same with ``--config``.
     """
 
     name: str = ""
@@ -36,6 +38,8 @@ class Expectation:
     warnings: tuple[str, ...] = ()
     leaked_blocks: int = 0
     handlers: str = ""
+    repairs: str = ""
+    config: str = ""
 
     @classmethod
     def from_toml(cls, table: Mapping[str, Any]) -> Expectation:
@@ -49,11 +53,17 @@ class Expectation:
             warnings=tuple(table.get("warnings", ())),
             leaked_blocks=table.get("leaked_blocks", 0),
             handlers=table.get("handlers", ""),
+            repairs=table.get("repairs", ""),
+            config=table.get("config", ""),
         )
 
     def arguments(self, directory: Path) -> tuple[str, ...]:
         """Arguments of `instar update` for a scenario in a directory."""
-        return (*self.options, *(("--handlers", str(directory / self.handlers)) if self.handlers else ()))
+        found = [*self.options]
+        found += ["--handlers", str(directory / self.handlers)] if self.handlers else []
+        found += ["--tainted", f"repair={directory / self.repairs}"] if self.repairs else []
+        found += ["--config", str(directory / self.config)] if self.config else []
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,18 @@ class Scenario:
 
 
 _EXPECTATION_KEYS = {
-    *("name", "options", "outcome", "code", "names", "warnings", "leaked_blocks", "handlers")
+    *(
+        "name",
+        "options",
+        "outcome",
+        "code",
+        "names",
+        "warnings",
+        "leaked_blocks",
+        "handlers",
+        "repairs",
+        "config",
+    )
 }
 _SCENARIO_KEYS = {"idea", "also", "arguments", "environment", "flags", "chain"}
 

@@ -6,9 +6,12 @@ It reads copies and hands back a ``TransferPlan``; it has no way to change eithe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from instar.errors import InternalError, RefusedError
+from instar.handlers.repairing import Repairs, repaired_texts
 from instar.metadata.version import Version
 from instar.pairing.callsites import find_call_site
 from instar.pairing.code import CodeComparison
@@ -39,6 +42,11 @@ def prepare(old: Version, new: Version, pairing: PairingPlan) -> Prepared:
         pool=MappingPool(pairing.types, tables[0]),
         strings=StringResolver(old, new, pairing.content),
     )
+
+
+def load_repairs(path: Path | None, old: Version, prepared: Prepared) -> Repairs | None:
+    """The repairs of a tainted past in a file; None for no file. Raises RefusedError as for handlers."""
+    return None if path is None else Repairs(path, old, prepared.tables[0])
 
 
 class FramePairing:
@@ -117,7 +125,9 @@ class Planning:
         del last  # its columns are as large as the state
         self._validator = None
         fresh = Planner(self._prepared, past, future, pairs, streams, options)
-        self._last = fresh, fresh.plan()
+        plan = fresh.plan()
+        repaired = repaired_texts(past.overlay, fresh.state, fresh.old, fresh.locals.names)
+        self._last = fresh, replace(plan, warnings=(*repaired, *plan.warnings)) if repaired else plan
         return self._last[1]
 
     @property

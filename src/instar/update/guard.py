@@ -26,10 +26,12 @@ from instar.metadata.version import Version
 from instar.process.deadline import Deadline
 from instar.process.failures import ProcessDiedError
 from instar.process.maps import Mapping, read_maps
+from instar.process.memory import Memory
 from instar.process.signals import Disposition
 from instar.state.capturer import Capturer
 from instar.state.image import Image
 from instar.state.mirror import Mirror
+from instar.state.repaired import RepairedMemory, Repairer
 from instar.state.slots import TypeTable
 from instar.state.snapshot import Snapshot
 
@@ -54,6 +56,7 @@ class Guard:
         self._capturer: Capturer | None = None
         self._mirror = Mirror()
         self.point: QuiescentPoint | None = None
+        self.repairer: Repairer | None = None
 
     def observe(self, deadline: Deadline) -> QuiescentPoint:
         """Find the past's quiescent point; it goes on as if it had not been looked at."""
@@ -87,6 +90,7 @@ class Guard:
             raise
         if self._capturer is None:
             self._capturer = Capturer(self.past, self._version, self._table, self._mirror)
+            self._capturer.repairer = self.repairer
 
     def release(self) -> None:
         """Let the past go on as if nothing had happened; harmless when it is not held."""
@@ -97,8 +101,10 @@ class Guard:
         if self._capturer is None:
             raise InternalError("the past is not held")
         image = self._capturer.image(heap=True)
-        stack = Snapshot(self.past.memory, image.subject.maps, self.past.registers().rsp)
-        image.subject = replace(image.subject, memory=stack)
+        memory: Memory = Snapshot(self.past.memory, image.subject.maps, self.past.registers().rsp)
+        if image.overlay is not None:
+            memory = RepairedMemory(memory, image.overlay)
+        image.subject = replace(image.subject, memory=memory)
         return image
 
     def maps(self) -> list[Mapping]:

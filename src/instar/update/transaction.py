@@ -168,6 +168,7 @@ class Transaction:
         self.planning = carry.Planning(self.prepared, frames)
         held.connect()
         self.guard = Guard(held, self.old, self.prepared.tables[0])
+        self.guard.repairer = carry.load_repairs(self.options.tainted.repair, self.old, self.prepared)
         self.descriptors = plan_descriptors(self.pid)
         self.descriptors.require()
         plan_timers(self.pid)

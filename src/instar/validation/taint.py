@@ -5,7 +5,9 @@ By default wild pointers refuse an update, dangling ones are carried and listed,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from instar.errors import UsageError
 from instar.pairing.problems import Problem
@@ -24,21 +26,37 @@ class TaintPolicy:
     Attributes:
         abort: Refuse dangling pointers and leaks too.
         allow: Paths, as a refusal names them, whose words go over as they are.
+        repair: A file of repairs, which run before anything is judged; None for none.
     """
 
     abort: bool = False
     allow: frozenset[str] = frozenset()
+    repair: Path | None = None
+
+    @classmethod
+    def join(cls, policies: Sequence[TaintPolicy]) -> TaintPolicy:
+        """All of several; raises UsageError "usage" for two files of repairs."""
+        files = [one.repair for one in policies if one.repair is not None]
+        if len(files) > 1:
+            raise UsageError("usage", "--tainted repair= was given twice", "put all repairs into one file")
+        return cls(
+            any(one.abort for one in policies),
+            frozenset(path for one in policies for path in one.allow),
+            files[0] if files else None,
+        )
 
     @classmethod
     def parse(cls, text: str) -> TaintPolicy:
-        """From ``abort`` or ``allow=PATH,...``; raises UsageError "usage"."""
+        """From ``abort``, ``allow=PATH,...`` or ``repair=FILE``; raises UsageError "usage"."""
         word, _, paths = text.partition("=")
         named = frozenset(path.strip() for path in paths.split(",") if path.strip())
         if text == "abort":
             return cls(abort=True)
         if word == "allow" and named:
             return cls(allow=named)
-        raise UsageError("usage", f"--tainted {text}", "give abort, or allow=PATH,...")
+        if word == "repair" and paths:
+            return cls(repair=Path(paths))
+        raise UsageError("usage", f"--tainted {text}", "give abort, allow=PATH,... or repair=FILE")
 
     def apply(self, plan: TransferPlan) -> TransferPlan:
         """The plan with the problems that this policy adds, without those that it lets pass."""

@@ -1,0 +1,30 @@
+#include "scenario.h"
+
+struct item {
+    struct item *next;
+    long weight;
+    int key;
+};
+
+STATE struct item *first;
+
+void fill(void)
+{
+    struct item *last = NULL;
+    for (int key = 3; key > 0; key--) {
+        struct item *item = calloc(1, sizeof *item);
+        item->key = key;
+        item->next = first;
+        first = item;
+        if (last == NULL)
+            last = item;
+    }
+    last->next = first->next; /* 1 -> 2 -> 3 -> 2 -> ... */
+}
+
+const char *check(void)
+{
+    EXPECT(first->key == 1 && first->next->key == 2 && first->next->next->key == 3);
+    EXPECT(first->next->next->next == NULL);
+    return NULL;
+}

@@ -1,0 +1,42 @@
+#include "scenario.h"
+
+/* Wild pointers and counts out of range in objects everywhere: on the heap, in an array, inside another struct. */
+struct node {
+    struct node *other;
+    unsigned char values[39];
+    unsigned char count;
+};
+
+struct pool {
+    int number;
+    struct node spare[3];
+};
+
+STATE struct pool pool;
+STATE struct node *head;
+
+static void spoil(struct node *node)
+{
+    node->other = (struct node *)0x123456789000;
+    node->count = 200;
+    node->values[6] = 9;
+}
+
+void fill(void)
+{
+    pool.number = 3;
+    head = calloc(2, sizeof *head);
+    head[0].other = &head[1];
+    spoil(&head[1]);
+    for (int i = 0; i < 3; i++)
+        spoil(&pool.spare[i]);
+    pool.spare[1].other = head;
+}
+
+const char *check(void)
+{
+    EXPECT(head[0].other == &head[1] && head[0].count == 0);
+    EXPECT(head[1].other == (struct node *)0x123456789000 && head[1].count == 200);
+    EXPECT(pool.number == 3 && pool.spare[1].other == head && pool.spare[2].count == 200);
+    return NULL;
+}

@@ -132,6 +132,8 @@ def decide_heap(state: State, types: TypeFates, fates: Fates, streams: MappingOf
             _refuse_conflicts(objects, rows, fates)
             _question_arrays(state, rows, types, fates)
             _place(state, rows, mapping, types, fates)
+        elif _is_claimed_by_changed(state, int(row), types):
+            _refuse_conflicts(objects, rows, fates)
     _refuse_opaque(state, types, heap, fates)
 
 
@@ -154,6 +156,14 @@ def _replace_streams(state: State, heap: Array, fates: Fates, streams: MappingOf
                     ),
                 )
             )
+
+
+def _is_claimed_by_changed(state: State, row: int, types: TypeFates) -> bool:
+    """Whether a type that changes claims blocks of this one, which does not: nobody can tell who is right."""
+    rivals = {
+        b if a == row else a for (a, b), winner in state.verdicts.items() if winner == 2 and row in (a, b)
+    }
+    return any(types.of(rival)[0] is not Relation.IDENTICAL for rival in rivals)
 
 
 def _refuse_conflicts(objects: Array, rows: Array, fates: Fates) -> None:

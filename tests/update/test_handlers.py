@@ -120,7 +120,7 @@ def test_a_wrong_file_is_refused(
 def test_a_wrong_repair_is_refused(
     body: str, code: str, names: list[str], attempt: tuple[Service, Try], tmp_path: Path
 ) -> None:
-    service, update = attempt
+    service, _ = attempt
     path = tmp_path / "repairs.py"
     main = f"main = {_program_start(service.pid):#x}\n"
     path.write_text(f"{HEAD}{main}@repair('struct conn')\ndef f(old): {body}\n".replace("): ", "):\n    "))

@@ -21,7 +21,7 @@ OTHER_WORDS = {
     *("pre-copy", "pre-check", "rolled-back", "kept-new", "needs-user", "pointer-integer"),
     *("syscall-entry", "syscall-exit", "eventfd-count", "eventfd-semaphore"),
     *("dropped-byte", "handled-byte", "assumed-word", "own-frame-word", "unsettled-frame-word"),
-    *("nameless-target", "jump-word", "literal-pointer"),
+    *("nameless-target", "jump-word", "literal-pointer", "color-scheme", "build-id"),
     *("dumb-init", "docker-init", "s6-supervise"),
 }
 # These modules say with such words why a place cannot be told; whoever asks turns that into an error.

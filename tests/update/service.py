@@ -114,7 +114,7 @@ class Service:
         """Start a verb with `--json`."""
         tool = subprocess.Popen(
             [str(INSTAR), *words, "--json"],
-            stdin=subprocess.DEVNULL,
+            stdin=popen.pop("stdin", subprocess.DEVNULL),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.update.conftest import StartService
+from tests.update.service import INSTAR
 
 from instar.testing.programs import Builder
 from instar.testing.scenarios import TOOLCHAINS, Scenario
@@ -82,3 +85,85 @@ def test_a_refusal_before_the_plan_tells_what_differs(
         "removed": {"shown": ["clients"], "more": 0},
         "changed": {"shown": [], "more": 0},
     }
+
+
+def read_page(place: Path) -> str:
+    text = place.read_text()
+    assert text.startswith("<!doctype html>") and text.endswith("</html>\n")
+    return text
+
+
+def test_a_page_of_an_update_and_of_the_way_back(
+    build: Any, start_service: StartService, tmp_path: Path
+) -> None:
+    service = start_service(build("member-added", "v1"))
+    assert service.ask("fill") == "ok v1"
+    new, place = build("member-added", "v2"), tmp_path / "report.html"
+    rehearsed = service.update(new, "--rehearse", "--report", str(place))
+    assert rehearsed.outcome == "rehearsed" and "could be updated" in read_page(place)
+    update = service.update(new, "--report", str(place))
+    assert update.outcome == "updated" and update.report is not None
+    assert update.report["changes"]["functions"]["changed"]["shown"]
+    page = read_page(place)
+    assert f"became process {service.pid}" in page and "struct client" in page
+    assert service.ask("check") == "ok v2"
+    back = service.rollback("--allow", "data-left-behind", "--report", str(place))
+    assert back.outcome == "updated", back.told()
+    assert "taken back" in read_page(place)
+    assert service.ask("check") == "ok v1"
+    refused = service.update(tmp_path / "absent", "--report", str(place))
+    assert refused.outcome == "refused" and "Why it was not done" in read_page(place)
+
+
+def test_a_page_of_an_update_that_was_rolled_back(
+    build: Any, start_service: StartService, tmp_path: Path
+) -> None:
+    service, place = start_service(build("member-added", "v1")), tmp_path / "report.html"
+    assert service.ask("fill") == "ok v1"
+    update = service.update(build("member-added", "v2"), "--max-pause", "0.001", "--report", str(place))
+    assert update.outcome == "rolled-back"
+    page = read_page(place)
+    assert "pause-too-long" in page and "serves again as before" in page
+    assert service.ask("check") == "ok v1"
+
+
+def test_a_page_that_cannot_be_written_stops_nothing_but_before(
+    build: Any, start_service: StartService, tmp_path: Path
+) -> None:
+    service, new = start_service(build("member-added", "v1")), build("member-added", "v2")
+    assert service.ask("fill") == "ok v1"
+    before = service.start("update", str(service.pid), str(new), "--report", str(tmp_path / "no" / "r.html"))
+    stdout, _ = before.communicate(timeout=60)
+    assert before.returncode == 6 and json.loads(stdout)["error"]["code"] == "report-unwritable"
+    program = new.read_bytes()
+    mixed_up = service.start("update", str(service.pid), str(new), "--report", str(new))
+    assert mixed_up.communicate(timeout=60) and mixed_up.returncode == 2 and new.read_bytes() == program
+    journal = service.home / "state" / "instar" / "journal.jsonl"
+    assert not journal.exists() and service.ask("check") == "ok v1"
+    home = tmp_path / "home"
+    home.mkdir()
+    held = service.start(
+        "update", str(service.pid), str(new), "--rehearse", "--hold", "--report", str(home / "r.html"),
+        stdin=subprocess.PIPE,
+    )  # fmt: skip
+    assert held.stderr is not None and held.stdin is not None
+    for line in held.stderr:
+        if "is kept as process" in line or "the new one is kept" in line:
+            break
+    home.rmdir()
+    held.stdin.write("\n")
+    stdout, _ = held.communicate(timeout=60)
+    report = json.loads(stdout)
+    assert (held.returncode, report["outcome"]) == (0, "rehearsed")
+    assert any(text.startswith("report-not-written: ") for text in report["warnings"])
+
+
+def test_the_page_on_standard_output(build: Any, start_service: StartService) -> None:
+    service = start_service(build("member-added", "v1"))
+    assert service.ask("fill") == "ok v1"
+    words = ["update", str(service.pid), str(build("member-added", "v2")), "--rehearse", "--report", "-"]
+    tool = subprocess.run(
+        [str(INSTAR), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert tool.returncode == 0 and tool.stdout.startswith("<!doctype html>")
+    assert tool.stdout.endswith("</html>\n") and "could be updated" in tool.stderr

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 
 from instar.cli.arguments import parse_pid, parse_steps
+from instar.cli.report_file import find_report
 from instar.cli.update import add_options, carry_over, finish, guarded, read_options
 from instar.update.attempt import Attempt
 from instar.update.options import UpdateOptions
@@ -32,12 +33,12 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find the version, update to it, write the journal, print the report."""
-    options, steps = read_options(arguments), arguments.steps
+    options, steps, page = read_options(arguments), arguments.steps, find_report(arguments)
     kind: Kind = "rollback" if options.rehearsal is None else "rehearsal"
     with Attempt(arguments.pid, kind, steps=steps) as attempt:
         report, status = guarded(arguments, lambda: _go_back(arguments, steps, options))
         report = attempt.record(report)
-    return finish(arguments, report, status)
+    return finish(arguments, report, status, page)
 
 
 def _go_back(arguments: argparse.Namespace, steps: int, options: UpdateOptions) -> UpdateReport:

@@ -11,6 +11,7 @@ from typing import Any
 from instar.cli.arguments import parse_argv, parse_pid, parse_positive
 from instar.cli.console import open_progress
 from instar.cli.failures import as_instar_error, exit_status, print_document, print_error
+from instar.cli.report_file import STDOUT, ReportFile, find_report
 from instar.cli.wording import count_of, format_bytes, format_ms, printable
 from instar.errors import InstarError, UsageError
 from instar.update.attempt import Attempt
@@ -25,7 +26,7 @@ _EPILOG = """\
 examples:
   instar update 4711 ./server-v2
   instar update $(pidof dnsmasq) /usr/sbin/dnsmasq --max-pause 200
-  instar update 4711 ./server-v2 --rehearse
+  instar update 4711 ./server-v2 --rehearse --report try.html
   instar update 4711 ./server --argv './server -c /etc/server.conf' --json
 
 The old version serves until the new one has taken over everything; if anything is wrong it goes on as before.
@@ -110,20 +111,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="abort: refuse dangling pointers and leaks too; allow=PATH,...: let these words pass; "
         "repair=FILE: repair the state as it goes over",
     )  # fmt: skip
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write a page about it, to look at in a browser (- for standard output)",
+    )
     parser.add_argument("--start-as", metavar="USER", help="start the new version as this user")
     parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Update, write the journal, print the report."""
-    options = read_options(arguments)
+    options, page = read_options(arguments), find_report(arguments)
     if arguments.core is not None:
-        return _rehearse_core(arguments, options)
+        return _rehearse_core(arguments, options, page)
     kind: Kind = "update" if options.rehearsal is None else "rehearsal"
     with Attempt(arguments.pid, kind, handlers=_handler_file(arguments.new, options)) as attempt:
         report, status = guarded(arguments, lambda: carry_over(arguments, arguments.new.absolute(), options))
         report = attempt.record(report)
-    return finish(arguments, report, status)
+    return finish(arguments, report, status, page)
 
 
 def _handler_file(new: Path, options: UpdateOptions) -> Path | None:
@@ -132,7 +138,7 @@ def _handler_file(new: Path, options: UpdateOptions) -> Path | None:
     return find_handlers(options.handlers, new) if new.name else options.handlers
 
 
-def _rehearse_core(arguments: argparse.Namespace, options: UpdateOptions) -> int:
+def _rehearse_core(arguments: argparse.Namespace, options: UpdateOptions, page: ReportFile | None) -> int:
     """Nothing runs that could be updated: no line in the journal."""
     if options.rehearsal is None or options.rehearsal.hold or arguments.pid is not None:
         raise UsageError(
@@ -141,12 +147,12 @@ def _rehearse_core(arguments: argparse.Namespace, options: UpdateOptions) -> int
     from instar.update.core_rehearsal import rehearse_core
 
     def work() -> UpdateReport:
-        with open_progress(quiet=arguments.quiet, to_stderr=arguments.json) as progress:
+        with open_progress(quiet=arguments.quiet, to_stderr=stdout_is_taken(arguments)) as progress:
             return rehearse_core(arguments.core, arguments.new.absolute(), arguments.old, options, progress)
 
     arguments.pid = 0  # of a failure before the core could be read
     report, status = guarded(arguments, work)
-    return finish(arguments, report.as_kind("rehearsal"), status)
+    return finish(arguments, report.as_kind("rehearsal"), status, page)
 
 
 def read_options(arguments: argparse.Namespace) -> UpdateOptions:
@@ -164,15 +170,23 @@ def read_options(arguments: argparse.Namespace) -> UpdateOptions:
         tainted=TaintPolicy.join(arguments.tainted),
         rehearsal=_rehearsal(arguments),
         probation_s=arguments.probation,
+        compare_code=arguments.report is not None,
     )
 
 
-def finish(arguments: argparse.Namespace, report: UpdateReport, status: int) -> int:
-    """Print the report."""
+def finish(arguments: argparse.Namespace, report: UpdateReport, status: int, page: ReportFile | None) -> int:
+    """Write the page, print the report."""
+    if page is not None:
+        report = page.write(report)
     if arguments.json:
         print_document(report.to_json())
-    _print(report, to_stderr=arguments.json, quiet=arguments.quiet)
+    _print(report, to_stderr=stdout_is_taken(arguments), quiet=arguments.quiet)
     return status
+
+
+def stdout_is_taken(arguments: argparse.Namespace) -> bool:
+    """Whether a document goes to standard output, and everything for people to standard error."""
+    return bool(arguments.json or arguments.report == STDOUT)
 
 
 def _rehearsal(arguments: argparse.Namespace) -> Rehearsal | None:
@@ -197,7 +211,7 @@ def carry_over(arguments: argparse.Namespace, path: Path, options: UpdateOptions
     """The update itself, with its progress on the terminal."""
     from instar.update.transaction import update
 
-    with open_progress(quiet=arguments.quiet, to_stderr=arguments.json) as progress:
+    with open_progress(quiet=arguments.quiet, to_stderr=stdout_is_taken(arguments)) as progress:
         return update(arguments.pid, path, options, progress)
 
 

@@ -14,7 +14,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 UNTYPED, TEXT = "(untyped)", "(text and bytes)"
 MOST_TYPES = 1000
-_CLASSES = {
+POINTER_CLASS = {
     Status.NULL: "null",
     Status.SMALL: "number",
     Status.STAY: "unmoved",
@@ -106,4 +106,4 @@ def _others(rest: list[TypeFigures]) -> list[TypeFigures]:
 def pointer_classes(planner: Planner) -> dict[str, int]:
     """Pointers by where they lead; classes that do not occur are left out."""
     statuses = planner.scanned.statuses
-    return {name: statuses[status] for status, name in _CLASSES.items() if statuses[status]}
+    return {name: statuses[status] for status, name in POINTER_CLASS.items() if statuses[status]}

@@ -45,6 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=1000, help="connections (default %(default)s)")
     parser.add_argument("--rate", type=int, default=2000, help="commands a second (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of load before and after (default 1)")
+    parser.add_argument("--report", metavar="FILE", type=Path, help="write the page of the update")
     return parser.parse_args()
 
 
@@ -99,10 +100,11 @@ class Server:
         )
         self.pid = self.program.pid
 
-    async def update(self) -> tuple[dict[str, Any], str]:
-        """Run `instar update`; the report, and what it said to people."""
+    async def update(self, page: Path | None) -> tuple[dict[str, Any], str]:
+        """Run `instar update`; the report, and what it said to people. The page of it goes to a file."""
+        words = ["--report", str(page)] if page is not None else []
         tool = await asyncio.create_subprocess_exec(
-            INSTAR, "update", str(self.pid), program("v2"), "--json",
+            INSTAR, "update", str(self.pid), program("v2"), "--json", *words,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment,
         )  # fmt: skip
         try:
@@ -178,7 +180,7 @@ async def perform(stage: Stage, server: Server, arguments: argparse.Namespace) -
             figures.append(f"longest wait {crowd.longest_wait_ms():.0f} ms")
         crowd.forget_waits()
         with stage.step("instar update, under that load") as figures:
-            report, told = await server.update()
+            report, told = await server.update(arguments.report)
             figures.append(f"{report['total_ms'] / 1000:.2f} s in all")
             figures.append(f"{sum(report['objects'].values()):,} objects")
         await asyncio.sleep(arguments.seconds)

@@ -135,5 +135,12 @@ def test_the_bars_are_where_the_phases_were(look: Look) -> None:
     for (begin, length), phase in zip(bars, UPDATED.phases, strict=True):
         assert begin == pytest.approx(100 * phase.at_ms / UPDATED.total_ms, abs=0.01)
         assert length == pytest.approx(max(100 * phase.ms / UPDATED.total_ms, 0.4), abs=0.01)
+    for width in (PHONE, DESK):
+        tab.show(width=width)
+        shares = tab.evaluate(
+            "[...document.querySelectorAll('.timeline svg')].map((one) => "
+            "one.getBoundingClientRect().width / one.closest('table').getBoundingClientRect().width)"
+        )
+        assert min(shares) > 0.4, width
     enlarged = tab.evaluate("document.querySelectorAll('.timeline')[1].querySelectorAll('.bar').length")
     assert enlarged == 5

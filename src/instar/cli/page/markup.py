@@ -82,9 +82,17 @@ def term_list(rows: Iterable[tuple[str, Content]]) -> Markup:
 
 
 def table(
-    caption: str, heads: Iterable[str], rows: Iterable[Iterable[Content]], *, numbers: Iterable[int] = ()
+    caption: str,
+    heads: Iterable[str],
+    rows: Iterable[Iterable[Content]],
+    *,
+    numbers: Iterable[int] = (),
+    columns: Iterable[str] = (),
 ) -> Markup:
-    """A table whose first column heads its rows; ``numbers`` are columns that are set flush right."""
+    """A table whose first column heads its rows; ``numbers`` are columns that are set flush right.
+
+    ``columns`` are classes of the columns, where they have widths of their own.
+    """
     right = set(numbers)
 
     def cell(index: int, content: Content, head: bool) -> Markup:
@@ -97,6 +105,11 @@ def table(
 
     top = element("tr", [cell(index, head, True) for index, head in enumerate(heads)])
     body = [element("tr", [cell(index, one, False) for index, one in enumerate(row)]) for row in rows]
+    widths = [element("col", class_=one) for one in columns]
     return element(
-        "table", element("caption", caption, class_="unseen"), element("thead", top), element("tbody", body)
+        "table",
+        element("caption", caption, class_="unseen"),
+        element("colgroup", widths) if widths else (),
+        element("thead", top),
+        element("tbody", body),
     )

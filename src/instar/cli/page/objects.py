@@ -70,8 +70,16 @@ def draw_objects(report: UpdateReport) -> Markup:
         "" if done else element("p", planned, class_="muted"),
         element("div", _side("before", totals, False), _side("after", totals, True), class_="pair"),
         element("ul", legend, class_="legend plain"),
+        _left_behind(report),
         _tables(totals),
     )
+
+
+def _left_behind(report: UpdateReport) -> Content:
+    if not report.leaked.blocks:
+        return ()
+    amount = f"{count_of(report.leaked.blocks, 'block')}, {format_bytes(report.leaked.bytes)}"
+    return element("p", f"Left behind, because nothing reached it: {amount}.")
 
 
 def _merge(types: Sequence[TypeFigures]) -> list[_Total]:

@@ -12,7 +12,7 @@ from instar.update.progress import PAUSED_PHASES
 _WHAT = {
     "plan": "compares both versions",
     "start": "starts the new version beside the old one",
-    "pre-copy": "copies and plans once while the old version serves",
+    "pre-copy": "copies and plans while the old one serves",
     "quiesce": "stops the old version where it waits for work",
     "pre-check": "copies what changed and plans again",
     "transfer": "writes the state, hands over descriptors",
@@ -57,7 +57,9 @@ def _rows(
         )
         for phase in phases
     ]
-    return element("div", table(caption, ("phase", "when", "took"), rows, numbers=(2,)), class_="timeline")
+    columns = ("names", "bars", "times")
+    found = table(caption, ("phase", "when", "took"), rows, numbers=(2,), columns=columns)
+    return element("div", found, class_="timeline")
 
 
 def _bar(phase: PhaseTime, window: tuple[float, float], pause: tuple[float, float] | None) -> Markup:

@@ -12,12 +12,12 @@ from instar.update.progress import PAUSED_PHASES
 _WHAT = {
     "plan": "compares both versions",
     "start": "starts the new version beside the old one",
-    "pre-copy": "copies and plans while the old one serves",
-    "quiesce": "stops the old version where it waits for work",
+    "pre-copy": "a first copy and plan, in service",
+    "quiesce": "stops the old version at rest",
     "pre-check": "copies what changed and plans again",
     "transfer": "writes the state, hands over descriptors",
-    "validate": "transfers back and compares with the old version",
-    "commit": "the new version goes on, the old one ends",
+    "validate": "transfers back and compares",
+    "commit": "the new version takes over",
     "probation": "the old version is kept in case the new one fails",
 }
 _LEAST = 0.4  # percent: a bar that can be seen

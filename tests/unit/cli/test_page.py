@@ -101,7 +101,9 @@ def test_pages_stay_small_and_whole(case: str) -> None:
     assert not re.search(
         r"https?://|url\(|@import|<script|\bon[a-z]+=[\"']?[a-z]+\(", page.split("<body>")[0]
     )
-    opened = [tag for tag in re.findall(r"<(/?[a-z0-9]+)", page) if tag not in ("meta", "link", "rect", "col")]
+    opened = [
+        tag for tag in re.findall(r"<(/?[a-z0-9]+)", page) if tag not in ("meta", "link", "rect", "col")
+    ]
     stack: list[str] = []
     for tag in opened:
         if not tag.startswith("/"):

@@ -43,8 +43,8 @@ format: venv-dev ## rewrite Python and C in the project's style
 	@.venv/bin/ruff format --quiet .
 	@.venv/bin/clang-format -i native/*/*.[ch]
 
-picture: venv-dev native ## draw docs/demo.svg anew from a run of the demo
-	@.venv/bin/python scripts/picture.py docs/demo.svg
+picture: venv-dev native ## draw docs/demo.svg and docs/report.png anew from a run of the demo
+	@.venv/bin/python scripts/picture.py docs
 
 clean: ## everything that was built, .venv too
 	@$(MAKE) -C native --no-print-directory clean

@@ -1,7 +1,7 @@
 // Looks at a page from outside and returns what a reader could not use; the page itself has no scripts.
 (() => {
   const problems = [];
-  const width = window.innerWidth;
+  const width = document.documentElement.clientWidth; // innerWidth grows with what overflows on a phone
   const name = (e) => e.tagName.toLowerCase() + (e.getAttribute("class") ? "." + e.getAttribute("class") : "");
   const isUnseen = (e) => e.closest(".unseen, thead") !== null && getComputedStyle(e.closest(".unseen, thead")).clipPath !== "none";
   const scrolled = document.documentElement.scrollWidth;

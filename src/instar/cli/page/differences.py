@@ -33,8 +33,7 @@ def draw_changes(changes: VersionChanges | None) -> Markup:
     if more > 0:
         parts.append(element("p", f"and {count_of(more, 'changed type')} more", class_="muted"))
     if changes.details:
-        lines = [[code(name), element("ul", [element("li", prose(line)) for line in lines], class_="plain")]
-                 for name, lines in changes.details]  # fmt: skip
+        lines = [[code(name), _lines(lines)] for name, lines in changes.details]
         parts.append(
             _folded(
                 "what is done about changed variables",
@@ -154,6 +153,10 @@ def _all_names(changes: VersionChanges) -> list[Markup]:
         if lists:
             found.append(_folded(f"names of {label}", lists))
     return found
+
+
+def _lines(lines: Sequence[str]) -> Markup:
+    return element("ul", [element("li", element("bdi", prose(line))) for line in lines], class_="plain")
 
 
 def _lists(one: ByStatus) -> list[Markup]:

@@ -80,7 +80,7 @@ def draw_failure(report: UpdateReport) -> Markup:
         element("p", element("b", "What to do: "), element("span", prose(failure.remedy), dir="auto")),
     ]
     if failure.details:
-        lines = [element("li", prose(line), dir="auto") for line in failure.details[:_MOST_DETAILS]]
+        lines = [element("li", element("bdi", prose(line))) for line in failure.details[:_MOST_DETAILS]]
         more = len(failure.details) - _MOST_DETAILS
         parts.append(element("ul", lines))
         parts += [element("p", f"and {more:,} more", class_="muted")] if more > 0 else []
@@ -96,9 +96,8 @@ def draw_warnings(report: UpdateReport) -> Markup:
     for text in report.warnings[:_MOST_WARNINGS]:
         head, colon, rest = text.partition(": ")
         named = colon and head.replace("-", "").isalnum() and " " not in head
-        items.append(
-            element("li", *((code(head), " ", prose(rest)) if named else (prose(text),)), dir="auto")
-        )
+        shown: Content = (code(head), " ", prose(rest)) if named else prose(text)
+        items.append(element("li", element("bdi", shown)))
     more = len(report.warnings) - _MOST_WARNINGS
     left = [element("p", f"and {more:,} more", class_="muted")] if more > 0 else []
     return element("div", element("ul", items, class_="warnings"), left)

@@ -108,6 +108,8 @@ def test_interrupted(
     assert update.status == 128 + number, update.stderr
     assert witness.settled() == "v1"
     assert update.report is not None and update.report["error"]["code"] == "interrupted"
+    paused = PHASES.index(phase) >= PHASES.index("quiesce")
+    assert update.outcome == ("rolled-back" if paused else "refused")
     witness.updates_again(programs[1])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,21 @@ from instar.errors import HostError, InstarError, InternalError, RolledBackError
 _LINES = 12  # of a traceback
 
 
+class InterruptedInPause(KeyboardInterrupt):
+    """Ctrl-C, SIGTERM or SIGHUP while the old version was paused; it serves again."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def as_instar_error(error: BaseException) -> InstarError:
     """The same error with a code, a cause and a remedy; our own are returned as they are."""
     if isinstance(error, InstarError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return InstarError("interrupted", "interrupted; what was begun has been undone", "run it again")
+        kind = RolledBackError if isinstance(error, InterruptedInPause) else InstarError
+        return kind("interrupted", "interrupted; what was begun has been undone", "run it again")
     if isinstance(error, MemoryError):
         return _out_of_memory()
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:
@@ -82,11 +92,11 @@ def _last_own_line(error: BaseException) -> str:
 def as_rolled_back(error: BaseException) -> BaseException:
     """An error that nobody foresaw, where the past had been paused and serves again.
 
-    The user's interruption and our own foreseen errors stay as they are; a bug comes with its traceback.
+    Our own foreseen errors stay as they are; a bug comes with its traceback.
     """
-    if isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, InstarError) and not isinstance(error, InternalError)
-    ):
+    if isinstance(error, KeyboardInterrupt):
+        return InterruptedInPause(getattr(error, "number", signal.SIGINT))
+    if isinstance(error, InstarError) and not isinstance(error, InternalError):
         return error
     known = as_instar_error(error)
     if isinstance(known, InternalError):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.update.conftest import StartService
+from tests.update.service import INSTAR
 
 from instar.testing.programs import Builder
 from instar.testing.scenarios import TOOLCHAINS, Scenario
@@ -29,3 +33,82 @@ def test_root_without_rights(builder: Builder, start_service: StartService) -> N
     assert update.report is not None
     assert any(text.startswith("more-capabilities") for text in update.report["warnings"])
     assert service.ask("check") == "ok v2"
+
+
+NOBODY = 65534
+AS_NOBODY = ("--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
+# All that this user may do besides is read what others keep to themselves: this interpreter, these programs.
+READER = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+
+
+def setpriv() -> Path:
+    tool = shutil.which("setpriv")
+    if tool is None or os.geteuid() != 0:
+        pytest.skip("needs root and setpriv")
+    return Path(tool)
+
+
+@pytest.fixture
+def versions(builder: Builder) -> Iterator[list[Path]]:
+    """Two versions where everybody may read them."""
+    scenario = Scenario.load(PROGRAMS / "counting")
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield [
+            Path(shutil.copy(scenario.build(version, TOOLCHAINS[0], builder), Path(directory) / version))
+            for version in ("v1", "v2")
+        ]
+
+
+def rights(pid: int) -> list[str]:
+    """Who a process is."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return [line for line in lines if line.startswith(("Uid", "Gid", "Groups", "CapPrm", "CapEff", "CapBnd"))]
+
+
+@pytest.mark.parametrize(
+    "namespace", [(), ("unshare", "--map-root-user", "--net", "--")], ids=["plain", "own"]
+)
+def test_a_user_updates_what_is_theirs(
+    versions: list[Path], start_service: StartService, namespace: tuple[str, ...]
+) -> None:
+    """Also in a user namespace that they have made (a container without root)."""
+    tool = setpriv()
+    old, new = versions
+    service = start_service(tool, arguments=[*AS_NOBODY, *READER, *namespace, str(old)])
+    assert service.ask("fill") == "ok v1"
+    before = rights(service.pid), os.readlink(f"/proc/{service.pid}/ns/user")
+    for directory, _, files in os.walk(service.home):
+        for path in (directory, *(os.path.join(directory, name) for name in files)):
+            os.chown(path, NOBODY, NOBODY)
+    words = [str(tool), *AS_NOBODY, *READER, str(INSTAR), "update", str(service.pid), str(new), "--json"]
+    places = {"XDG_CACHE_HOME": "cache", "XDG_STATE_HOME": "state", "TMPDIR": "tmp"}
+    environment = {**os.environ, **{name: str(service.home / place) for name, place in places.items()}}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    update = service.finished(done.returncode, done.stdout, done.stderr)
+    assert update.outcome == "updated", update.told()
+    assert service.ask("check") == "ok v2"
+    assert (rights(service.pid), os.readlink(f"/proc/{service.pid}/ns/user")) == before
+
+
+@pytest.mark.parametrize(
+    ("user", "mapped"),
+    [((), ("--map-root-user",)), (AS_NOBODY, ())],
+    ids=["root-mapped", "nobody-unmapped"],
+)
+def test_a_user_namespace_is_entered_by_root(
+    versions: list[Path], start_service: StartService, user: tuple[str, ...], mapped: tuple[str, ...]
+) -> None:
+    """Users are those outside of it: also where it has no name for them."""
+    tool = setpriv()
+    old, new = versions
+    reader = READER if user else ()
+    words = [*user, *reader, "unshare", "--user", *mapped, "--uts", "--", str(old)]
+    service = start_service(tool, arguments=words)
+    assert service.ask("fill") == "ok v1"
+    before = rights(service.pid), os.readlink(f"/proc/{service.pid}/ns/user")
+    update = service.update(new)
+    assert update.outcome == "updated", update.told()
+    assert service.ask("check") == "ok v2"
+    assert (rights(service.pid), os.readlink(f"/proc/{service.pid}/ns/user")) == before
+    assert not [text for text in update.report["warnings"] if text.startswith("surroundings")]

@@ -25,6 +25,7 @@ from instar.process.deadline import Deadline
 from instar.process.descriptors import list_descriptors
 from instar.process.registers import Registers
 from instar.process.status import read_status
+from instar.process.surroundings import differences, read_surroundings
 from instar.process.tracee import Tracee
 
 #: Codes that ``--allow`` can let through here.
@@ -161,10 +162,15 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
     root: Tracee | None = None
     try:
         root = launch_future(start, past, world.standard, world.reopened, deadline)
+        other = differences(past.surroundings, read_surroundings(root.pid), credentials=spec.start_as is None)
         likenesses = {number: likeness(d, d.socket) for number, d in past.descriptors.items()}
         trace = StartupTrace(world, root, spec.names, point, spec.allow, likenesses)
         trace.run(deadline)
         assert trace.parked is not None and trace.chain is not None
+        if other:
+            trace.warnings.append(
+                f"surroundings: the new version was started with another {', '.join(other)}"
+            )
         trace.warnings.extend(hold_announcement(world.held, environment, past.pid, trace.parked.tracee.pid))
         trace.warnings.extend(_more_capabilities(past.pid, trace.parked.tracee.pid))
         reached = point.at(trace.chain.functions, trace.syscall)

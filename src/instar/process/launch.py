@@ -25,7 +25,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_NO_NEW_PRIVS, _PR_SET_TIMERSLACK, _PR_SET_KEEPCAPS = 38, 29, 8
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 23, 24, 47, 2
 _DEFAULT_SLACK_NS = 50_000
-_REPORT = struct.Struct("<ii")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class Preparation:
     Attributes:
         working_directory: A path, or a descriptor opened with O_PATH.
         root: The same for chroot; entered before the working directory.
-        namespaces: Descriptors of /proc/PID/ns/* to enter (not the pid namespace), in this order.
+        user_namespace: Descriptor of /proc/PID/ns/user to enter; users and groups are those outside of it.
+        namespaces: Descriptors of further /proc/PID/ns/* to enter (not the pid namespace), in this order.
         umask: File mode mask.
         limits: ``resource.RLIMIT_*`` -> (soft, hard).
         users: Real, effective and saved user ids.
@@ -60,6 +60,7 @@ class Preparation:
 
     working_directory: str | bytes | int | None = None
     root: str | bytes | int | None = None
+    user_namespace: int | None = None
     namespaces: tuple[int, ...] = ()
     umask: int | None = None
     limits: Mapping[int, tuple[int, int]] = field(default_factory=dict)
@@ -218,22 +219,15 @@ def _check(result: int) -> None:
 
 def _steps(prepare: Preparation, report: int) -> Iterator[tuple[str, Callable[[], object] | int]]:
     """The steps, each while it still has the rights; an int is the new number of the report pipe."""
-    for path in prepare.cgroup:
-        yield f"join cgroup {path}", lambda path=path: _write(path, b"0")  # type: ignore[misc]
-    if prepare.oom_score_adj is not None:
-        yield "oom_score_adj", lambda: _write("/proc/self/oom_score_adj", str(prepare.oom_score_adj).encode())
+    yield from _standing_steps(prepare)
+    if prepare.user_namespace is not None:
+        # What needs rights outside comes before; who owns the namespace has every right in it.
+        limits = {limit: pair for limit, pair in prepare.limits.items() if limit != resource.RLIMIT_NOFILE}
+        yield "setrlimit", lambda: _set_limits(limits)
+        yield from _user_steps(prepare)
+        yield "setns user", lambda: _check(_libc.setns(prepare.user_namespace, 0))
     for number in prepare.namespaces:
         yield "setns", lambda number=number: _check(_libc.setns(number, 0))  # type: ignore[misc]
-    if prepare.new_session:
-        yield "setsid", os.setsid
-    if prepare.process_group is not None:
-        yield "setpgid", lambda: os.setpgid(0, prepare.process_group or 0)
-    if prepare.nice is not None:
-        yield "nice", lambda: os.setpriority(os.PRIO_PROCESS, 0, prepare.nice or 0)
-    if prepare.policy is not None:
-        yield "sched_setscheduler", lambda: _set_policy(*(prepare.policy or (0, 0)))
-    if prepare.affinity is not None:
-        yield "sched_setaffinity", lambda: os.sched_setaffinity(0, prepare.affinity or set())
     if prepare.root is not None:
         yield "chroot", lambda: _change_root(prepare.root or "/")
     if prepare.working_directory is not None:
@@ -251,21 +245,49 @@ def _steps(prepare: Preparation, report: int) -> Iterator[tuple[str, Callable[[]
         yield "dup2", lambda: _place_descriptors(prepare.descriptors or {}, moved)
     if prepare.limits:
         yield "setrlimit", lambda: _set_limits(prepare.limits)
-    yield from _identity_steps(prepare)
+    if prepare.user_namespace is None:
+        yield from _user_steps(prepare)
+    yield from _capability_steps(prepare)
     yield "signals", lambda: _set_signals(prepare)
 
 
-def _identity_steps(prepare: Preparation) -> Iterator[tuple[str, Callable[[], object]]]:
-    if prepare.supplementary is not None:
-        yield "setgroups", lambda: os.setgroups(list(prepare.supplementary or ()))
+def _standing_steps(prepare: Preparation) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Place among other processes. What is not permitted is left: whoever asked compares afterwards."""
+    for path in prepare.cgroup:
+        yield f"join cgroup {path}", lambda path=path: _if_permitted(_write, path, b"0")  # type: ignore[misc]
+    if prepare.oom_score_adj is not None:
+        score = str(prepare.oom_score_adj).encode()
+        yield "oom_score_adj", lambda: _if_permitted(_write, "/proc/self/oom_score_adj", score)
+    if prepare.new_session:
+        yield "setsid", os.setsid
+    if prepare.process_group is not None:
+        yield "setpgid", lambda: os.setpgid(0, prepare.process_group or 0)
+    if prepare.nice is not None:
+        yield "nice", lambda: _if_permitted(os.setpriority, os.PRIO_PROCESS, 0, prepare.nice or 0)
+    if prepare.policy is not None:
+        yield "sched_setscheduler", lambda: _if_permitted(_set_policy, *(prepare.policy or (0, 0)))
+    if prepare.affinity is not None:
+        yield "sched_setaffinity", lambda: os.sched_setaffinity(0, prepare.affinity or set())
+
+
+def _user_steps(prepare: Preparation) -> Iterator[tuple[str, Callable[[], object]]]:
+    groups = prepare.supplementary
+    if groups is not None and set(groups) != set(os.getgroups()):  # even the same ones need a right
+        yield "setgroups", lambda: os.setgroups(list(groups))
     if prepare.groups is not None:
         yield "setresgid", lambda: os.setresgid(*(prepare.groups or (0, 0, 0)))
-    if prepare.bounding_capabilities is not None:
-        yield "bounding set", lambda: _limit_capabilities(prepare.bounding_capabilities or 0)
-    if prepare.kept_capabilities:
+    if prepare.bounding_capabilities is not None and prepare.user_namespace is None:
+        bounding = prepare.bounding_capabilities
+        yield "bounding set", lambda: _if_permitted(_limit_capabilities, bounding)
+    if prepare.kept_capabilities and prepare.user_namespace is None:
         yield "keepcaps", lambda: _check(_libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
     if prepare.users is not None:
         yield "setresuid", lambda: os.setresuid(*(prepare.users or (0, 0, 0)))
+
+
+def _capability_steps(prepare: Preparation) -> Iterator[tuple[str, Callable[[], object]]]:
+    if prepare.user_namespace is not None and prepare.bounding_capabilities is not None:
+        yield "bounding set", lambda: _limit_capabilities(prepare.bounding_capabilities or 0)
     if prepare.kept_capabilities:
         yield "capabilities", lambda: _keep_capabilities(prepare.kept_capabilities)
     if prepare.no_new_privileges:
@@ -297,10 +319,26 @@ def _keep_capabilities(kept: int) -> None:
             _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0))
 
 
+def _if_permitted(action: Callable[..., object], *arguments: object) -> None:
+    with contextlib.suppress(PermissionError):
+        action(*arguments)
+
+
 def _set_limits(limits: Mapping[int, tuple[int, int]]) -> None:
-    for limit, values in limits.items():
-        if resource.getrlimit(limit) != values:
-            resource.setrlimit(limit, values)
+    """As far as they may be raised."""
+    for limit, (soft, hard) in limits.items():
+        if resource.getrlimit(limit) == (soft, hard):
+            continue
+        try:
+            resource.setrlimit(limit, (soft, hard))
+        except (PermissionError, ValueError):  # Python's word for a hard limit that may not be raised
+            most = resource.getrlimit(limit)[1]
+            resource.setrlimit(limit, (_lower(soft, most), _lower(hard, most)))
+
+
+def _lower(one: int, other: int) -> int:
+    limits = [limit for limit in (one, other) if limit != resource.RLIM_INFINITY]
+    return min(limits, default=resource.RLIM_INFINITY)
 
 
 def _set_policy(policy: int, priority: int) -> None:

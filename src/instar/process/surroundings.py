@@ -6,7 +6,7 @@ import contextlib
 import os
 import resource
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from instar.process.failures import lost_process
@@ -32,6 +32,7 @@ _LIMITS = {
     "Max realtime priority": resource.RLIMIT_RTPRIO,
     "Max realtime timeout": resource.RLIMIT_RTTIME,
 }
+_LIMIT_NAMES = {number: f"limit of {name.removeprefix('Max ')}" for name, number in _LIMITS.items()}
 _LIMIT_NAME = 26  # columns of the name (fs/proc/base.c, proc_pid_limits)
 _FIELDS_AFTER_NAME = 2
 _ALL_CAPABILITIES = (1 << 64) - 1
@@ -186,16 +187,17 @@ def preparation_like(surroundings: Surroundings, *, keep_credentials: bool = Tru
             return descriptor
 
         try:
+            foreign = surroundings.foreign_namespaces()
+            user = opened("ns/user", os.O_RDONLY) if "user" in foreign else None
             namespaces = tuple(
-                opened(f"ns/{kind}", os.O_RDONLY)
-                for kind in surroundings.foreign_namespaces()
-                if kind != "pid"
+                opened(f"ns/{kind}", os.O_RDONLY) for kind in foreign if kind not in ("pid", "user")
             )
             root = opened("root", os.O_PATH) if surroundings.root != "/" else None
             directory = opened("cwd", os.O_PATH)
         except OSError as error:
             raise lost_process(surroundings.pid, error) from error
-        yield _preparation(surroundings, namespaces, root, directory, keep_credentials)
+        like = _preparation(surroundings, namespaces, root, directory, keep_credentials)
+        yield replace(like, user_namespace=user)
 
 
 def _preparation(
@@ -231,6 +233,31 @@ def _preparation(
         personality=surroundings.personality,
         timer_slack_ns=surroundings.slack_ns or 50_000,
     )
+
+
+def differences(one: Surroundings, other: Surroundings, *, credentials: bool = True) -> list[str]:
+    """In what two processes' surroundings differ that cannot be changed later from outside, for people.
+
+    Sessions, process groups and directories are left out; so are user and capabilities without ``credentials``.
+    """
+
+    def seen(of: Surroundings) -> dict[str, object]:
+        status = of.status
+        rights = {
+            "user": status.uids[:3], "group": status.gids[:3], "further groups": sorted(status.groups),
+            "bounding capabilities": status.capabilities["bounding"],
+            "no_new_privs": status.no_new_privileges,
+        }  # fmt: skip
+        return {
+            "control group": sorted(of.cgroups), "OOM score": of.oom_score_adj, "niceness": of.nice,
+            "scheduling policy": of.policy, "CPU affinity": of.affinity, "umask": status.umask,
+            **{_LIMIT_NAMES[limit]: pair for limit, pair in of.limits.items()},
+            **{f"{kind} namespace": name for kind, name in of.namespaces.items()},
+            **(rights if credentials else {}),
+        }  # fmt: skip
+
+    left, right = seen(one), seen(other)
+    return [name for name in left if left[name] != right.get(name)]
 
 
 def _kept_capabilities(status: Status) -> int:

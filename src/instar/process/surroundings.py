@@ -238,7 +238,8 @@ def _preparation(
 def differences(one: Surroundings, other: Surroundings, *, credentials: bool = True) -> list[str]:
     """In what two processes' surroundings differ that cannot be changed later from outside, for people.
 
-    Sessions, process groups and directories are left out; so are user and capabilities without ``credentials``.
+    Sessions, process groups and directories are left out; so are users and capabilities without
+    ``credentials``.
     """
 
     def seen(of: Surroundings) -> dict[str, object]:

@@ -27,8 +27,10 @@ def as_instar_error(error: BaseException) -> InstarError:
     if isinstance(error, InstarError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        kind = RolledBackError if isinstance(error, InterruptedInPause) else InstarError
-        return kind("interrupted", "interrupted; what was begun has been undone", "run it again")
+        known = InstarError("interrupted", "interrupted; what was begun has been undone", "run it again")
+        if isinstance(error, InterruptedInPause):
+            return RolledBackError(known.code, known.cause, known.remedy)
+        return known
     if isinstance(error, MemoryError):
         return _out_of_memory()
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:

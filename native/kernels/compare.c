@@ -177,6 +177,14 @@ static int is_kept(const instar_compare *compare, const comparison *c, uint64_t 
     return 0;
 }
 
+/* Does a word lead into a block that is left behind because nothing leads there? */
+static int is_left_behind(const instar_compare *compare, uint64_t past)
+{
+    int64_t row = instar_state_find(compare->state, past);
+    return row >= 0 && compare->counterparts[row].flags & COUNTERPART_LEFT &&
+           past - compare->state->objects[row].address < compare->state->objects[row].size;
+}
+
 static void compare_slot(instar_compare *compare, const comparison *c, uint64_t offset, int32_t pointee)
 {
     uint64_t past = word_at(c->past + offset), reversed = word_at(c->reversed + offset);
@@ -188,7 +196,8 @@ static void compare_slot(instar_compare *compare, const comparison *c, uint64_t 
         compare->counts[COUNT_NULL]++;
         return;
     }
-    if (!instar_compare_leads_same(compare, past, reversed, pointee, &literal))
+    if (!instar_compare_leads_same(compare, past, reversed, pointee, &literal) ||
+        (literal && is_left_behind(compare, past)))
         note(compare, (instar_difference){past, reversed, offset, c->row, pointee, DIFFERENCE_POINTER, 0});
     else if (past < PAGE || past >= (uint64_t)-PAGE)
         compare->counts[COUNT_NULL]++;

@@ -13,6 +13,7 @@ enum instar_counterpart_flag {
     COUNTERPART_COMPARED = 2, /* its contents are compared */
     COUNTERPART_WORDS = 4,    /* some of its words of unknown meaning must have been rewritten */
     COUNTERPART_LISTED = 8,   /* its type has slots that are not aligned, or in unions: no bitmap */
+    COUNTERPART_LEFT = 16,    /* a leak: no pointer slot may lead into it */
 };
 
 /* One row per object of the past. */

@@ -51,7 +51,7 @@ from instar.update.progress import Progress
 from instar.update.shield import ignore_from_now_on, shielded
 from instar.update.target import parent_notes
 from instar.update.unexpected import as_rolled_back
-from instar.update.watchdog import bounded_pause
+from instar.update.watchdog import bounded_pause, bounded_work
 from instar.validation.conditions import Conditions
 from instar.validation.outcome import Validation
 
@@ -103,7 +103,7 @@ class Transaction:
         except RefusedError as error:
             return self._refused(error)
         try:
-            with self.shield, self.undo:
+            with self.shield, self.undo, bounded_work(self.deadline, self._is_serving):
                 self.undo.callback(self.guard.release)  # last: the future is gone by then
                 try:
                     self._beside()
@@ -136,6 +136,10 @@ class Transaction:
             return self._report("updated", None)
         self.warnings.extend(self.driver.warnings)
         return self._report("rehearsed", None)
+
+    def _is_serving(self) -> bool:
+        """Whether all is decided: what comes now may take its time."""
+        return self.committed or self.clock.pause_ms is not None
 
     def _is_of_the_host(self, error: InstarError) -> bool:
         """The machine stood in the way before the past was paused: another exit status, no other outcome."""
@@ -279,7 +283,8 @@ class Transaction:
         if self.options.probation_s:
             require_possible(locks)
         self.fetched.close()  # a socket that the future closes must be closed
-        self.driver.enter_gate(self.pid, self.guard.signal_mask(), locks, self.deadline)
+        deadline = self.deadline.within(max(self.options.max_pause_ms - self.clock.pause_so_far_ms(), 0.0) / 1000)
+        self.driver.enter_gate(self.pid, self.guard.signal_mask(), locks, deadline)
         self.guard.witness(self.driver.channel.fileno())  # the future gives up when both of us are gone
         if self.options.probation_s:
             self._commit_on_probation()
@@ -287,7 +292,7 @@ class Transaction:
         gate, ending = self.driver.gate, self.guard.ending()
         faults.reach("commit", "middle")
         with shielded():
-            gate.announce_ending(self.deadline)
+            gate.announce_ending(deadline)
             ending.commit()
             self.committed = True
             self.undo.pop_all()  # whatever fails now, the future is the one that serves

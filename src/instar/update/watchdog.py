@@ -1,4 +1,4 @@
-"""Bounds the pause, whatever hangs: first an exception in the main thread, then this process ends itself.
+"""Bounds an update and its pause, whatever hangs: first an exception in the main thread, then this process ends.
 
 While the past is held, code of ours runs: kernels, system calls. When the pause exceeds its limit an
 exception is raised in the main thread, and everything is rolled back. Should even that not help (a loop in a
@@ -7,17 +7,20 @@ kernel), the process kills itself: the kernel then ends the future (EXITKILL) an
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from instar.errors import RolledBackError
+from instar.process.deadline import Deadline, DeadlineError
 
 _GRACE_S = 2.0
+_LATE_S = 1.0  # after --timeout: waits that know it have given up by then
 
 
 class PauseTooLongError(RolledBackError):
@@ -61,3 +64,57 @@ def _end_unless(over: threading.Event, limit_ms: float) -> None:
         return
     print("instar: the pause does not end: giving up, the old version goes on", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class WorkTooLongError(DeadlineError):
+    """The whole update has taken longer than it may, in work that looks at no deadline itself."""
+
+    def __init__(self) -> None:
+        super().__init__("the update", 0)
+        self.cause = "the update: not within --timeout"
+
+
+@contextmanager
+def bounded_work(deadline: Deadline, is_over: Callable[[], bool]) -> Iterator[None]:
+    """Inside, the main thread may work until a moment after the deadline, which calls that wait look at themselves.
+
+    An exception raised from another thread reaches a loop of Python's; what is in a kernel or in the system does
+    not see it, and ends with this process.
+
+    Args:
+        deadline: Of the whole update.
+        is_over: Whether a version serves for good; then nothing is bounded any more.
+
+    Raises:
+        WorkTooLongError: From wherever the main thread is.
+    """
+    if deadline.remaining() > threading.TIMEOUT_MAX / 2:
+        yield
+        return
+    over, lock, main = threading.Event(), threading.Lock(), threading.get_ident()
+
+    def watch() -> None:
+        if over.wait(deadline.remaining() + _LATE_S):
+            return
+        with lock:
+            if over.is_set() or is_over():
+                return
+            _raise_in(main, WorkTooLongError)
+        if over.wait(_GRACE_S) or is_over():
+            return
+        print("instar: the update does not end: giving up, the old version goes on", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        with lock:
+            over.set()
+            _raise_in(main, None)  # one that did not come up yet
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """PyThreadState_SetAsyncExc (Python/C API, "Initialization, finalization, and threads")."""
+    given = ctypes.py_object(error) if error is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), given)

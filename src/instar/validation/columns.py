@@ -14,6 +14,7 @@ class CounterpartFlag(IntFlag):
     COMPARED = 2
     WORDS = 4
     LISTED = 8
+    LEFT = 16
 
 
 class DifferenceKind(IntEnum):

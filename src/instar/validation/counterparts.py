@@ -9,6 +9,7 @@ import numpy as np
 
 from instar.state.columns import Fate, ObjectFlag, ObjectKind, SlotKind, WordSource
 from instar.state.kernel import Span
+from instar.transfer.own import not_leaked
 from instar.transfer.planner import Planner
 from instar.transfer.startup_blocks import FutureHeap
 from instar.validation.columns import COUNTERPART, CounterpartFlag
@@ -64,6 +65,8 @@ def find_counterparts(planner: Planner, inverse: InversePool) -> Counterparts:
     rows["flags"][stay | moved] = CounterpartFlag.PLACED | CounterpartFlag.COMPARED
     rows["flags"][replaced] = CounterpartFlag.PLACED
     rows["flags"][_listed(planner)] |= np.uint32(CounterpartFlag.LISTED)
+    left = heap & ~live & ~library & ~planner.library_owned & ~not_leaked(planner.state)
+    rows["flags"][left] |= np.uint32(CounterpartFlag.LEFT)
     _place_locals(planner, found)
     _bind_mappings(planner, inverse, found)
     _bind_words(planner, found)

@@ -19,6 +19,7 @@ from instar.state.columns import Fate, ObjectKind, SlotKind
 from instar.state.kernel import Span
 from instar.transfer.plan import KeptRange, TransferPlan
 from instar.transfer.planner import Planner
+from instar.validation.blocks import missing_blocks
 from instar.validation.columns import Count, CounterpartFlag
 from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
 from instar.validation.counterparts import (
@@ -77,6 +78,7 @@ class Validator:
             rows = self._fresh_rows()
         else:
             self._check_places(judge)
+            self._check_blocks(judge, plan)
             self._check_segments(judge)
             self._kept, rows = plan.kept, self._counterparts.compared()
         compared = self._compare(rows, registers)
@@ -153,6 +155,11 @@ class Validator:
             judge.add(
                 self._path(one), f"its counterpart lies over that of {self._path(other)} in the new version"
             )
+
+    def _check_blocks(self, judge: DifferenceJudge, plan: TransferPlan) -> None:
+        """The future can free what it inherits."""
+        for row in missing_blocks(self.planner, self._counterparts, plan)[:8].tolist():
+            judge.add(self._path(row), "the new version's runtime is not told of this block")
 
     def _path(self, row: int) -> str:
         return self.planner.describe(int(self.planner.state.objects["address"][row]))

@@ -1,0 +1,50 @@
+"""Whether the future's runtime is told of every block that it inherits. Pure.
+
+Contents alone do not show it: a block that lies in its place but in no table can be read and written, until the
+program frees it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from instar.state.columns import Fate, ObjectKind
+from instar.transfer.plan import KeptRange, TransferPlan
+from instar.transfer.planner import Planner
+from instar.validation.columns import CounterpartFlag
+from instar.validation.counterparts import Counterparts
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def missing_blocks(planner: Planner, found: Counterparts, plan: TransferPlan) -> Array:
+    """Object rows of heap blocks that are in no table of the plan, or there with another size."""
+    objects = planner.state.objects
+    placed = (found.rows["flags"] & CounterpartFlag.PLACED) != 0
+    wanted = placed & (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] != Fate.REPLACE)
+    wanted[planner.pinned] = False  # in blocks of the future's own allocator
+    for span in planner.past.heap:
+        if span.mapped is not None:  # nobody frees it
+            wanted &= (objects["address"] < span.start) | (objects["address"] >= span.end)
+    rows = np.flatnonzero(wanted)
+    told = _told([*plan.kept, *([plan.arena] if plan.arena is not None else [])])
+    at = np.searchsorted(told[:, 0], found.rows["future"][rows])
+    at = np.minimum(at, max(len(told) - 1, 0))
+    if not len(told):
+        return rows
+    same = told[at, 0] == found.rows["future"][rows]
+    same &= told[at, 1] == found.rows["future_size"][rows]
+    result: Array = rows[~same]
+    return result
+
+
+def _told(ranges: list[KeptRange]) -> Array:
+    """(address, size) of all blocks in tables, by address."""
+    tables = [np.zeros((0, 2), dtype=np.uint64)]
+    tables += [kept.blocks.astype(np.uint64) for kept in ranges if not kept.plain and len(kept.blocks)]
+    told = np.concatenate(tables)
+    if (told[1:, 0] < told[:-1, 0]).any():
+        told = told[np.argsort(told[:, 0], kind="stable")]
+    return told

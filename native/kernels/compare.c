@@ -196,11 +196,12 @@ static void compare_slot(instar_compare *compare, const comparison *c, uint64_t 
         compare->counts[COUNT_NULL]++;
         return;
     }
-    if (!instar_compare_leads_same(compare, past, reversed, pointee, &literal) ||
-        (literal && is_left_behind(compare, past)))
+    if (!instar_compare_leads_same(compare, past, reversed, pointee, &literal))
         note(compare, (instar_difference){past, reversed, offset, c->row, pointee, DIFFERENCE_POINTER, 0});
     else if (past < PAGE || past >= (uint64_t)-PAGE)
         compare->counts[COUNT_NULL]++;
+    else if (literal && is_left_behind(compare, past))
+        note(compare, (instar_difference){past, reversed, offset, c->row, pointee, DIFFERENCE_LEFT, 0});
     else if (literal)
         compare->counts[COUNT_LITERAL]++;
 }

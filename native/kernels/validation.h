@@ -38,6 +38,7 @@ enum instar_difference_kind {
     DIFFERENCE_MISSING = 3, /* the future has no such memory */
     DIFFERENCE_ASSUMED = 4, /* a word of unknown meaning that was to be rewritten */
     DIFFERENCE_BEYOND = 5,  /* data behind the last element that was left behind */
+    DIFFERENCE_LEFT = 6,    /* a pointer into a block that was left behind as if nothing led there */
 };
 
 typedef struct {

@@ -26,6 +26,7 @@ class DifferenceKind(IntEnum):
     MISSING = 3
     ASSUMED = 4
     BEYOND = 5
+    LEFT = 6
 
 
 class Count(IntEnum):

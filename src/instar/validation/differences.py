@@ -131,6 +131,8 @@ class DifferenceJudge:
             text = f"the new version has no memory at {place:#x} for it"
         elif kind is DifferenceKind.BEYOND:
             text = f"holds data behind its last element, at byte {offset}, that was left behind"
+        elif kind is DifferenceKind.LEFT:
+            text = f"= {past:#x} leads into a block that was left behind, as if nothing led there"
         elif kind is DifferenceKind.FRESH:
             text = (
                 f"byte {offset} of its counterpart at {place:#x}, in a member that only the new version has, "

@@ -29,8 +29,11 @@ test: venv-dev native ## all tests but those of real servers (TEST=path for some
 test-real: venv-dev native ## updates of real servers, fetched as source packages
 	@$(PYTEST) tests -m real $(PYTESTFLAGS)
 
-bench: venv-dev native ## measure; a table on the terminal, figures in bench/results
+bench: venv-dev native ## measure; a table on the terminal, figures in bench/results faults/results
 	@.venv/bin/python -m bench $(BENCH)
+
+faults: venv-dev native ## inject 2,100 faults into updates, FAULTS="--seed 2 --count 100"; a table, all of it in faults/results
+	@.venv/bin/python -m faults $(FAULTS)
 
 rcb: ## lines of code that must be right for the old version to survive, and of the rest
 	@$(PYTHON) scripts/rcb.py
@@ -48,7 +51,7 @@ picture: venv-dev native ## draw docs/demo.svg and docs/report.png anew from a r
 
 clean: ## everything that was built, .venv too
 	@$(MAKE) -C native --no-print-directory clean
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results faults/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help venv venv-dev native demo test test-real bench rcb lint format picture clean
+.PHONY: help venv venv-dev native demo test test-real bench faults rcb lint format picture clean

@@ -1,6 +1,6 @@
-"""Faults in the Python code that plans and carries out the forward transfer: one node of a function is changed.
+"""Faults in the Python code of the forward transfer: one node of a function is changed.
 
-Only functions that an update of a small program runs are chosen, so that most faults have a chance to act.
+Any function of the modules is chosen: what an update does not run has no effect, and is counted so.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def functions() -> list[FunctionType]:
         for value in vars(module).values():
             for member in vars(value).values() if inspect.isclass(value) else (value,):
                 member = getattr(member, "fget", member)
-                if isinstance(member, FunctionType) and member.__module__ == module.__name__:
-                    if not member.__code__.co_freevars and member.__name__ not in _NOT:
-                        found[f"{module.__name__}.{member.__qualname__}"] = member
+                own = isinstance(member, FunctionType) and member.__module__ == module.__name__
+                if own and not member.__code__.co_freevars and member.__name__ not in _NOT:
+                    found[f"{module.__name__}.{member.__qualname__}"] = member
     return [found[name] for name in sorted(found)]
 
 
@@ -164,9 +164,17 @@ def _off_by_one(tree: ast.AST) -> Iterator[Place]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare) and type(node.ops[0]) in others:
             change = others[type(node.ops[0])]
-            yield node.lineno, f"{change.__name__} in {ast.unparse(node)[:60]}", lambda n=node, c=change: _compare(n, c)  # type: ignore[misc]
+            yield (
+                node.lineno,
+                f"{change.__name__} in {ast.unparse(node)[:60]}",
+                lambda n=node, c=change: _compare(n, c),
+            )  # type: ignore[misc]
         elif isinstance(node, ast.Constant) and type(node.value) is int and 0 <= node.value <= 64:
-            yield node.lineno, f"{node.value} became {node.value + 1}", lambda n=node: setattr(n, "value", n.value + 1)  # type: ignore[misc]
+            yield (
+                node.lineno,
+                f"{node.value} became {node.value + 1}",
+                lambda n=node: setattr(n, "value", n.value + 1),
+            )  # type: ignore[misc]
 
 
 def _compare(node: ast.Compare, change: Any) -> None:

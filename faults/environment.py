@@ -1,4 +1,4 @@
-"""Faults of the machine around the tool: no memory, descriptors or disk, a slow disk, clocks, signals, kills."""
+"""Faults of the machine around the tool: no memory, descriptors or disk, a slow disk, signals."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _step(name: str, step: int, moment: float) -> None:
 
 
 def _signal_storm(injection: Injection) -> None:
-    """Signals that end nobody, as fast as they can be sent, to the tool and to the process that is updated."""
+    """Signals that end nobody, as fast as they can be sent, to the tool and to the past."""
     numbers = [signal.SIGWINCH, signal.SIGCHLD, signal.SIGURG, signal.SIGCONT]
     past = int(injection.facts["pid"])
     injection.note(f"{', '.join(number.name for number in numbers)} to instar and {past}")

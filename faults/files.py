@@ -1,4 +1,4 @@
-"""Faults in what an update reads: handler files, the cache, the journal, the configuration, the new program."""
+"""Faults in what an update reads: handler files, the cache, journal, configuration, new program."""
 
 from __future__ import annotations
 
@@ -122,8 +122,21 @@ def _broken_program(rng: random.Random, subject: Subject, home: Path, *, debug: 
         places = [entry for entry in _sections(data) if entry[0].startswith(".debug") and entry[2]]
     else:
         (table,) = struct.unpack_from("<Q", data, 0x28)
-        places = [("header", 0, 64), ("program headers", 64, 56 * 11), ("section headers", table, len(data) - table)]
-        wanted = (".symtab", ".strtab", ".dynsym", ".dynstr", ".rela.dyn", ".note.gnu.build-id", ".eh_frame", ".shstrtab")
+        places = [
+            ("header", 0, 64),
+            ("program headers", 64, 56 * 11),
+            ("section headers", table, len(data) - table),
+        ]
+        wanted = (
+            ".symtab",
+            ".strtab",
+            ".dynsym",
+            ".dynstr",
+            ".rela.dyn",
+            ".note.gnu.build-id",
+            ".eh_frame",
+            ".shstrtab",
+        )
         places += [entry for entry in _sections(data) if entry[0] in wanted]
     name, start, size = rng.choice(places)
     broken, text = damage(rng, data, start, start + size)
@@ -141,9 +154,9 @@ def _dwarf(rng: random.Random, subject: Subject, home: Path) -> Prepared:
     return _broken_program(rng, subject, home, debug=True)
 
 
-# Handlers -----------------------------------------------------------------------------------------------------
+# Handlers -------------------------------------------------------------------------------------------------
 
-_HANDLER = '''from instar.ext import transform
+_HANDLER = """from instar.ext import transform
 keep = []
 @transform("struct entry.share")
 def share(value, old, new):
@@ -152,18 +165,18 @@ def share(value, old, new):
     {after}
     return result
 {backward}
-'''
+"""
 _BACKWARD = """@share.backward
 def share_back(value):
     return value
 """
-_BATCH = '''from instar.ext import transform
+_BATCH = """from instar.ext import transform
 @transform("struct pair", batch=True)
 def pairs(old, new):
     for name in ("first", "second"):
         new[name] = 0
         new[name]{place} = old[name]{place}
-'''
+"""
 
 
 def _handler(before: str = "pass", after: str = "pass", backward: str = "") -> str:
@@ -171,7 +184,9 @@ def _handler(before: str = "pass", after: str = "pass", backward: str = "") -> s
 
 
 def _raising(rng: random.Random) -> str:
-    error = rng.choice(("ValueError('no')", "MemoryError()", "KeyboardInterrupt()", "SystemExit(0)", "OSError(28, 'full')"))
+    error = rng.choice(
+        ("ValueError('no')", "MemoryError()", "KeyboardInterrupt()", "SystemExit(0)", "OSError(28, 'full')")
+    )
     return _handler(f"if old.key % 97 == {rng.randrange(97)}: raise {error}")
 
 
@@ -181,7 +196,9 @@ def _hanging(rng: random.Random) -> str:
 
 
 def _hungry(rng: random.Random) -> str:
-    return _handler(f"if old.key % 97 == {rng.randrange(97)}:\n        while True: keep.append(bytearray(1 << 24))")
+    return _handler(
+        f"if old.key % 97 == {rng.randrange(97)}:\n        while True: keep.append(bytearray(1 << 24))"
+    )
 
 
 def _wrong_checked(rng: random.Random) -> str:
@@ -224,13 +241,16 @@ def prepare_handlers(kind: str, rng: random.Random, home: Path) -> Prepared:
     return Prepared(["--handlers", str(path)], text=text)
 
 
-# Programs that fail in their start-up ---------------------------------------------------------------------------
+# Programs that fail in their start-up ---------------------------------------------------------------------
 
 _STARTS = {
     "crash": "-DIN_START=abort()",
     "hang": "-DIN_START=for(;;)",
     "exit": "-DIN_START=exit(0)",
 }
+
+
+START_KINDS = tuple(_STARTS)
 
 
 def prepare_start(kind: str, subject: Subject) -> Prepared:

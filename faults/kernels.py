@@ -6,7 +6,6 @@ Changing machine code resembles the faults of real programs well where it follow
 
 from __future__ import annotations
 
-import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,7 +27,9 @@ def functions(library: Path) -> list[tuple[str, int, int]]:
     found = [
         (name, address, size)
         for name, address, size in _symbols(library)
-        if any(f" {name.partition('.')[0]}(" in text or f"*{name.partition('.')[0]}(" in text for text in texts)
+        if any(
+            f" {name.partition('.')[0]}(" in text or f"*{name.partition('.')[0]}(" in text for text in texts
+        )
     ]
     return sorted(found, key=lambda entry: entry[1])
 
@@ -57,7 +58,11 @@ def inject(injection: Injection) -> None:
 
     library = native.library_path("kernels")
     data = bytearray(library.read_bytes())
-    found = [(name, patch) for name, at, size in functions(library) for patch in _patches(injection, data, at, size)]
+    found = [
+        (name, patch)
+        for name, at, size in functions(library)
+        for patch in _patches(injection, data, at, size)
+    ]
     if not found:
         raise LookupError(f"no instruction for {injection.kind}")
     name, (place, code) = injection.random.choice(found)
@@ -69,7 +74,7 @@ def inject(injection: Injection) -> None:
     native.library_path = lambda wanted: Path(copy.name) if wanted == "kernels" else original(wanted)
     native.load.cache_clear()
     native.load("kernels")
-    os.unlink(copy.name)
+    Path(copy.name).unlink()
     injection.note(f"kernel {name}: {before.hex()} at {place:#x} became {code.hex()}")
 
 

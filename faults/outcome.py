@@ -61,7 +61,13 @@ def read_report(output: Path) -> dict[str, Any] | None:
 
 
 def judge(
-    status: int | None, report: dict[str, Any] | None, *, committed: bool, lost: int, complaints: list[str], alive: bool
+    status: int | None,
+    report: dict[str, Any] | None,
+    *,
+    committed: bool,
+    lost: int,
+    complaints: list[str],
+    alive: bool,
 ) -> str:
     """The column of the table.
 

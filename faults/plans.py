@@ -1,4 +1,4 @@
-"""Faults in the values that the transfer is made of: mappings, targets, rewrites, output, the plan, its writing."""
+"""Faults in what the transfer is made of: mappings, targets, rewrites, output, the plan, its writing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def inject(injection: Injection) -> None:
     site(spoil)
 
 
-# Sites --------------------------------------------------------------------------------------------------------
+# Sites ----------------------------------------------------------------------------------------------------
 
 
 def _after(owner: Any, name: str, then: Callable[[Any, Any, tuple[Any, ...]], Any]) -> None:
@@ -123,7 +123,7 @@ def _writing(spoil: Callable[[Any], None]) -> None:
     _after(Driver, "write", then)
 
 
-# Mappings -----------------------------------------------------------------------------------------------------
+# Mappings -------------------------------------------------------------------------------------------------
 
 
 def _some(rng: random.Random, count: int) -> int | None:
@@ -193,7 +193,7 @@ def _fewer_moves(rng: random.Random, columns: dict[str, Array]) -> str | None:
     return f"the last move of mapping {row}"
 
 
-# Targets ------------------------------------------------------------------------------------------------------
+# Targets --------------------------------------------------------------------------------------------------
 
 
 def _paired(rows: Array) -> list[int]:
@@ -231,7 +231,7 @@ def _far_target(rng: random.Random, rows: Array) -> str | None:
     return f"{int(rows['start'][row]):#x} goes too far"
 
 
-# Rewrites -----------------------------------------------------------------------------------------------------
+# Rewrites -------------------------------------------------------------------------------------------------
 
 
 def _rewritten(words: Array) -> list[int]:
@@ -277,7 +277,7 @@ def _beside_rewrite(rng: random.Random, box: list[Array]) -> str | None:
     return f"{int(box[0]['value'][row]):#x} is rewritten beside its place"
 
 
-# Converted bytes ----------------------------------------------------------------------------------------------
+# Converted bytes ------------------------------------------------------------------------------------------
 
 
 def _moved(objects: Array, output: Array) -> list[int]:
@@ -350,7 +350,7 @@ def _shifted_object(rng: random.Random, given: tuple[Array, Array]) -> str | Non
     return f"{int(objects['address'][row]):#x} is written {delta} bytes too far"
 
 
-# Fates --------------------------------------------------------------------------------------------------------
+# Fates ----------------------------------------------------------------------------------------------------
 
 
 def _heap(objects: Array) -> list[int]:
@@ -365,7 +365,9 @@ def _leaked(rng: random.Random, objects: Array) -> str | None:
     row = rng.choice(found)
     objects["flags"][row] &= ~np.uint32(1)
     where = f"{int(objects['size'][row])} bytes, type {int(objects['type'][row])}"
-    return f"block {int(objects['address'][row]):#x} ({where}, fate {int(objects['fate'][row])}) is left behind"
+    return (
+        f"block {int(objects['address'][row]):#x} ({where}, fate {int(objects['fate'][row])}) is left behind"
+    )
 
 
 def _same_place(rng: random.Random, objects: Array) -> str | None:
@@ -396,7 +398,7 @@ def _count(rng: random.Random, objects: Array) -> str | None:
     return f"{int(objects['count'][row])} elements for {before} at {int(objects['address'][row]):#x}"
 
 
-# The plan and its writing -------------------------------------------------------------------------------------
+# The plan and its writing ---------------------------------------------------------------------------------
 
 
 def _lost_plan_write(rng: random.Random, box: list[Any]) -> str | None:

@@ -19,7 +19,6 @@ from faults import files
 from faults.injection import describe
 from faults.outcome import Result, judge, read_report
 from faults.subjects import ROOT, Subject
-
 from instar.testing.programs import TalkError
 
 if TYPE_CHECKING:
@@ -125,13 +124,19 @@ class Runner:
             files.copy_cache(self._home / "cache", work)
             shutil.copytree(self._home / "state", work / "state")
             return files.prepare_input(fault.kind, rng, subject, work)
-        if fault.place == "future" and fault.program == "tables" and rng.random() < 0.25:
-            if fault.kind in ("crash", "hang", "exit"):
-                return files.prepare_start(fault.kind, subject)
+        starts = fault.place == "future" and fault.program == "tables" and fault.kind in files.START_KINDS
+        if starts and rng.random() < 0.25:
+            return files.prepare_start(fault.kind, subject)
         return files.Prepared()
 
     def _request(
-        self, fault: Fault, rng: random.Random, subject: Subject, prepared: files.Prepared, work: Path, log: Path
+        self,
+        fault: Fault,
+        rng: random.Random,
+        subject: Subject,
+        prepared: files.Prepared,
+        work: Path,
+        log: Path,
     ) -> dict[str, Any]:
         outside = fault.place in ("handler", "input") or bool(prepared.text)
         own = work if fault.place == "input" else self._home

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from faults.subjects import PATIENCE_S, ROOT, Subject
-
 from instar.testing.programs import Program, TalkError
 
 _CLIENTS = 24
@@ -61,7 +60,8 @@ class Connection:
 
     def examine(self) -> list[str]:
         """Session, room, count of commands, value."""
-        wanted = f"client-{self.number}, session {self.session}, {self.commands + 1} commands, room room-{self.number % 4}"
+        wanted = f"client-{self.number}, session {self.session}, {self.commands + 1} commands"
+        wanted += f", room room-{self.number % 4}"
         found = self.ask("WHOAMI")
         wrong = [f"{found!r} for {wanted!r}"] if found != wanted else []
         found = self.ask(f"GET key-{self.number}")
@@ -190,9 +190,7 @@ class Dnsmasq(Subject):
             "--cache-size=500", "--user=root", "--group=root", "--keep-in-foreground",
             f"--pid-file={self.home / 'dnsmasq.pid'}", f"--log-facility={self.home / 'log'}",
         ]  # fmt: skip
-        self._child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, cwd=self.home, env=self.environment
-        )
+        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=self.home, env=self.environment)
         self._client = self._dns.Client(port, PATIENCE_S)
         self._wait_until_ready(port)
         self._names = [f"host{i}.{'long-name.' * (i % 4) * 2}name.test" for i in range(_NAMES)]

@@ -283,7 +283,9 @@ class Transaction:
         if self.options.probation_s:
             require_possible(locks)
         self.fetched.close()  # a socket that the future closes must be closed
-        deadline = self.deadline.within(max(self.options.max_pause_ms - self.clock.pause_so_far_ms(), 0.0) / 1000)
+        deadline = self.deadline.within(
+            max(self.options.max_pause_ms - self.clock.pause_so_far_ms(), 0.0) / 1000
+        )
         self.driver.enter_gate(self.pid, self.guard.signal_mask(), locks, deadline)
         self.guard.witness(self.driver.channel.fileno())  # the future gives up when both of us are gone
         if self.options.probation_s:

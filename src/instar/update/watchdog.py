@@ -1,4 +1,4 @@
-"""Bounds an update and its pause, whatever hangs: first an exception in the main thread, then this process ends.
+"""Bounds an update and its pause, whatever hangs: first an exception in the main thread, then a kill.
 
 While the past is held, code of ours runs: kernels, system calls. When the pause exceeds its limit an
 exception is raised in the main thread, and everything is rolled back. Should even that not help (a loop in a
@@ -76,10 +76,10 @@ class WorkTooLongError(DeadlineError):
 
 @contextmanager
 def bounded_work(deadline: Deadline, is_over: Callable[[], bool]) -> Iterator[None]:
-    """Inside, the main thread may work until a moment after the deadline, which calls that wait look at themselves.
+    """Inside, the main thread may work until a moment after the deadline; what waits looks at it itself.
 
-    An exception raised from another thread reaches a loop of Python's; what is in a kernel or in the system does
-    not see it, and ends with this process.
+    An exception raised from another thread reaches a loop of Python's; what is in a kernel or in the system
+    does not see it, and ends with this process.
 
     Args:
         deadline: Of the whole update.
@@ -102,7 +102,9 @@ def bounded_work(deadline: Deadline, is_over: Callable[[], bool]) -> Iterator[No
             _raise_in(main, WorkTooLongError)
         if over.wait(_GRACE_S) or is_over():
             return
-        print("instar: the update does not end: giving up, the old version goes on", file=sys.stderr, flush=True)
+        print(
+            "instar: the update does not end: giving up, the old version goes on", file=sys.stderr, flush=True
+        )
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,7 +1,7 @@
 """Whether the future's runtime is told of every block that it inherits. Pure.
 
-Contents alone do not show it: a block that lies in its place but in no table can be read and written, until the
-program frees it.
+Contents alone do not show it: a block that lies in its place but in no table can be read and written, until
+the program frees it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,48 @@
+"""An update that looks at no deadline ends all the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from instar.process.deadline import Deadline
+from instar.update import watchdog
+from instar.update.watchdog import WorkTooLongError, bounded_work
+
+
+def test_a_loop_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "_LATE_S", 0.0)
+    with pytest.raises(WorkTooLongError) as caught, bounded_work(Deadline(0.02), lambda: False):
+        while True:
+            pass
+    assert caught.value.code == "deadline"
+
+
+def test_nothing_is_raised_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "_LATE_S", 0.0)
+    with bounded_work(Deadline(0.001), lambda: True):
+        sum(range(1_000_000))
+    with bounded_work(Deadline.never(), lambda: False):
+        pass
+
+
+def test_what_does_not_come_back_ends_with_the_process() -> None:
+    """A call that sees no exception: as a loop in a kernel."""
+    script = """
+        import ctypes
+        from instar.process.deadline import Deadline
+        from instar.update import watchdog
+        watchdog._LATE_S = watchdog._GRACE_S = 0.05
+        with watchdog.bounded_work(Deadline(0.01), lambda: False):
+            while True:
+                ctypes.CDLL(None).pause()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == -9
+    assert "the old version goes on" in done.stderr

@@ -358,12 +358,10 @@ int main(void)
     IN_START;
     printf("ready\n");
     for (;;) {
-        size_t used = 0;
-        do {
-            if (read(0, line + used, 1) != 1)
-                return 0;
-        } while (line[used++] != '\n' && used < sizeof line);
-        line[used - 1] = 0;
+        ssize_t size = read(0, line, sizeof line - 1); /* one line at a time is asked */
+        if (size <= 0)
+            return 0;
+        line[size - 1] = 0;
         answer(line);
     }
 }

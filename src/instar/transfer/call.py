@@ -72,8 +72,13 @@ class CallPlan:
     problems: list[Problem] = field(default_factory=list)
 
 
-def plan_call(past: Image, future: Image, translate: Translate) -> CallPlan:
+def plan_call(past: Image, future: Image, translate: Translate, *, whole: bool = True) -> CallPlan:
     """Plan the arguments of the future's call.
+
+    Args:
+        past, future: Both parked.
+        translate: Statuses and new values of words.
+        whole: Whether the calling function's frame is carried word by word, registers included.
 
     Nothing is planned where the versions wait in different calls, or where libc made the call for itself (a
     stream's read into its own buffer): there the future's arguments are right.
@@ -94,7 +99,32 @@ def plan_call(past: Image, future: Image, translate: Translate) -> CallPlan:
                 _plan_timeout(plan, past, future, index, value)
         else:
             _plan_argument(plan, call.name, index, value, translate if kind == "p" else None)
+            if kind == "p" and not whole:
+                _refuse_begun(plan, past, future, call.name, index)
     return plan
+
+
+def _refuse_begun(plan: CallPlan, past: Image, future: Image, name: str, index: int) -> None:
+    """A loop that fills a buffer of its own frame, one call after the other, and is in the midst of it.
+
+    Compilers keep such a place in registers that debug information does not describe (``line + used`` beside
+    ``used``). In a function whose code changed they are the future's own, which has just begun.
+    """
+    assert past.registers is not None and future.registers is not None
+    old, new = (image.registers.syscall_arguments()[index] for image in (past, future) if image.registers)
+    frames = past.program_frames[0], future.program_frames[0]
+    if not (frames[0].low <= old < frames[0].high and frames[1].low <= new < frames[1].high):
+        return
+    if plan.registers.get(_register(index), new) != new:
+        plan.problems.append(
+            Problem(
+                "half-read-line",
+                "",
+                f"{frames[0].name} has begun to fill a buffer of its own with {name}, and its code changed: "
+                "registers that nothing describes may hold how far it is",
+                "run it again when nothing is begun; or keep the buffer and its length in a struct",
+            )
+        )
 
 
 def _number(registers: Registers) -> int:

@@ -593,7 +593,8 @@ class Planner:
             self.state.table,
         )
         writes += [Write(address, data) for address, data in stack.writes]
-        call = plan_call(self.past, self.future, self.translate)
+        whole = not self.pairs or self.pairs[0].whole
+        call = plan_call(self.past, self.future, self.translate, whole=whole)
         writes += [Write(address, data) for address, data in call.writes]
         writes += [self._environ] if self._environ is not None else []
         unread = check_reading(self.past, self.future, self.translate)

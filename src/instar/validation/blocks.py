@@ -1,4 +1,4 @@
-"""Whether the future's runtime is told of every block that it inherits. Pure.
+"""Whether the future's runtime is told of every block that it inherits, and whether blocks may stay. Pure.
 
 Contents alone do not show it: a block that lies in its place but in no table can be read and written, until
 the program frees it.
@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from instar.state.columns import Fate, ObjectKind
+from instar.metadata.model import TypeKind
+from instar.pairing.mapping import Relation
+from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.transfer.plan import KeptRange, TransferPlan
 from instar.transfer.planner import Planner
 from instar.validation.columns import CounterpartFlag
 from instar.validation.counterparts import Counterparts
+
+_TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,6 +41,28 @@ def missing_blocks(planner: Planner, found: Counterparts, plan: TransferPlan) ->
     same = told[at, 0] == found.rows["future"][rows]
     same &= told[at, 1] == found.rows["future_size"][rows]
     result: Array = rows[~same]
+    return result
+
+
+def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
+    """Object rows of heap blocks that keep their layout although their type has another one.
+
+    They would come back unchanged: what was never converted is right only where nothing had to be.
+    """
+    objects, pairing = planner.state.objects, planner.prepared.pool.pairing
+    stay = (found.rows["flags"] & CounterpartFlag.PLACED) != 0
+    stay &= (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.STAY) & (objects["type"] >= 0)
+    stay &= (objects["flags"] & ObjectFlag.POOL) == 0
+    changed = []
+    for kind in np.unique(objects["type"][stay]).tolist():
+        if TypeKind(int(planner.old.types[kind]["kind"])) not in _TAGGED:
+            continue
+        other = pairing.counterpart(kind)
+        if other is None or pairing.stays_in_place(kind, other):
+            continue
+        if pairing.relation(kind, other) is not Relation.REFUSED:  # else the user was asked
+            changed.append(kind)
+    result: Array = np.flatnonzero(stay & np.isin(objects["type"], changed))
     return result
 
 

@@ -19,7 +19,7 @@ from instar.state.columns import Fate, ObjectKind, SlotKind
 from instar.state.kernel import Span
 from instar.transfer.plan import KeptRange, TransferPlan
 from instar.transfer.planner import Planner
-from instar.validation.blocks import missing_blocks
+from instar.validation.blocks import missing_blocks, unconverted_blocks
 from instar.validation.columns import Count, CounterpartFlag
 from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
 from instar.validation.counterparts import (
@@ -157,7 +157,9 @@ class Validator:
             )
 
     def _check_blocks(self, judge: DifferenceJudge, plan: TransferPlan) -> None:
-        """The future can free what it inherits."""
+        """The future can free what it inherits, and nothing stays that had to be converted."""
+        for row in unconverted_blocks(self.planner, self._counterparts)[:8].tolist():
+            judge.add(self._path(row), "it was never converted, although its type has another layout")
         for row in missing_blocks(self.planner, self._counterparts, plan)[:8].tolist():
             judge.add(self._path(row), "the new version's runtime is not told of this block")
 

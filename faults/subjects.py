@@ -133,7 +133,7 @@ def build_tables(version: int, flags: Sequence[str] = (), name: str = "") -> Pat
     source = Path(__file__).parent / "programs" / "tables.c"
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}")
+        part = target.with_suffix(f".{uuid.uuid4().hex}")
         command = ["gcc", "-O2", "-g", f"-DVERSION={version}", *flags, "-o", part, source]
         subprocess.run(command, check=True)
         part.rename(target)

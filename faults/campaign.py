@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from faults import code, environment, files, futures, kernels, plans
@@ -162,11 +163,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         faults = [fault for fault in faults if fault.number in arguments.number]
     for name in sorted({fault.program for fault in faults}):
         SUBJECTS[name].programs()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # leave no program behind
+    for number in (signal.SIGTERM, signal.SIGINT):  # also where a shell's background ignores Ctrl-C
+        signal.signal(number, _interrupt)
     results = perform(faults, arguments.jobs, quiet=arguments.quiet)
     print_table(faults, results)
     keep(arguments.seed, faults, results)
     return 1 if any(result.outcome in BAD and not is_named(result) for result in results) else 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def is_named(result: Result) -> bool:

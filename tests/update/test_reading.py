@@ -40,3 +40,25 @@ def test_half_of_a_line(
     os.write(to, b"1234")
     assert "half-read-line" in service.update(new).told()
     assert service.ask("567") == "v2 4 32"
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=str)
+def test_half_of_a_line_in_a_loop_of_its_own(
+    builder: Builder, start_service: StartService, toolchain: Toolchain
+) -> None:
+    """Found by the campaign of faults, without a fault: gcc keeps ``line + used`` in a register of its own."""
+    source = {"bytewise.c": SOURCE.with_name("bytewise.c")}
+    old = builder.build(source, toolchain, flags=['-DVERSION="v1"'])
+    new = builder.build(source, toolchain, flags=['-DVERSION="v2"', "-DSECOND"])
+    service = start_service(old)
+    assert service.program.process.stdin is not None
+    assert service.ask("1234567") == "v1 1 7 1234567"
+    os.write(service.program.process.stdin.fileno(), b"123")
+    update = service.update(new)
+    if update.outcome == "updated":  # -O0: every local has a place
+        assert service.ask("45") == "v2 2 12 12345"
+        return
+    assert "half-read-line" in update.told()
+    assert service.ask("45") == "v1 2 12 12345"
+    assert service.update(new).outcome == "updated"
+    assert service.ask("6789") == "v2 3 16 6789"

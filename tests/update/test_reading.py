@@ -46,7 +46,7 @@ def test_half_of_a_line(
 def test_half_of_a_line_in_a_loop_of_its_own(
     builder: Builder, start_service: StartService, toolchain: Toolchain
 ) -> None:
-    """Found by the campaign of faults, without a fault: gcc keeps ``line + used`` in a register of its own."""
+    """Found by the campaign of faults: gcc keeps ``line + used`` in a register that nothing describes."""
     source = {"bytewise.c": SOURCE.with_name("bytewise.c")}
     old = builder.build(source, toolchain, flags=['-DVERSION="v1"'])
     new = builder.build(source, toolchain, flags=['-DVERSION="v2"', "-DSECOND"])

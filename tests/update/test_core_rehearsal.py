@@ -70,6 +70,29 @@ def test_the_state_in_the_core_is_carried(service: Service, core: Path, next_ver
     assert service.ask("check") == "ok v2"
 
 
+def test_handlers_and_conditions_are_tried(
+    builder: Builder, start_service: StartService, tmp_path: Path
+) -> None:
+    scenario = Scenario.load(PROGRAMS / "handler-seconds-to-ms")
+    old, new = (scenario.build(version, TOOLCHAIN, builder) for version in ("v1", "v2"))
+    service = start_service(old)
+    assert service.ask("fill") == "ok v1"
+    core = dump(service.pid, tmp_path / "core")
+    handlers = tmp_path / "handlers.py"
+    good = (scenario.directory / "handlers.py").read_text()
+    bad = "from instar.ext import *\n@on('before_commit')\ndef f(): call('none')\n"
+    for text, expected in {good: "rehearsed", f"{good}\n{bad}": "[handler-failed]"}.items():
+        handlers.write_text(text)
+        done = rehearse(service, core, new, "--handlers", str(handlers))
+        assert expected in done.told()
+    config = tmp_path / "instar.toml"
+    for line, code in {"filters": "filter-not-met", "invariants": "invariant-broken"}.items():
+        config.write_text(f'[{line}]\nnever = "conns.id == 17"\n')
+        done = rehearse(service, core, new, "--handlers", str(handlers), "--config", str(config))
+        assert f"[{code}]" in done.told()
+    assert service.ask("check") == "ok v1"
+
+
 def test_addresses_in_use_do_not_matter(
     builder: Builder, start_service: StartService, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from instar.control.chains import chain_of, function_names
 from instar.control.quiescence import QuiescentPoint
 from instar.control.startup_past import PastFacts
 from instar.errors import InstarError, RefusedError
+from instar.handlers.session import Handlers
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version, load_version
 from instar.pairing.plan import PairingPlan, plan_pairing
@@ -39,15 +40,18 @@ from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
 from instar.transfer.prepared import Options
 from instar.update import carry
+from instar.update.calls import FutureProcess
 from instar.update.clock import PhaseClock
 from instar.update.details import with_details
 from instar.update.driver import Driver
+from instar.update.filtering import require_met
 from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
 from instar.update.outcome import Failure, Leaked, UpdateReport, VersionId
 from instar.update.preflight import validate_new
 from instar.update.progress import Progress
 from instar.update.settle import require_settled
+from instar.validation.conditions import Conditions
 
 _STANDARD = (0, 1, 2)
 _HIGHEST = 64  # descriptor numbers that the new version may use before ours begin
@@ -144,9 +148,15 @@ class _CoreRehearsal:
 
     def _try(self) -> None:
         with self.clock.phase("plan"):
-            self.pairing = pairing = plan_pairing(self.old, self.new, allow=self.options.allow)
+            self.conditions = Conditions.find(self.options.config, self.new_path)
+            self.conditions.require_names(self.old, self.new)
+            self.handlers = Handlers.find(self.options.handlers, self.new_path, self.old, self.new)
+            self.pairing = pairing = plan_pairing(
+                self.old, self.new, allow=self.options.allow, settled=self.handlers.settled
+            )
             require_settled(pairing.variable_problems, self.options.allow)
             prepared = carry.prepare(self.old, self.new, pairing)
+            prepared.handlers = self.handlers.for_plan
             frames = carry.FramePairing(self.old, self.new, pairing.code)
             self.planning = planning = carry.Planning(prepared, frames)
             capturer = CoreCapturer(self.core, self.old, prepared.tables[0])
@@ -171,9 +181,12 @@ class _CoreRehearsal:
         streams = driver.pair_streams(cast(Guard, _Stand(self.core)))
         base = driver.arena_base(past.subject.maps)
         options = Options(self.options.strict, self.options.allow, base)
+        self.handlers.quiesced(past)
         plan = planning.plan(past, driver.image(), streams, options)
         plan = self.plan = self.options.tainted.apply(plan)
-        require_settled(plan.problems, self.options.allow)
+        broken = planning.broken(self.conditions, "old version")
+        require_settled([*plan.problems, *broken], self.options.allow)
+        require_met(planning.unmet(self.conditions))
         driver.map(plan)
         driver.write(plan)
         driver.check(plan)
@@ -181,6 +194,16 @@ class _CoreRehearsal:
             registers = driver.registers()
             named = {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)}
             planning.validate(plan, named).require()
+            self._run_handlers(driver, past, plan)
+            require_settled(planning.broken(self.conditions, "new version"), self.options.allow)
+
+    def _run_handlers(self, driver: Driver, past: Image, plan: TransferPlan) -> None:
+        """Handlers of events, on the new version as it would have begun."""
+        if self.handlers.has("after_transfer", "before_commit"):
+            image = driver.image()
+            process = FutureProcess(driver.runtime, plan, image.subject.load_bias, self.deadline)
+            self.handlers.transferred(past, image, process)
+            self.handlers.committing(past, image, process)
 
     def _point(self, past: Image) -> QuiescentPoint:
         registers = self.core.registers()

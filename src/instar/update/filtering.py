@@ -58,6 +58,12 @@ def hold_filtered(guard: Guard, deadline: Deadline, unmet: Unmet) -> None:
     raise _not_met(left)
 
 
+def require_met(left: list[str]) -> None:
+    """Refuse a past that will never be another, such as a core file, when filters do not hold."""
+    if left:
+        raise _not_met(left)
+
+
 def _not_met(left: list[str]) -> RefusedError:
     return RefusedError(
         "filter-not-met",

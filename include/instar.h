@@ -24,6 +24,19 @@
 #define PXFER(T) instar_pxfer_##T
 #define NOXFER(T) instar_noxfer_##T
 
+/* Marks the function in which the program is to be updated: the one that makes the blocking call.
+ *
+ *     static INSTAR_UPDATE_POINT int wait_for_work(void) { return poll(sockets, count, -1); }
+ *
+ * With any, the program is updated while it waits inside one of them (or in what they call), and nowhere else.
+ */
+#if defined(__clang__)
+#define INSTAR_UPDATE_POINT __attribute__((noinline, disable_tail_calls, section("instar_update_point")))
+#else
+#define INSTAR_UPDATE_POINT                                                                                  \
+    __attribute__((noinline, noclone, optimize("no-optimize-sibling-calls"), section("instar_update_point")))
+#endif
+
 /* At file scope, once for each type that is annotated. */
 #define INSTAR_IXFER_TYPE(T) typedef T instar_ixfer_##T
 #define INSTAR_PXFER_TYPE(T) typedef T instar_pxfer_##T
@@ -33,8 +46,8 @@
 typedef void *instar_ixfer_voidptr;
 typedef void *instar_noxfer_voidptr;
 
-#define INSTAR_ALL_TYPES_(T)                                                                                           \
-    typedef T instar_ixfer_##T;                                                                                        \
+#define INSTAR_ALL_TYPES_(T)                                                                                 \
+    typedef T instar_ixfer_##T;                                                                              \
     typedef T instar_noxfer_##T
 
 INSTAR_ALL_TYPES_(char);

@@ -149,7 +149,9 @@ def _shared_channels(pid: int, other: int) -> list[str]:
 # ---------------------------------------------------------------------------------------- finding the point
 
 
-def observe_past(past: Past, names: FunctionNames, deadline: Deadline) -> QuiescentPoint:
+def observe_past(
+    past: Past, names: FunctionNames, deadline: Deadline, marked: frozenset[str] = frozenset()
+) -> QuiescentPoint:
     """Find where a running process waits for work; it runs on as if it had not been looked at.
 
     An idle process is looked at once. A busy one is followed for a moment, and the call chosen that it
@@ -159,20 +161,21 @@ def observe_past(past: Past, names: FunctionNames, deadline: Deadline) -> Quiesc
         past: A process of one thread.
         names: Of the functions of its program (``chains.function_names``).
         deadline: Until when it must have been seen at such a point.
+        marked: Functions that the program says are its update points: it must wait in one of them.
 
     Raises:
         RefusedError: multi-threaded, has-children; no-quiescent-point: it was never seen waiting;
             stack-unreadable.
     """
     require_single(past.pid)
-    seen = Sightings()
+    seen = Sightings(marked)
     try:
         while True:
             last, idle = _look_once(past, names, seen, deadline)
             if seen.settled or (seen and ((idle and seen.at_rest) or deadline.expired)):
                 return seen.best(asleep=idle)
             if deadline.expired:
-                raise _never_rests(past, names, last)
+                raise _never_rests(past, names, last, marked)
     finally:
         past.release()
 
@@ -187,7 +190,7 @@ def _look_once(past: Past, names: FunctionNames, seen: Sightings, deadline: Dead
         if call is not None and may_rest(call.number, call.arguments):
             rank = _rank(past.pid, call.number, call.arguments, asleep=True)
             seen.add(call.number, chain, rank)
-            seen.at_rest = chain.whole and rank == 0
+            seen.at_rest = chain.whole and seen.accepts(chain) and (rank == 0 or bool(seen.marked))
         if not idle:
             _follow(past, names, seen, deadline)
     finally:
@@ -198,7 +201,8 @@ def _look_once(past: Past, names: FunctionNames, seen: Sightings, deadline: Dead
 class Sightings:
     """Where a process was seen in calls in which it can rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, marked: frozenset[str] = frozenset()) -> None:
+        self.marked = marked
         self._counts: Counter[tuple[int, int, tuple[str, ...]]] = Counter()
         self.looked = False  # it was followed before
         self.at_rest = False  # the last one was in a call that waits for many things, asleep
@@ -207,9 +211,13 @@ class Sightings:
         return bool(self._counts)
 
     def add(self, number: int, chain: Chain, rank: int) -> None:
-        """Note one; stacks that cannot be read do not count."""
-        if chain.whole:
-            self._counts[rank, number, chain.functions] += 1
+        """Note one; stacks that cannot be read do not count, nor do others than those of update points."""
+        if chain.whole and self.accepts(chain):
+            self._counts[0 if self.marked else rank, number, chain.functions] += 1
+
+    def accepts(self, chain: Chain) -> bool:
+        """Whether the program may be updated there, by what it says itself."""
+        return not self.marked or not self.marked.isdisjoint(chain.functions)
 
     @property
     def settled(self) -> bool:
@@ -293,7 +301,7 @@ def _follow(past: Past, names: FunctionNames, seen: Sightings, deadline: Deadlin
 
     It is slowed down meanwhile, the more the more of its calls are looked at.
     """
-    end, wanted = Deadline(_FOLLOW_S), _RESTING if seen.looked and not seen else _MAIN
+    end, wanted = Deadline(_FOLLOW_S), _RESTING if seen.marked or (seen.looked and not seen) else _MAIN
     seen.looked = True
     for _ in range(_BURST):
         if deadline.expired or end.expired or seen.settled:
@@ -344,7 +352,24 @@ def _expect(tracee: Tracee, kind: str) -> None:
         raise InternalError(f"process {tracee.pid}: {stop.kind} in place of {kind}")
 
 
-def _never_rests(past: Past, names: FunctionNames, chain: Chain) -> RefusedError:
+def require_point_marked(point: QuiescentPoint, marked: frozenset[str]) -> None:
+    """Refuse a point that is none of those that the new version names, if it names any.
+
+    Raises:
+        RefusedError: different-point.
+    """
+    if marked and marked.isdisjoint(point.chain):
+        raise RefusedError(
+            "different-point",
+            f"the old version waits in {show_chain(point.chain)}, the new one says that it is to be updated in "
+            f"{', '.join(sorted(marked))}",
+            "mark the same function with INSTAR_UPDATE_POINT in both versions",
+        )
+
+
+def _never_rests(
+    past: Past, names: FunctionNames, chain: Chain, marked: frozenset[str] = frozenset()
+) -> RefusedError:
     if not chain.whole:
         return RefusedError(
             "stack-unreadable",
@@ -354,9 +379,10 @@ def _never_rests(past: Past, names: FunctionNames, chain: Chain) -> RefusedError
     past.seize(_LONGEST_LOOK_S)
     call = stop_past(past, _STOP_S)
     chain = read_chain(past, names)
+    where = f" in its update point, {', '.join(sorted(marked))}" if marked else ""
     return RefusedError(
         "no-quiescent-point",
-        f"process {past.pid} was never seen waiting for work; "
+        f"process {past.pid} was never seen waiting for work{where}; "
         f"it is in {show_chain(chain.functions)}{_describe(past, call)}",
         "wait until it is less busy, or allow more time with --timeout",
         details=tuple(chain.functions),

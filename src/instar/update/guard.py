@@ -22,6 +22,7 @@ from instar.control.startup_past import PastFacts, read_past
 from instar.control.timers import Timers, plan_timers, read_timers
 from instar.errors import FaultError, InternalError
 from instar.guard.client import GuardLostError, Past
+from instar.metadata.annotations import update_points
 from instar.metadata.version import Version
 from instar.process.deadline import Deadline
 from instar.process.failures import ProcessDiedError
@@ -60,7 +61,7 @@ class Guard:
 
     def observe(self, deadline: Deadline) -> QuiescentPoint:
         """Find the past's quiescent point; it goes on as if it had not been looked at."""
-        self.point = observe_past(self.past, self._names, deadline)
+        self.point = observe_past(self.past, self._names, deadline, update_points(self._version))
         return self.point
 
     def facts(self) -> PastFacts:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from instar.control.descriptors import look_again, plan_descriptors
 from instar.control.handover import Fetched, fetch_descriptors, plan_locks
+from instar.control.quiescence import require_point_marked
 from instar.control.runtime import AddressTakenError
 from instar.control.service_manager import announce
 from instar.control.standins import is_exiting
@@ -23,6 +24,7 @@ from instar.control.timers import plan_timers
 from instar.errors import HostError, InstarError, InternalError, RefusedError, RolledBackError
 from instar.guard.client import GuardLostError, Past
 from instar.handlers.session import Handlers
+from instar.metadata.annotations import update_points
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
@@ -177,7 +179,7 @@ class Transaction:
         self.descriptors.require()
         plan_timers(self.pid)
         self._look_around()
-        self.guard.observe(self.deadline)
+        require_point_marked(self.guard.observe(self.deadline), update_points(self.new))
 
     def _look_around(self) -> None:
         """Who will see the old version end, and what ends with it."""

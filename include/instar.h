@@ -24,6 +24,23 @@
 #define PXFER(T) instar_pxfer_##T
 #define NOXFER(T) instar_noxfer_##T
 
+/* A pointer that carries bits of its own in its low end, such as `TAGGED(1, nodeptr) next;` in a struct with a name:
+ * the address is translated, the bits stay. MASK is a number up to 255. */
+#define TAGGED(MASK, T) instar_tagged_##MASK##_##T
+#define INSTAR_TAGGED_TYPE(MASK, T) typedef T instar_tagged_##MASK##_##T
+
+/* Which member of a union is in use, once at file scope:
+ *
+ *     INSTAR_UNION("struct value.u", "kind", "NUMBER: number, 2: text, *: other");
+ *
+ * The second text is the member of the same struct that says so; its values are enumerators or numbers, `*` all
+ * others. Without `*` no member is in use then, and the union becomes zero. */
+#define INSTAR_UNION(UNION, BY, CASES)                                                                       \
+    static const char INSTAR_NAME_(instar_note_, __COUNTER__)[]                                              \
+        __attribute__((used, section("instar_notes"))) = "union|" UNION "|" BY "|" CASES
+#define INSTAR_NAME_(A, B) INSTAR_JOIN_(A, B)
+#define INSTAR_JOIN_(A, B) A##B
+
 /* Marks the function in which the program is to be updated: the one that makes the blocking call.
  *
  *     static INSTAR_UPDATE_POINT int wait_for_work(void) { return poll(sockets, count, -1); }
@@ -74,5 +91,9 @@ INSTAR_PXFER_TYPE(int64_t);
 INSTAR_PXFER_TYPE(uint64_t);
 INSTAR_PXFER_TYPE(intptr_t);
 INSTAR_PXFER_TYPE(uintptr_t);
+
+INSTAR_TAGGED_TYPE(1, uintptr_t);
+INSTAR_TAGGED_TYPE(3, uintptr_t);
+INSTAR_TAGGED_TYPE(7, uintptr_t);
 
 #endif

@@ -87,7 +87,8 @@ typedef struct {
     uint32_t count, stride;
     int32_t pointee; /* -1: void or incomplete */
     uint8_t kind;
-    uint8_t spare[3];
+    uint8_t mask; /* bits of a tag in the low end of the pointer */
+    uint8_t spare[2];
 } instar_slot;
 
 typedef struct {

@@ -296,6 +296,7 @@ static void trace_slots(instar_state *state, int64_t row, const uint8_t *data, u
                 break;
             uint64_t value;
             memcpy(&value, data + offset, 8);
+            value &= ~(uint64_t)slot->mask;
             if (value >= PAGE)
                 claim(state, value, slot->pointee, strength, row, offset);
         }

@@ -361,8 +361,8 @@ def require_point_marked(point: QuiescentPoint, marked: frozenset[str]) -> None:
     if marked and marked.isdisjoint(point.chain):
         raise RefusedError(
             "different-point",
-            f"the old version waits in {show_chain(point.chain)}, the new one says that it is to be updated in "
-            f"{', '.join(sorted(marked))}",
+            f"the old version waits in {show_chain(point.chain)}, the new one says that it is to be updated "
+            f"in {', '.join(sorted(marked))}",
             "mark the same function with INSTAR_UPDATE_POINT in both versions",
         )
 

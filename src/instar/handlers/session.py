@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from instar.errors import RefusedError
 from instar.ext.context import within
-from instar.ext.registry import Event, Handler
+from instar.ext.registry import Event, Handler, Registry
+from instar.handlers.annotated import annotated_handlers
 from instar.handlers.binding import Binding, bind
 from instar.handlers.execution import Execution
 from instar.handlers.failures import failure
@@ -60,7 +61,7 @@ class Handlers:
         *,
         backwards: bool = False,
     ) -> Handlers:
-        """Load ``given``, else ``NEW.instar.py`` if there is one, and bind it.
+        """Load ``given``, else ``NEW.instar.py`` if there is one, add what the program annotates, and bind.
 
         With ``backwards`` the file is the one that made the old version, and is turned round.
 
@@ -68,12 +69,16 @@ class Handlers:
             RefusedError: "handlers-not-loaded", "handler-unknown-name", ...
         """
         path = find_handlers(given, old.path if backwards else new_path)
-        if path is None:
+        registry = Registry()
+        if path is not None:
+            if given is None:
+                require_trusted(path)
+            registry = load_handlers(path)
+            registry = invert(registry) if backwards else registry
+        registry.handlers += annotated_handlers(old, new, registry)
+        if path is None and not registry.handlers:
             return cls(None)
-        if given is None:
-            require_trusted(path)
-        registry = load_handlers(path)
-        return cls(bind(invert(registry) if backwards else registry, old, new))
+        return cls(bind(registry, old, new))
 
     @property
     def settled(self) -> Settled | None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from instar.handlers.views import Side
 
 
+_WORD = 8
+
+
 @dataclass(frozen=True)
 class Tagged:
     """A pointer with bits in its low end."""
@@ -43,12 +46,19 @@ def store(side: Side, type_row: int, address: int, value: Any, path: str) -> Non
         side.memory.write(address, word.to_bytes(8, "little"))
     elif kind in (TypeKind.INTEGER, TypeKind.ENUM):
         size = types.size(row)
+        if isinstance(value, Tagged) and size == _WORD:
+            value = _as_number(types, row, pointer_word(side, VOID, value, path))
         number = whole_number(types, row, 8 * size, value, path)
         side.memory.write(address, (number & (1 << 8 * size) - 1).to_bytes(size, "little"))
     elif kind is TypeKind.FLOAT and types.size(row) in (4, 8):
         side.memory.write(address, _float_bytes(types.size(row), value, path))
     else:
         raise TypeMismatchError(f"{path} is a {types.label(type_row)}, in which handlers cannot store")
+
+
+def _as_number(types: Types, row: int, word: int) -> int:
+    """A word as the number that an integer of 8 bytes has then."""
+    return word - (1 << 64) if types.is_signed(row) and word >> 63 else word
 
 
 def store_bits(side: Side, member: Member, base: int, value: Any, path: str) -> None:

@@ -191,7 +191,8 @@ SLOT = np.dtype(
         ("stride", "u4"),
         ("pointee", "i4"),
         ("kind", "u1"),
-        ("spare", "u1", (3,)),
+        ("mask", "u1"),
+        ("spare", "u1", (2,)),
     ]
 )
 FIXED = np.dtype(

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from instar.metadata.annotations import annotation_of
+from instar.metadata.annotations import annotation_of, tag_mask
 from instar.metadata.model import TypeFlag, TypeKind
 from instar.metadata.version import Version
 from instar.state.columns import KTYPE, SLOT, KernelType, SlotKind
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# (offset, count, stride, pointee, kind)
+_MASK_SHIFT = 8
+# (offset, count, stride, pointee, kind and above it the bits of a tag)
 Slot = tuple[int, int, int, int, int]
 
 LIBRARY_TYPES = ("_IO_FILE",)
@@ -107,6 +108,9 @@ class _Builder:
 
     def annotated(self, row: int) -> tuple[Slot, ...]:
         """Slots of a type as declared: what instar.h says of it comes before what it is."""
+        if mask := tag_mask(self.version, row):
+            tagged = self.slots(int(self.stripped[row])) or ((0, 1, 0, -1, SlotKind.VOID),)
+            return tuple((*slot[:4], slot[4] | mask << _MASK_SHIFT) for slot in tagged)
         meaning = annotation_of(self.version, row)
         if meaning == "pxfer" and self.rows[int(self.stripped[row])]["kind"] != TypeKind.POINTER:
             return ((0, 1, 0, -1, SlotKind.VOID),) if self.size(int(self.stripped[row])) == 8 else ()
@@ -242,7 +246,9 @@ def build_type_table(version: Version) -> TypeTable:
     for name, column in zip(
         ("offset", "count", "stride", "pointee", "kind"), zip(*rows, strict=True), strict=False
     ):
-        slots[name][: len(rows)] = column
+        slots[name][: len(rows)] = np.array(column, dtype=np.int64) & 0xFF if name == "kind" else column
+        if name == "kind":
+            slots["mask"][: len(rows)] = np.array(column, dtype=np.int64) >> _MASK_SHIFT
     return TypeTable(types, slots, _bitmaps(types, slots, first_bit, bits), first_bit, builder.stripped)
 
 

@@ -1,0 +1,127 @@
+"""The handlers that a program's own annotations stand for: ``TAGGED`` and ``INSTAR_UNION`` of instar.h."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from instar.errors import RefusedError
+from instar.ext.context import cast
+from instar.ext.registry import Handler, Line, Registry
+from instar.ext.values import Array, HandlerError, Struct
+from instar.handlers.names import Names, version_names
+from instar.handlers.store import Tagged
+from instar.handlers.types import RECORDS
+from instar.metadata.annotations import UnionNote, tag_mask, union_notes
+from instar.metadata.model import TypeKind
+from instar.metadata.version import Version
+
+_LINE = Line("instar.h", 0)
+
+
+def annotated_handlers(old: Version, new: Version, known: Registry) -> list[Handler[..., Any]]:
+    """Handlers for what the old version says of itself, but for what the user's handlers say.
+
+    Raises:
+        RefusedError: "bad-annotation".
+    """
+    names = version_names(old, "old"), version_names(new, "new")
+    said = {handler.target for handler in known.handlers} | {handler.source for handler in known.handlers}
+    found = [*_tagged(*names), *_unions(*names)]
+    return [handler for handler in found if handler.target not in said]
+
+
+# Tags -------------------------------------------------------------------------------------------------------
+
+
+def _tagged(old: Names, new: Names) -> Iterator[Handler[..., Any]]:
+    version = old.version
+    for row in range(len(version.types)):
+        if old.types.kind(row) not in RECORDS or not version.types["name"][row]:
+            continue
+        for member in old.types.members(row).values():
+            mask, is_array = _mask_of(old, member.type)
+            target = f"{old.types.label(row)}.{member.name}"
+            if mask and new.find(target, _LINE) is not None and old.find(target, _LINE) is not None:
+                yield Handler("transform" if is_array else "resolve_pointer", target, "", False,
+                              _resolver(member.name, mask, is_array), _LINE)  # fmt: skip
+    for row in range(len(version.variables)):
+        mask, _ = _mask_of(old, int(version.variables["type"][row]))
+        if mask:
+            cause = f"the variable {version.text(int(version.variables['name'][row]))} is TAGGED"
+            raise _wrong(cause, "TAGGED works in members of structs that have a name: put it into one")
+
+
+def _mask_of(names: Names, kind: int) -> tuple[int, bool]:
+    """(mask, whether it is an array) of a type as declared; 0 for what is not annotated."""
+    mask = tag_mask(names.version, kind)
+    row = names.types.strip(kind)
+    if mask or row < 0 or names.types.kind(row) is not TypeKind.ARRAY:
+        return mask, False
+    return tag_mask(names.version, int(names.version.types["target"][row])), True
+
+
+def _resolver(member: str, mask: int, is_array: bool) -> Callable[..., Any]:
+    def one(value: Any) -> Any:
+        word = int(value)
+        bare = word & ~mask
+        return Tagged(cast(bare, "void *") if bare else None, word & mask)
+
+    def resolve(old: Struct) -> Any:
+        return one(old[member])
+
+    def resolve_all(values: Array) -> Any:
+        return [one(value) for value in values]
+
+    return resolve_all if is_array else resolve
+
+
+# Unions -----------------------------------------------------------------------------------------------------
+
+
+def _unions(old: Names, new: Names) -> Iterator[Handler[..., Any]]:
+    for note in union_notes(old.version):
+        place = old.find(note.union, _LINE)
+        if place is None or place.kind != "member" or place.member is None:
+            raise _wrong(
+                f'INSTAR_UNION("{note.union}", ...): the program has no such member', "correct the name"
+            )
+        if note.by not in old.types.members(place.row):
+            raise _wrong(
+                f'INSTAR_UNION("{note.union}", "{note.by}", ...): the struct has no member {note.by}',
+                "name the member that says which one is in use",
+            )
+        if new.find(note.union, _LINE) is not None:
+            function = _chooser(note, _numbers(old, place.row, note))
+            yield Handler("resolve_union", note.union, "", False, function, _LINE)
+
+
+def _numbers(old: Names, row: int, note: UnionNote) -> dict[int, str]:
+    """Value of the discriminator -> member in use; names of enumerators as numbers."""
+    types = old.types
+    kind = types.strip(types.members(row)[note.by].type)
+    found = {}
+    for value, member in note.cases:
+        number = types.enumerator(kind, value) if types.kind(kind) is TypeKind.ENUM else None
+        if number is None:
+            try:
+                number = int(value, 0)
+            except ValueError:
+                cause = f'INSTAR_UNION("{note.union}", ...): {value} is no value of {note.by}'
+                raise _wrong(cause, "write NUMBER: MEMBER or ENUMERATOR: MEMBER") from None
+        found[number] = member
+    return found
+
+
+def _chooser(note: UnionNote, numbers: dict[int, str]) -> Callable[..., Any]:
+    def choose(old: Struct) -> str | None:
+        value = old[note.by]
+        if not isinstance(value, int):
+            raise HandlerError(f"{note.by} is no whole number")
+        return numbers.get(int(value), note.otherwise or None)
+
+    return choose
+
+
+def _wrong(cause: str, remedy: str) -> RefusedError:
+    return RefusedError("bad-annotation", cause, remedy)

@@ -17,6 +17,7 @@ from instar.metadata.version import Version, load_version
 from instar.pairing.plan import plan_pairing
 from instar.pairing.problems import Change
 from instar.pairing.report import Difference, Report, make_report
+from instar.process.failures import explain_absence
 from instar.process.status import executable
 
 _EXAMPLES = """\
@@ -61,7 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def load_side(argument: str) -> Version:
     """The version that a program file, or a running program, is."""
-    return load_version(executable(int(argument)) if argument.isdigit() else Path(argument))
+    if not argument.isdigit():
+        return load_version(Path(argument))
+    absence = explain_absence(int(argument))
+    if absence is not None:
+        raise absence
+    return load_version(executable(int(argument)))
 
 
 def sections(report: Report) -> list[tuple[str, tuple[Difference, ...]]]:

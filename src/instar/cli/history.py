@@ -74,6 +74,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
     report = entry.report
     error = report.get("error")
     outcome = str(report["outcome"])
+    if outcome == "updated" and report.get("kind") == "rollback":
+        outcome = "taken back"
     if isinstance(error, Mapping):
         outcome += f" [{error.get('code')}]"
     pids = str(report["old_pid"])

@@ -12,6 +12,7 @@ from instar.state.paths import variable_name
 from instar.state.values import Reader, Value
 
 _TOKEN = re.compile(r"\s*(?:(->|\.|\[|\]|\*|\(|\))|(0x[0-9a-fA-F]+|\d+)|([A-Za-z_][\w]*))")
+_SHOWN = 8
 _NAME = re.compile(r"\s*(?:(?P<scope>[\w./+-]+):)?(?P<name>[A-Za-z_]\w*)")
 
 
@@ -145,5 +146,13 @@ def _matches(version: Version, row: int, scope: str | None) -> bool:
 def _unknown(version: Version, name: str) -> RefusedError:
     names = {version.text(int(offset)) for offset in version.variables["name"]}
     close = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {', '.join(close)}?" if close else "`instar inspect PID` lists what there is"
+    hint = f"did you mean {', '.join(close)}?" if close else _what_there_is(names)
     return RefusedError("no-such-variable", f"the program has no static variable {name}", hint)
+
+
+def _what_there_is(names: set[str]) -> str:
+    shown = sorted(names - {""})
+    if not shown:
+        return "it has none"
+    more = len(shown) - _SHOWN
+    return f"it has {', '.join(shown[:_SHOWN])}" + (f" and {more} more" if more > 0 else "")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,9 @@ import numpy as np
 from instar.metadata.version import Version, load_version
 from instar.pairing.plan import plan_pairing
 from instar.process.deadline import Deadline
+from instar.process.failures import explain_absence
 from instar.process.held import Standing, find_held
+from instar.process.status import executable
 from instar.process.tracee import Tracee
 from instar.state.capturer import Capturer
 from instar.state.columns import ObjectFlag, ObjectKind, Status, Strength
@@ -74,9 +75,16 @@ def stopped(pid: int) -> Iterator[Standing]:
             tracee.detach()
 
 
+def _load(pid: int) -> Version:
+    absence = explain_absence(pid)
+    if absence is not None:
+        raise absence
+    return load_version(executable(pid))
+
+
 def copy_process(pid: int) -> tuple[Version, Image]:
     """Stop, copy, let go."""
-    version = load_version(Path(f"/proc/{pid}/exe"))
+    version = _load(pid)
     table = build_type_table(version)
     with stopped(pid) as tracee:
         image = Capturer(tracee, version, table).image(heap=True)
@@ -189,7 +197,7 @@ def examine(pid: int) -> Examination:
 
 def evaluate_live(pid: int, expression: str, depth: int) -> tuple[Value, Any]:
     """The value that an expression names, and its contents as plain data, read in one short stop."""
-    version = load_version(Path(f"/proc/{pid}/exe"))
+    version = _load(pid)
     table = build_type_table(version)
     with stopped(pid) as tracee:
         value = evaluate(Capturer(tracee, version, table).subject(), expression)

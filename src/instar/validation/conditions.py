@@ -78,7 +78,7 @@ class Conditions:
                         raise UsageError(
                             "bad-expression",
                             f"{self.source}: {name}: the {when} has no static variable {', '.join(missing)}",
-                            "`instar inspect PID` lists what there is",
+                            "name a global or static variable that it has",
                         )
 
     def broken(self, subject: Subject, memory: Reader, when: str) -> list[Problem]:

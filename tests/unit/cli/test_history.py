@@ -43,6 +43,12 @@ def test_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert second.endswith("  12        -        -")
 
 
+def test_a_rollback_is_told_as_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal.record(UPDATED.as_kind("rollback"))
+    assert main(["history"]) == 0
+    assert "  taken back  " in capsys.readouterr().out
+
+
 def test_limit_and_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(3):
         journal.record(UPDATED)

@@ -197,3 +197,12 @@ def test_terminal_sequences_in_messages_are_harmless() -> None:
 def test_statuses_of_errors_that_are_made_from_others() -> None:
     assert exit_status(as_instar_error(ValueError("a\nb"))) == 1
     assert as_instar_error(ValueError("a\nb")).cause == "ValueError: a b"
+
+
+@pytest.mark.parametrize("words", [["inspect"], ["inspect", "head"], ["check"], ["diff", "/bin/true"]])
+def test_a_process_that_is_not_there_is_told_as_such(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb, *rest = words
+    assert command.main([verb, str((1 << 31) - 1), *rest]) == 6
+    assert "there is no process 2147483647 [no-such-process]" in capsys.readouterr().err

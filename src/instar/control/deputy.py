@@ -51,7 +51,7 @@ class Deputy:
         prepare: Callable[[], None],
     ) -> None:
         self._held = held
-        self._done = False
+        self._done = self._reaped = False
         order, self._order = os.pipe2(os.O_CLOEXEC)
         self._report, report = os.pipe2(os.O_CLOEXEC)
         try:
@@ -69,11 +69,14 @@ class Deputy:
             os.close(report)
 
     def commit(self, journal: Callable[[Outcome], None] | None = None) -> list[Outcome]:
-        """Have everything done; returns what failed. Done here if the deputy was killed before it began."""
+        """Have everything done; returns what failed. Done here if the deputy was killed before it began.
+
+        The deputy's own end is not waited for, which takes a while; ``dismiss`` does that.
+        """
         if self._done:
             return []
+        self._done = True
         if not self._tell(_GO):
-            self._reap()
             return self._held.commit(journal)
         outcomes = []
         with os.fdopen(os.dup(self._report), "rb") as report:
@@ -81,15 +84,18 @@ class Deputy:
                 outcomes.append(Outcome(**json.loads(line)))
                 if journal is not None:
                     journal(outcomes[-1])
+                if not outcomes[-1].action:
+                    break
         if not outcomes or outcomes.pop().action:  # the last line says that all was done
             outcomes.append(Outcome("the rest of what was held back", "whoever did it was killed"))
-        self._reap()
         return [outcome for outcome in outcomes if outcome.error]
 
     def dismiss(self) -> None:
-        """Nothing is to be done any more."""
+        """Nothing is to be done any more; returns when the deputy has ended."""
         if not self._done:
+            self._done = True
             self._tell(_DISMISS)
+        if not self._reaped:
             self._reap()
 
     def _tell(self, order: bytes) -> bool:
@@ -99,7 +105,7 @@ class Deputy:
             return False
 
     def _reap(self) -> None:
-        self._done = True
+        self._reaped = True
         os.close(self._order)
         os.close(self._report)
         with contextlib.suppress(ChildProcessError):

@@ -48,13 +48,18 @@ class Janitor:
 
     def dismiss(self) -> None:
         """All is well, or cleaned up already."""
-        if self._write < 0:
-            return
-        self._tell({"done": True})
-        os.close(self._write)
-        self._write = -1
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._child, 0)
+        self.tell_done()
+        if self._child:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._child, 0)
+            self._child = 0
+
+    def tell_done(self) -> None:
+        """Likewise, but its end is not waited for: ``dismiss`` does that later."""
+        if self._write >= 0:
+            self._tell({"done": True})
+            os.close(self._write)
+            self._write = -1
 
     def _tell(self, message: dict[str, object]) -> None:
         with contextlib.suppress(BrokenPipeError):

@@ -110,6 +110,13 @@ class Future:
         return tuple(self._world.registered.values())
 
     def commit_held(self, journal: Callable[[Outcome], None] | None = None) -> list[Outcome]:
+        """Do what was held back, and close; returns what failed. See ``do_held``."""
+        try:
+            return self.do_held(journal)
+        finally:
+            self.close()
+
+    def do_held(self, journal: Callable[[Outcome], None] | None = None) -> list[Outcome]:
         """Do what was held back; returns what failed.
 
         To be called when the past is beyond recall and before the future goes on (its new listeners begin to
@@ -119,7 +126,12 @@ class Future:
             return self._deputy.commit(journal) if self._deputy is not None else []
         finally:
             self._world.keep()
-            self._world.close()
+
+    def close(self) -> None:
+        """After the commit, when the future serves: give back what its start needed."""
+        if self._deputy is not None:
+            self._deputy.dismiss()
+        self._world.close()
 
     def _identity(self, number: int) -> tuple[int, int] | None:
         """Device and inode of one of its descriptors now."""

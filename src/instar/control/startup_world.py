@@ -200,9 +200,9 @@ class World:
         self.janitor.tell_process(pid)
 
     def keep(self) -> None:
-        """What it made stays: it has been committed."""
+        """What it made stays: it has been committed. To be closed later, when nobody waits any more."""
         self.names.clear()
-        self.janitor.dismiss()
+        self.janitor.tell_done()
 
     def next_shadow(self) -> int:
         """A number for the name of a shadow."""

@@ -9,6 +9,7 @@ heap is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,17 +17,20 @@ from instar.errors import RefusedError
 from instar.heap.arenas import Arena, find_arenas, follow_arenas
 from instar.heap.buffers import BufferPool
 from instar.heap.caches import cache_layout, fast_chunks, read_cache, remove_dead
-from instar.heap.image import Addresses, Blocks, Bytes, HeapImage, Reader
+from instar.heap.image import BLOCK, Addresses, Blocks, Bytes, HeapImage, Reader
 from instar.heap.libc import data_segment, find_libc, libc_version
 from instar.heap.mapped import PAGE, Counters, find_counters, find_mapped
 from instar.heap.modules import read_modules, thread_local_offsets
 from instar.heap.segments import SegmentWalker, chunk_size
 from instar.heap.threads import find_thread_pointers
+from instar.heap.unchanged import Basis, Changed, changed_words, has_same_blocks
 from instar.heap.walk import Spans
 from instar.process.maps import Mapping
 from instar.process.memory import Memory
 
 _MANGLED_SINCE = (2, 32)
+_NONE: Addresses = np.empty(0, np.uint64)
+_NOTHING = HeapImage("", np.empty(0, BLOCK), ())
 
 
 class GlibcHeap:
@@ -56,6 +60,7 @@ class GlibcHeap:
         self.mangled = self.version >= _MANGLED_SINCE
         self._data = data_segment(libc)
         self._main: Arena | None = None
+        self._last = Basis((), Counters(0, 0, 0), (), (), _NONE, _NOTHING, _NONE)
         self._thread_locals = thread_local_offsets(memory, libc)
         self._threads = (
             find_thread_pointers(memory, maps) if thread_pointers is None else list(thread_pointers)
@@ -67,6 +72,7 @@ class GlibcHeap:
         *,
         exclude: Sequence[tuple[int, int]] = (),
         reader: Reader | None = None,
+        changes: Changed | None = None,
     ) -> HeapImage:
         """All live blocks; the process must be stopped, or what is read may not fit together.
 
@@ -74,6 +80,8 @@ class GlibcHeap:
             maps: The mappings of the process as they are now.
             exclude: Ranges (start, end) in which no mapped block is looked for.
             reader: Reads the bytes of a region; by default each is read in one go.
+            changes: For a reader that brings the bytes of the image before up to date: what has changed in
+                all that it was asked for. Where that says nothing about blocks, that image is returned.
 
         Raises:
             RefusedError: "unknown-allocator", "heap-busy" (stopped inside malloc), "heap-corrupt".
@@ -81,13 +89,51 @@ class GlibcHeap:
         arenas = self._arenas()
         for arena in arenas:
             _check_idle(arena)
-        walker = SegmentWalker(self.memory, maps, reader or self._read, exclude, self.buffers)
         counters = self._counters(arenas[0])
+        basis = self._basis(arenas, counters, maps, exclude)
+        if reader is not None and changes is not None and self._is_unchanged(basis, reader, changes):
+            return self._last.image
+        walker = SegmentWalker(self.memory, maps, reader or self._read, exclude, self.buffers)
         walker.main(arenas[0], counters)
         for arena in arenas[1:]:
             walker.arena(arena)
         walker.mapped(find_mapped(self.memory, walker.free_runs(), counters, self.version))
-        return self._image(walker, arenas)
+        image, dead = self._image(walker, arenas)
+        self._last = replace(basis, image=image, dead=dead)
+        return image
+
+    def _basis(
+        self,
+        arenas: Sequence[Arena],
+        counters: Counters,
+        maps: Sequence[Mapping],
+        exclude: Sequence[tuple[int, int]],
+    ) -> Basis:
+        """What the next image is made from; its blocks are not known yet."""
+        places = np.array([[p + offset for offset in self._thread_locals] for p in self._threads], np.int64)
+        threads = self.memory.read_spans(
+            places.reshape(-1).astype(np.uint64), np.full(places.size, 8, np.uint64)
+        )
+        return Basis(
+            tuple(arenas),
+            counters,
+            tuple(maps),
+            tuple(exclude),
+            threads.view(np.uint64).reshape(places.shape),
+            _NOTHING,
+            _NONE,
+        )
+
+    def _is_unchanged(self, basis: Basis, reader: Reader, changes: Changed) -> bool:
+        """Whether the image before is right again; its regions have been read then."""
+        last = self._last
+        if not last.arenas or not last.is_like(basis):
+            return False
+        regions = last.image.regions
+        if any(reader(r.start, r.size).ctypes.data != r.data.ctypes.data for r in regions):
+            return False
+        found = changes()
+        return found is not None and has_same_blocks(last, *changed_words(*found, regions))
 
     def _arenas(self) -> list[Arena]:
         start, size = self._data.address, self._data.size
@@ -113,20 +159,22 @@ class GlibcHeap:
             bases = (PAGE, 1 << 47)
         return find_counters(words, self._data.address, bases, self.version)
 
-    def _image(self, walker: SegmentWalker, arenas: Sequence[Arena]) -> HeapImage:
+    def _image(self, walker: SegmentWalker, arenas: Sequence[Arena]) -> tuple[HeapImage, Addresses]:
+        """The blocks, and those that are not live."""
         blocks = walker.blocks()
         spans = Spans(walker.regions)
         own, dead = self._thread_caches(walker, spans, blocks)
         for arena in arenas:
             dead += fast_chunks(arena, spans, blocks, mangled=self.mangled)
-        cached = sum(len(addresses) for addresses in dead)
-        return HeapImage(
+        waiting = np.sort(np.concatenate([_NONE, *dead]))
+        image = HeapImage(
             f"glibc {self.version[0]}.{self.version[1]}",
             remove_dead(blocks, [*dead, own]),
             tuple(sorted(walker.regions, key=lambda region: region.start)),
             own,
-            cached,
+            len(waiting),
         )
+        return image, waiting
 
     def _thread_caches(
         self, walker: SegmentWalker, spans: Spans, blocks: Blocks

@@ -7,6 +7,7 @@ dynamic section, the symbol table and the GNU hash table lie in loaded segments)
 from __future__ import annotations
 
 import struct
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -24,6 +25,9 @@ _SYMBOL = np.dtype(
     [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
 )
 _HIDDEN = 0x8000  # versym: not the default version of its name
+
+
+_known: weakref.WeakKeyDictionary[Memory, dict[Mapping, Exports]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,20 @@ def find_exports(memory: Memory, maps: Sequence[Mapping], *names: str) -> Export
 
 
 def read_exports(memory: Memory, mapping: Mapping) -> Exports | None:
-    """The exports of the image whose first page is mapped there; None when that is no whole ELF image."""
-    try:
-        return _parse_image(memory, mapping)
-    except (FaultError, struct.error):
-        return None
+    """The exports of the image whose first page is mapped there; None when that is no whole ELF image.
+
+    Read once: as long as the same file is mapped at the same place of a process, they are the same.
+    """
+    known = _known.setdefault(memory, {})
+    if mapping not in known:
+        try:
+            exports = _parse_image(memory, mapping)
+        except (FaultError, struct.error):
+            exports = None
+        if exports is None:
+            return None
+        known[mapping] = exports
+    return known[mapping]
 
 
 def _parse_image(memory: Memory, mapping: Mapping) -> Exports | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from instar.heap.glibc import GlibcHeap
+from instar.heap.image import HeapImage
 from instar.heap.inherited import LIBRARY, read_inherited
 from instar.heap.modules import Module, read_modules
 from instar.metadata.version import Version
@@ -56,6 +58,7 @@ class Capturer:
         self.program = self.find_program()
         self._exports: dict[str, Exports | None] = {}
         self._heap: GlibcHeap | None = None
+        self._spans: tuple[HeapImage, list[Span]] | None = None
         self._modules: tuple[list[tuple[int, int, str]], list[Module]] | None = None
 
     def prepare(self) -> None:
@@ -131,8 +134,10 @@ class Capturer:
         inherited = read_inherited(self.memory, subject.maps)
         ranges = [(int(row["start"]), int(row["end"])) for row in inherited.ranges]
         reader = None if self.mirror is None else self._read
-        image = self._heap.enumerate(subject.maps, exclude=ranges, reader=reader)
-        spans = heap_spans([(r.start, r.data) for r in image.regions], image.blocks)
+        image = self._heap.enumerate(subject.maps, exclude=ranges, reader=reader, changes=self._changes)
+        if self._spans is None or self._spans[0] is not image:
+            self._spans = image, heap_spans([(r.start, r.data) for r in image.regions], image.blocks)
+        spans = [replace(span) for span in self._spans[1]]
         spans += heap_spans([self._copy(*bounds) for bounds in ranges], inherited.blocks)
         taken = [*heap_ranges(image), *ranges]
         return spans + mapped_spans(
@@ -145,6 +150,10 @@ class Capturer:
         if self._modules is None or self._modules[0] != files:
             self._modules = files, read_modules(self.memory, maps)
         return self._modules[1]
+
+    def _changes(self) -> tuple[Array, Array] | None:
+        found = None if self.mirror is None else self.mirror.changes()
+        return None if found is None else (found.rows, found.saved)
 
     def _copy(self, start: int, end: int) -> tuple[int, Array]:
         return start, self._read(start, end - start)

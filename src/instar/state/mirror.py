@@ -22,9 +22,9 @@ from instar.state.columns import CHANGE
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PAGE = 4096
-_CHUNK = 1 << 20
+_CHUNK = 2 << 20
 _THREADS = 2
-_KEPT = 64  # changed pages of one chunk whose old bytes are kept; with more a new plan is cheaper anyway
+_KEPT = 128  # changed pages of one chunk whose old bytes are kept; with more a new plan is cheaper anyway
 _SPARE = 8  # a buffer has an eighth to spare: heaps grow
 
 
@@ -92,20 +92,28 @@ class Mirror:
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
         self._parts: list[Changes | None] = []
+        self._known: dict[int, int] = {}
 
     def begin(self) -> None:
-        """Forget what changed before: from here on changes are told against the copy as it is."""
-        self._parts = []
+        """Forget what changed before: from here on changes are told against the copy as it is.
+
+        Until the next ``begin`` the process must stand still: what was read is not read again.
+        """
+        self._parts, self._known = [], {}
 
     def warm(self, memory: Memory, ranges: Iterable[tuple[int, int]]) -> None:
         """Copy ranges (start, end) of a process that runs: a first guess, made true by the next ``read``."""
         for start, end in ranges:
             self.read(memory, start, end - start)
+        self.begin()
 
     def read(self, memory: Memory, address: int, size: int) -> Array:
         """The bytes of a range as they are now; valid until the same range is read again."""
         piece = self._piece(memory, address, size)
         at = address - piece.start
+        if self._known.get(address, 0) >= size:
+            return piece.buffer[at : at + size]
+        self._known[address] = size
         known = max(min(piece.valid - at, size), 0)
         if known < size:
             memory.read_into(address + known, piece.buffer[at + known : at + size])

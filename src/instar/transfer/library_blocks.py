@@ -55,7 +55,7 @@ def mark_library_blocks(state: State, words: Array) -> Array:
     """Reach what only libraries reach; returns a mask of these objects (flagged REACHED until given back)."""
     flags = state.objects["flags"]
     before = (flags & ObjectFlag.REACHED) != 0
-    new = [row for row in library_rows(state, words) if not before[row]]
+    new = [row for row in library_rows(state, words, stream_rows(state)) if not before[row]]
     if new:
         flags[new] |= np.uint32(ObjectFlag.REACHED)
         state.reach()
@@ -63,9 +63,14 @@ def mark_library_blocks(state: State, words: Array) -> Array:
     return mask
 
 
-def library_rows(state: State, words: Array) -> set[int]:
-    """The objects that libraries, and streams in the heap, lead to at once."""
-    words = np.concatenate([words, _words_of_streams(state)])
+def stream_rows(state: State) -> Array:
+    """The ``FILE`` objects in the heap."""
+    return np.flatnonzero(state.objects["flags"] & ObjectFlag.LIBRARY)
+
+
+def library_rows(state: State, words: Array, streams: Array) -> set[int]:
+    """The objects that libraries, and streams (rows) in the heap, lead to at once."""
+    words = np.concatenate([words, _words_of(state, streams)])
     return {row for word in words.tolist() if (row := _find_block(state, word)) is not None}
 
 
@@ -78,10 +83,10 @@ def _find_block(state: State, word: int) -> int | None:
     return row if offset < max(int(state.objects["size"][row]) - 8, 1) else None
 
 
-def _words_of_streams(state: State) -> Array:
+def _words_of(state: State, streams: Array) -> Array:
     """What the ``FILE`` objects in the heap hold: their buffers and locks are libc's too."""
     found = [np.zeros(0, dtype=np.uint64)]
-    for row in np.flatnonzero(state.objects["flags"] & ObjectFlag.LIBRARY):
+    for row in streams.tolist():
         address, size = int(state.objects["address"][row]), int(state.objects["size"][row])
         data = state.bytes_at(address, size & ~7)
         if data is not None:

@@ -30,7 +30,7 @@ from instar.transfer.jumps import JumpCarrier
 from instar.transfer.kept import arena_range, kept_ranges, sort_patches
 from instar.transfer.leaks import find_leaks, keep_many, leak_warning, refuse_hidden
 from instar.transfer.libc_state import libc_state_warning
-from instar.transfer.library_blocks import library_rows, library_words, mark_library_blocks
+from instar.transfer.library_blocks import library_rows, library_words, mark_library_blocks, stream_rows
 from instar.transfer.locals import LocalCarrier
 from instar.transfer.own import (
     end_targets,
@@ -91,6 +91,7 @@ class Planner:
         self.old, self.new = past.subject.version, future.subject.version
         self.output = np.zeros(0, dtype=np.uint8)
         self.changed_rows: Array = np.zeros(0, dtype=np.int64)  # since the last plan
+        self.changed_pages: Array = np.zeros(0, dtype=np.uint64)  # their addresses, since this plan was made
         self.bases: list[tuple[Span, int]] = []  # future spans and where they begin in the output
         self.handled = NO_CHANGES
         self.unhandled: tuple[Array, Array] | None = None  # output and patches before handlers ran
@@ -337,7 +338,8 @@ class Planner:
         """State that only the words of a changed function's frame hold cannot be carried."""
         objects = self.state.objects
         words = library_words(self.past.subject, self.past.program, self.past.heap)
-        self.library_rows = library_rows(self.state, words)
+        self.stream_rows = stream_rows(self.state)
+        self.library_rows = library_rows(self.state, words, self.stream_rows)
         self.library_owned = mark_library_blocks(self.state, words)
         before = (objects["flags"] & ObjectFlag.REACHED) != 0
         frame = (objects["kind"] == ObjectKind.FRAME) & ((objects["flags"] & ObjectFlag.ROOT) == 0)

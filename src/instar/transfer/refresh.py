@@ -66,6 +66,7 @@ def refresh_plan(
         return None
     again = scan.words[np.isin(scan.words["object"], rows)]
     planner.apply_moved(again[planner.state.objects["fate"][again["object"]] == Fate.MOVE])
+    planner.changed_pages = np.union1d(planner.changed_pages, changes.rows["address"])
     kept = tuple(_changed_pages(one, changes.rows) for one in plan.kept)
     arena = None if plan.arena is None else _changed_blocks(plan.arena, planner, rows)
     return replace(planner.assemble(kept, arena), refreshed=True)
@@ -132,7 +133,7 @@ def _merge(old: Span, new: Span) -> Changes:
 def _is_library_same(planner: Planner, past: Image) -> bool:
     """Whether libraries hold on to the same blocks."""
     words = library_words(past.subject, past.program, past.heap)
-    return library_rows(planner.state, words) == planner.library_rows
+    return library_rows(planner.state, words, planner.stream_rows) == planner.library_rows
 
 
 def _changed_pages(kept: KeptRange, changes: Array) -> KeptRange:

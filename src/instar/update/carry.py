@@ -29,6 +29,7 @@ from instar.transfer.stack import FramePair
 from instar.transfer.strings import StringResolver
 from instar.validation.conditions import Conditions, CopyReader
 from instar.validation.outcome import Validation
+from instar.validation.remaining import Unwritten, all_written
 from instar.validation.validator import Validator
 
 
@@ -55,6 +56,7 @@ class FramePairing:
     def __init__(self, old: Version, new: Version, code: CodeComparison) -> None:
         self._old, self._new, self._code = old, new, code
         self._memo: dict[tuple[int, int], bool] = {}
+        self._same_calls: set[tuple[int, int, int, int]] = set()
 
     def pair(self, past: Image, future: Image) -> tuple[FramePair, ...]:
         """Frame by frame; raises RefusedError when the chains of functions differ."""
@@ -76,9 +78,13 @@ class FramePairing:
 
     def _require_same_call(self, pair: FramePair) -> None:
         """In a function whose code changed, both versions must stand in the same of several equal calls."""
+        key = (pair.old.function, pair.old.frame.link_pc, pair.new.function, pair.new.frame.link_pc)
+        if key in self._same_calls:
+            return
         old = find_call_site(self._old, pair.old.function, pair.old.frame.link_pc)
         new = find_call_site(self._new, pair.new.function, pair.new.frame.link_pc)
         if old is None or new is None or (old.ordinal, old.count) == (new.ordinal, new.count):
+            self._same_calls.add(key)
             return
         raise RefusedError(
             "different-call",
@@ -135,12 +141,15 @@ class Planning:
         """What made the last plan."""
         return None if self._last is None else self._last[0]
 
-    def validate(self, plan: TransferPlan, registers: Mapping[int, int]) -> Validation:
+    def validate(
+        self, plan: TransferPlan, registers: Mapping[int, int], unwritten: Unwritten = all_written
+    ) -> Validation:
         """Transfer back and compare, after the last plan was carried out.
 
         Args:
             plan: The last one.
             registers: DWARF number -> value, of the future's thread.
+            unwritten: Pages of the future that nobody wrote since before the first validation.
         """
         if self._last is None:
             raise InternalError("nothing was planned")
@@ -148,7 +157,7 @@ class Planning:
         if self._validator is None:
             memories = planner.past.subject.memory, planner.future.subject.memory
             self._validator = Validator(planner, memories[0].read, memories[1].read_into)
-        return self._validator.check(plan, registers)
+        return self._validator.check(plan, registers, unwritten)
 
     def unmet(self, conditions: Conditions) -> list[str]:
         """Filters that the past, which must be held, does not meet."""

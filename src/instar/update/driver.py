@@ -35,6 +35,7 @@ from instar.process.maps import Mapping, read_maps
 from instar.process.registers import Registers
 from instar.process.status import read_status
 from instar.process.syscalls import NUMBERS
+from instar.process.written import WrittenPages
 from instar.state.capturer import Capturer
 from instar.state.columns import Status
 from instar.state.image import Image
@@ -45,6 +46,8 @@ from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
 from instar.update.overreach import require_ranges, require_writes
 from instar.update.own import OwnMappings
+from instar.update.watching import Bytes, watch_future
+from instar.validation.remaining import all_written
 
 _ARENA_ROOM = 1 << 40
 _OWN_NUMBERS = 8
@@ -72,6 +75,7 @@ class Driver:
         self._floor = 0
         self._streams: dict[int, int] = {}
         self._stream_plan: StreamPlan | None = None
+        self._written: WrittenPages | None = None
         self.warnings: list[str] = []
 
     # Start --------------------------------------------------------------------------------------------------
@@ -111,6 +115,7 @@ class Driver:
             self._gate.abandon()
         if self._channel is not None:
             self._channel.close()
+        self._stop_watching()
         if self._future is not None:
             self.warnings.extend(f"left-behind: {text}" for text in self._future.abort())
         self._future = None
@@ -166,6 +171,20 @@ class Driver:
         written = write_plan(plan, self.runtime, self.future.tracee)
         self._own.close()
         return written
+
+    def watch(self, plan: TransferPlan) -> None:
+        """Have the kernel tell from here on which pages of the plan's ranges are written, where it can."""
+        self._stop_watching()
+        self._written = watch_future(self.future.tracee, all_ranges(plan))
+
+    def unwritten(self, start: int, end: int) -> Bytes:
+        """What of a range nobody has written since ``watch``: see ``WrittenPages.unwritten``."""
+        return self._written.unwritten(start, end) if self._written is not None else all_written(start, end)
+
+    def _stop_watching(self) -> None:
+        if self._written is not None:
+            self._written.close()
+        self._written = None
 
     def check(self, plan: TransferPlan) -> None:
         """Read back what was written outside of the kept ranges; raises InternalError where it differs."""
@@ -256,9 +275,14 @@ class Driver:
 
     def do_held(self) -> None:
         """Do to the outside what the start-up held back."""
-        for outcome in self.future.commit_held():
+        for outcome in self.future.do_held():
             self.warnings.append(f"held-action-failed: {outcome}")
         self.warnings.extend(self.future.warnings)
+
+    def close_start(self) -> None:
+        """Give back what the start needed, once the future serves: processes of ours end then."""
+        self._stop_watching()
+        self.future.close()
 
 
 def _translate_functions(plan: TransferPlan, addresses: Cookies) -> Cookies:

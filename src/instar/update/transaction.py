@@ -240,6 +240,7 @@ class Transaction:
         self._refuse(plan.problems)
         self.driver.map(plan)
         self.driver.write(plan)
+        self.driver.watch(plan)
         self._compare(plan)
         self.descriptors = look_again(self.descriptors)
         if self.conditions.filters:
@@ -309,9 +310,14 @@ class Transaction:
         attempt("what was held back", self.driver.do_held)
         attempt("signals that came in the pause", lambda: self.driver.forward_signals(signals))
         attempt("the start of the new version", gate.go)
-        attempt("the end of the old version", ending.release)  # record locks are free only after it
-        gate.wait_until_serving(Deadline(_END_S))
-        self.clock.end_pause()
+        try:
+            if len(locks):
+                attempt("the end of the old version", ending.release)  # record locks are free only after it
+            gate.wait_until_serving(Deadline(_END_S))
+            self.clock.end_pause()
+        finally:
+            attempt("the end of the old version", ending.release)
+            attempt("the end of the start", self.driver.close_start)
         self.warnings.extend(self.driver.warnings)
 
     def _commit_on_probation(self) -> None:
@@ -340,7 +346,9 @@ class Transaction:
             if not is_exiting(self.driver.pid):
                 raise
             # It died so soon: the probation ends before it begins.
-        self.clock.end_pause()
+        finally:
+            self.clock.end_pause()
+            attempt("the end of the start", self.driver.close_start)
         self.warnings.extend(self.driver.warnings)
         self.probation = probation
 
@@ -388,7 +396,9 @@ class Transaction:
             return
         registers = self.driver.registers()
         self.validation = self.planning.validate(
-            plan, {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)}
+            plan,
+            {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)},
+            self.driver.unwritten,
         )
         self.validation.require()
 

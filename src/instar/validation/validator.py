@@ -34,6 +34,7 @@ from instar.validation.frames import FrameCheck, check_frames
 from instar.validation.handled import HandledBytes
 from instar.validation.inverse import InversePool
 from instar.validation.outcome import Validation
+from instar.validation.remaining import Unwritten, all_written, remaining_spans
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,12 +62,15 @@ class Validator:
         self._kept: tuple[KeptRange, ...] | None = None
         self._whole: Validation | None = None
 
-    def check(self, plan: TransferPlan, registers: Mapping[int, int]) -> Validation:
+    def check(
+        self, plan: TransferPlan, registers: Mapping[int, int], unwritten: Unwritten = all_written
+    ) -> Validation:
         """Compare after a plan was carried out.
 
         Args:
             plan: The one.
             registers: DWARF number -> value, of the future's thread.
+            unwritten: What of the future was not written since just before the first check.
         """
         started = time.perf_counter()
         judge = DifferenceJudge(
@@ -74,7 +78,7 @@ class Validator:
         )
         again = plan.refreshed and self._kept is not None
         if again:
-            self._compare_unchanged(judge)
+            self._compare_unchanged(judge, unwritten)
             rows = self._fresh_rows()
         else:
             self._check_places(judge)
@@ -168,15 +172,19 @@ class Validator:
 
     # What must not have changed -----------------------------------------------------------------------------
 
-    def _compare_unchanged(self, judge: DifferenceJudge) -> None:
-        """Kept ranges, arena and segments hold what was validated, and what was written since."""
+    def _compare_unchanged(self, judge: DifferenceJudge, unwritten: Unwritten) -> None:
+        """Kept ranges, arena and segments hold what was validated, and what was written since.
+
+        Pages that nobody has written in the future hold what was validated. Where the past has changed they
+        are compared nevertheless: something should have been written there.
+        """
         pieces: list[tuple[int, int, Array, int, Array]] = []
         for kept in self._kept or ():
             if kept.source is None or not kept.source.shared:
-                for start, size in kept.pages.tolist():
+                same = unwritten(kept.start, kept.start + kept.size)
+                for start, size in remaining_spans(kept.pages, same, self.planner.changed_pages).tolist():
                     pieces.extend(_pieces(start, size, kept.data, kept.data_start, kept.patches))
-        size = self.planner.fates.arena_size
-        pieces.extend(self._arena_pieces(size))
+        pieces.extend(self._arena_pieces(self.planner.fates.arena_size, unwritten))
         none = np.zeros(0, dtype="u8")
         for span, base in self.planner.bases:
             data = self.planner.output[base : base + len(span.data)]
@@ -187,9 +195,12 @@ class Validator:
         for address in places[:8]:
             judge.add(f"the new version's byte at {address:#x}", "changed since it was validated")
 
-    def _arena_pieces(self, size: int) -> list[tuple[int, int, Array, int, Array]]:
+    def _arena_pieces(self, size: int, unwritten: Unwritten) -> list[tuple[int, int, Array, int, Array]]:
         base, none = self.planner.arena_base, np.zeros(0, dtype="u8")
-        found = list(_pieces(base, size, self.planner.output, base, none)) if size else []
+        whole = np.array([[base, size]] if size else np.zeros((0, 2)), dtype=np.uint64)
+        found = []
+        for start, length in remaining_spans(whole, unwritten(base, base + size), none).tolist():
+            found.extend(_pieces(start, length, self.planner.output, base, none))
         carried = np.frombuffer(self.planner.prepared.strings.carried(), dtype=np.uint8)
         if len(carried) and self._counterparts is not None:
             found.extend(_pieces(base + size, len(carried), carried, base + size, none))

@@ -146,6 +146,14 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_row(name: str, done: Update, state: int) -> Row:
+    """The memory that the tool needed for a state of so many bytes."""
+    return Row(
+        f"peak memory of the tool: {name}", done.peak / 2**20, "MB", (3 * state + 150e6) / 2**20,
+        "3 x state + 150 MB", 1.0, "the largest of its processes",
+    )  # fmt: skip
+
+
 @cache
 def floor(size: int, rounds: int = 5) -> float:
     """Milliseconds to read ``size`` bytes of one process and write them to another: the best of five."""

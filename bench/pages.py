@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.measure import Row, floor, program, resident, store, update
+from bench.measure import Row, floor, peak_row, program, resident, store, update
 
 
 def run(*, quick: bool) -> Iterator[Row]:
@@ -16,7 +16,4 @@ def run(*, quick: bool) -> Iterator[Row]:
         assert one.ask("ping") == "pong 2"
     size = megabytes << 20
     yield Row(f"{megabytes:,} MB in 4 KB blocks, unchanged", done.pause, "ms", floor(size), "floor", 2.0)
-    yield Row(
-        "peak memory of the tool", done.peak / 2**20, "MB", (3 * state + 150e6) / 2**20,
-        "3 x state + 150 MB", 1.0, "the largest of its processes",
-    )  # fmt: skip
+    yield peak_row(f"{megabytes:,} MB in 4 KB blocks", done, state)

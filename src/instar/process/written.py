@@ -1,9 +1,10 @@
 """Which pages of a process were written since: userfaultfd's asynchronous write protection (Linux 6.7).
 
 A userfaultfd belongs to the memory of the process that made it, whoever holds a descriptor of it. Pages of
-the ranges that are registered with it are write-protected by PAGEMAP_SCAN; the kernel itself resolves the first
-write to each, whoever makes it (the process, a system call, ptrace, process_vm_writev), and remembers. When
-the last descriptor is closed, all is as it was. See Documentation/admin-guide/mm/{pagemap,userfaultfd}.rst.
+the ranges that are registered with it are write-protected by PAGEMAP_SCAN; the kernel itself resolves the
+first write to each, whoever makes it (the process, a system call, ptrace, process_vm_writev), and remembers.
+When the last descriptor is closed, all is as it was. See Documentation/admin-guide/mm, pagemap.rst and
+userfaultfd.rst.
 """
 
 from __future__ import annotations

@@ -93,6 +93,8 @@ class Mirror:
         self._pieces: list[_Piece] = []
         self._parts: list[Changes | None] = []
         self._known: dict[int, int] = {}
+        self._scratch: list[Array] = []
+        self._pool = ThreadPoolExecutor(_THREADS)
 
     def begin(self) -> None:
         """Forget what changed before: from here on changes are told against the copy as it is.
@@ -141,9 +143,11 @@ class Mirror:
     def _update(self, memory: Memory, address: int, copy: Array) -> Iterator[Changes | None]:
         """Read in chunks that stay in the cache, on both processors, and merge each."""
         starts = list(_chunks(address, len(copy)))
+        while len(self._scratch) < _THREADS:  # kept: fresh memory would cost as much as a tenth of the rest
+            self._scratch.append(memory.room(_CHUNK))
 
         def work(number: int) -> list[Changes | None]:
-            scratch = memory.room(_CHUNK)
+            scratch = self._scratch[number]
             found = []
             for start, size in starts[number::_THREADS]:
                 memory.read_into(start, scratch[:size])
@@ -154,9 +158,8 @@ class Mirror:
         if len(starts) < 2 * _THREADS:
             yield from (part for number in range(_THREADS) for part in work(number))
             return
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for parts in pool.map(work, range(_THREADS)):
-                yield from parts
+        for parts in self._pool.map(work, range(_THREADS)):
+            yield from parts
 
 
 def _chunks(address: int, size: int) -> Iterator[tuple[int, int]]:

@@ -31,6 +31,7 @@ from instar.process.memory import Memory
 _MANGLED_SINCE = (2, 32)
 _NONE: Addresses = np.empty(0, np.uint64)
 _NOTHING = HeapImage("", np.empty(0, BLOCK), ())
+_NO_BASIS = Basis((), Counters(0, 0, 0), (), (), _NONE, _NOTHING, _NONE)
 
 
 class GlibcHeap:
@@ -60,7 +61,7 @@ class GlibcHeap:
         self.mangled = self.version >= _MANGLED_SINCE
         self._data = data_segment(libc)
         self._main: Arena | None = None
-        self._last = Basis((), Counters(0, 0, 0), (), (), _NONE, _NOTHING, _NONE)
+        self._last = _NO_BASIS
         self._thread_locals = thread_local_offsets(memory, libc)
         self._threads = (
             find_thread_pointers(memory, maps) if thread_pointers is None else list(thread_pointers)
@@ -91,8 +92,13 @@ class GlibcHeap:
             _check_idle(arena)
         counters = self._counters(arenas[0])
         basis = self._basis(arenas, counters, maps, exclude)
-        if reader is not None and changes is not None and self._is_unchanged(basis, reader, changes):
-            return self._last.image
+        last, self._last = (
+            self._last,
+            _NO_BASIS,
+        )  # also when this fails: what was read is no longer what it was
+        if reader is not None and changes is not None and _is_unchanged(last, basis, reader, changes):
+            self._last = last
+            return last.image
         walker = SegmentWalker(self.memory, maps, reader or self._read, exclude, self.buffers)
         walker.main(arenas[0], counters)
         for arena in arenas[1:]:
@@ -123,17 +129,6 @@ class GlibcHeap:
             _NOTHING,
             _NONE,
         )
-
-    def _is_unchanged(self, basis: Basis, reader: Reader, changes: Changed) -> bool:
-        """Whether the image before is right again; its regions have been read then."""
-        last = self._last
-        if not last.arenas or not last.is_like(basis):
-            return False
-        regions = last.image.regions
-        if any(reader(r.start, r.size).ctypes.data != r.data.ctypes.data for r in regions):
-            return False
-        found = changes()
-        return found is not None and has_same_blocks(last, *changed_words(*found, regions))
 
     def _arenas(self) -> list[Arena]:
         start, size = self._data.address, self._data.size
@@ -232,3 +227,14 @@ def _check_idle(arena: Arena) -> None:
             f"a thread was stopped inside malloc (arena at {arena.address:#x})",
             "try again: the process is inside malloc only for moments",
         )
+
+
+def _is_unchanged(last: Basis, basis: Basis, reader: Reader, changes: Changed) -> bool:
+    """Whether the image before is right again; its regions have been read then."""
+    if not last.arenas or not last.is_like(basis):
+        return False
+    regions = last.image.regions
+    if any(reader(r.start, r.size).ctypes.data != r.data.ctypes.data for r in regions):
+        return False
+    found = changes()
+    return found is not None and has_same_blocks(last, *changed_words(*found, regions))

@@ -88,8 +88,6 @@ class Capturer:
 
     def image(self, *, heap: bool) -> Image:
         """Copy the process, with repairs if there are any; its heap only if asked for."""
-        if self.mirror is not None:
-            self.mirror.begin()
         if self.repairer is None:
             return self._copy_all(heap)
         self._use(self.tracee.memory)
@@ -107,6 +105,8 @@ class Capturer:
             self._heap.memory = memory
 
     def _copy_all(self, heap: bool) -> Image:
+        if self.mirror is not None:
+            self.mirror.begin()
         subject = self.subject()
         frames = unwind(self.tracee.registers(), self.memory, subject.maps)
         pointer = subject.thread_pointer or 0
@@ -123,7 +123,8 @@ class Capturer:
             arguments=self.arguments(),
             resolve=lambda name: self._resolve(subject.maps, name),
             registers=self.tracee.registers(),
-            changes=self.mirror.changes() if self.mirror is not None else None,
+            changes=self.mirror.end() if self.mirror is not None else None,
+            round=self.mirror.round if self.mirror is not None else 0,
         )
 
     def _heap_spans(self, subject: Subject) -> list[Span]:

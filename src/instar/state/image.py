@@ -36,6 +36,7 @@ class Image:
         registers: Of its thread as it stands in its blocking call.
         changes: What of the heap differs from the image before; None when that is not known. The two share
             their bytes, so the older one holds the new ones.
+        round: Of the mirror: changes are told against the image of the round before.
         overlay: What repairs wrote into the copy; None when nothing repairs.
     """
 
@@ -51,4 +52,5 @@ class Image:
     resolve: Resolver
     registers: Registers | None = None
     changes: Changes | None = None
+    round: int = 0
     overlay: Overlay | None = None

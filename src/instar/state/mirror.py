@@ -87,27 +87,41 @@ class _Piece:
 
 
 class Mirror:
-    """The copy of a process's ranges: use ``read`` in place of a plain read, ``begin`` before each round."""
+    """The copy of a process's ranges: use ``read`` in place of a plain read, ``begin`` before each round.
+
+    Attributes:
+        round: Number of the present one, or the last: changes are told against the one before.
+    """
 
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
         self._parts: list[Changes | None] = []
         self._known: dict[int, int] = {}
+        self._complete = False
+        self.round = 0
         self._scratch: list[Array] = []
         self._pool = ThreadPoolExecutor(_THREADS)
 
     def begin(self) -> None:
         """Forget what changed before: from here on changes are told against the copy as it is.
 
-        Until the next ``begin`` the process must stand still: what was read is not read again.
+        Until ``end`` the process must stand still: what was read is not read again. After a round that did
+        not come to its end nobody knows what changed since the one before.
         """
-        self._parts, self._known = [], {}
+        self._parts, self._known = [] if self._complete else [None], {}
+        self._complete = False
+        self.round += 1
+
+    def end(self) -> Changes | None:
+        """The copy is whole; returns ``changes``."""
+        self._complete = True
+        return self.changes()
 
     def warm(self, memory: Memory, ranges: Iterable[tuple[int, int]]) -> None:
         """Copy ranges (start, end) of a process that runs: a first guess, made true by the next ``read``."""
         for start, end in ranges:
             self.read(memory, start, end - start)
-        self.begin()
+        self._complete = False
 
     def read(self, memory: Memory, address: int, size: int) -> Array:
         """The bytes of a range as they are now; valid until the same range is read again."""
@@ -126,7 +140,10 @@ class Mirror:
         return piece.buffer[at : at + size]
 
     def changes(self) -> Changes | None:
-        """What changed since ``begin``; None when something was read for the first time or much changed."""
+        """What changed since the round before, as far as it was read.
+
+        None when something was read for the first time, much changed, or the round before did not end.
+        """
         parts = [part for part in self._parts if part is not None]
         return join_changes(parts) if len(parts) == len(self._parts) else None
 

@@ -29,11 +29,17 @@ test: venv-dev native ## all tests but those of real servers (TEST=path for some
 test-real: venv-dev native ## updates of real servers, fetched as source packages
 	@$(PYTEST) tests -m real $(PYTESTFLAGS)
 
-bench: venv-dev native ## measure; a table on the terminal, figures in bench/results faults/results
+bench: venv-dev native ## measure; a table on the terminal, figures in bench/results faults/results fuzz/findings
 	@.venv/bin/python -m bench $(BENCH)
 
 faults: venv-dev native ## inject 2,100 faults into updates, FAULTS="--seed 2 --count 100"; a table, all of it in faults/results
 	@.venv/bin/python -m faults $(FAULTS)
+
+fuzz: venv-dev native ## damage whatever an update reads, FUZZ="--seconds 60 walker"; needs clang
+	@.venv/bin/python -m fuzz $(FUZZ)
+
+soak: venv-dev native ## updates in a row under load, COUNT=1000: does anything grow?
+	@.venv/bin/python -m faults.soak --count $(or $(COUNT),1000)
 
 rcb: ## lines of code that must be right for the old version to survive, and of the rest
 	@$(PYTHON) scripts/rcb.py
@@ -54,4 +60,4 @@ clean: ## everything that was built, .venv too
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results faults/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help venv venv-dev native demo test test-real bench faults rcb lint format picture clean
+.PHONY: help venv venv-dev native demo test test-real bench faults fuzz soak rcb lint format picture clean

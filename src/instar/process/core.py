@@ -142,10 +142,13 @@ class CoreFile:
             if kind == _LOAD and size
         )
         self._starts = [part.start for part in self._parts]
-        self._read_notes(headers)
         self._images: dict[str, mmap.mmap | None] = {}
-        self.program = self._find_program()
-        self._add_left_out()
+        try:
+            self._read_notes(headers)
+            self.program = self._find_program()
+            self._add_left_out()
+        except (IndexError, ValueError, OverflowError, struct.error) as error:
+            raise _not_core(path, f"its notes are damaged ({error})") from error
         self.memory: Memory = CoreMemory(self)
         self.program = self._find_program()
         self.maps = self._make_maps()

@@ -25,6 +25,7 @@ TESTED = (
     "transfer/test_plan_pieces.py",
     "state/test_typing.py",
     "validation/test_reversed.py",
+    "heap/test_walk.py",
 )
 
 

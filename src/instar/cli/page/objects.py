@@ -116,7 +116,7 @@ def _side(title: str, totals: Sequence[_Total], after: bool) -> Markup:
     rest = sum(size for size, _ in sized) - sum(size for size, _ in shown)
     cells = [_cell(one, size, after) for size, one in shown]
     if rest:
-        cells.append(Cell("other types", rest, "kept", f"other types: {format_bytes(rest)}"))
+        cells.append(Cell("other types", rest, "quiet", f"other types: {format_bytes(rest)}"))
         cells.sort(key=lambda cell: -cell.size)
     whole = format_bytes(sum(size for size, _ in sized))
     largest = ", ".join(cell.text for cell in cells[:3])

@@ -14,6 +14,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 UNTYPED, TEXT = "(untyped)", "(text and bytes)"
 MOST_TYPES = 1000
+_PART = 1 << 16
 POINTER_CLASS = {
     Status.NULL: "null",
     Status.SMALL: "number",
@@ -55,17 +56,10 @@ class TypeFigures:
 
 def count_types(planner: Planner) -> tuple[TypeFigures, ...]:
     """All types of carried objects, the largest first; behind ``MOST_TYPES`` they are one row, "(others)"."""
-    objects = planner.state.objects
-    live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
-    rows = objects[live & np.isin(objects["kind"], list(KIND_NAMES))]
-    text = (rows["type"] < 0) & ((rows["flags"] & ObjectFlag.BYTES) != 0)
-    width = len(ObjectKind)
-    keys = ((rows["type"].astype(np.int64) + 2) - text) * width + rows["kind"]
-    moved = (rows["fate"] == Fate.MOVE) | ((rows["kind"] != ObjectKind.HEAP) & (rows["out_size"] > 0))
-    new_sizes = np.where(moved, rows["out_size"], rows["size"])
-    kept = rows["fate"] != Fate.DROP
-    converted = kept & (rows["fate"] == Fate.MOVE) & (rows["mapping"] >= 0)
-    sums = [_sums(keys, weights) for weights in (None, rows["size"], kept, new_sizes * kept, converted)]
+    objects, width = planner.state.objects, len(ObjectKind)
+    sums = np.zeros((5, (len(planner.state.table.types) + 2) * width))
+    for first in range(0, len(objects), _PART):  # at once it would take as much memory as the objects
+        sums += _count(objects[first : first + _PART], sums.shape[1])
     found: dict[tuple[str, str | None, str], list[int]] = {}
     for key in np.flatnonzero(sums[0]).tolist():
         names = _names(planner, key // width - 2)
@@ -80,10 +74,18 @@ def count_types(planner: Planner) -> tuple[TypeFigures, ...]:
     return (*figures[:MOST_TYPES], *_others(figures[MOST_TYPES:]))
 
 
-def _sums(keys: Array, weights: Array | None) -> Array:
-    """Per key the sum of the weights (exact: below 2**53)."""
-    found: Array = np.bincount(keys, None if weights is None else weights.astype(np.float64))
-    return found
+def _count(objects: Array, keys: int) -> Array:
+    """(5, keys): objects, bytes, new objects, new bytes, converted ones (exact: below 2**53)."""
+    live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
+    rows = objects[live & np.isin(objects["kind"], list(KIND_NAMES))]
+    text = (rows["type"] < 0) & ((rows["flags"] & ObjectFlag.BYTES) != 0)
+    key = ((rows["type"].astype(np.int64) + 2) - text) * len(ObjectKind) + rows["kind"]
+    moved = (rows["fate"] == Fate.MOVE) | ((rows["kind"] != ObjectKind.HEAP) & (rows["out_size"] > 0))
+    new_sizes = np.where(moved, rows["out_size"], rows["size"])
+    kept = rows["fate"] != Fate.DROP
+    converted = kept & (rows["fate"] == Fate.MOVE) & (rows["mapping"] >= 0)
+    weights = (None, rows["size"], kept, new_sizes * kept, converted)
+    return np.stack([np.bincount(key, one, minlength=keys) for one in weights])
 
 
 def _names(planner: Planner, row: int) -> tuple[str, str | None]:

@@ -95,7 +95,7 @@ def handlers_for(way: WayBack) -> Path | None:
         raise RefusedError(
             "one-step-at-a-time",
             f"of the {way.steps} updates {len(way.handlers)} used handlers, which know their own step only",
-            "take them back one by one",
+            f"run `instar rollback PID` {way.steps} times: each uses the handlers of its own update",
         )
     return find_handlers_kept(way.handlers[0])
 

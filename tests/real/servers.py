@@ -56,10 +56,14 @@ class Server:
 
     def update(self, new: Path, *options: str, expect: str = "updated") -> dict[str, Any]:
         """Run `instar update`; afterwards ``pid`` is the process that serves."""
-        done = subprocess.run(
-            [str(INSTAR), "update", str(self.pid), str(new), "--json", *options],
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+        return self._carry(new, "update", str(self.pid), str(new), *options, expect=expect)
+
+    def rollback(self, old: Path) -> dict[str, Any]:
+        """Run `instar rollback`, which must lead to ``old``."""
+        return self._carry(old, "rollback", str(self.pid), expect="updated")
+
+    def _carry(self, new: Path, *command: str, expect: str) -> dict[str, Any]:
+        done = subprocess.run([str(INSTAR), *command, "--json"], capture_output=True, text=True, timeout=120)
         assert done.stdout.strip(), f"no document, exit status {done.returncode}:\n{done.stderr}"
         report: dict[str, Any] = json.loads(done.stdout)
         assert report["outcome"] == expect, f"{json.dumps(report, indent=1)}\n{done.stderr}"

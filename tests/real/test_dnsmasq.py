@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builds import Pair
@@ -16,6 +18,7 @@ SHORT = [f"host{i}.short.test" for i in range(2000)]
 LONG = [f"a-rather-long-host-name-number-{i:05}.in-a-sub-domain.of-some-zone.test" for i in range(900)]
 # dnsmasq keeps a tenth of its cache for names over 50 characters.
 NAMES = SHORT + LONG
+HANDLERS = Path(__file__).with_name("dnsmasq_handlers.py")
 COUNTERS = ("cachesize.bind", "insertions.bind", "evictions.bind", "misses.bind", "hits.bind")
 
 
@@ -106,9 +109,9 @@ def test_new_version_still_forwards(resolver: Resolver, dnsmasq: Pair) -> None:
     resolver.assert_answers(fresh + NAMES)
 
 
-def test_under_queries(resolver: Resolver, dnsmasq: Pair) -> None:
-    """A client that asks all the time gets the right answer every time."""
-    fill(resolver)
+@contextmanager
+def queries(resolver: Resolver) -> Iterator[list[bool]]:
+    """A client that asks all the time; the list has whether each answer was right."""
     asked: list[bool] = []
     stop = threading.Event()
 
@@ -121,17 +124,37 @@ def test_under_queries(resolver: Resolver, dnsmasq: Pair) -> None:
     thread = threading.Thread(target=ask)
     thread.start()
     try:
-        resolver.server.update(dnsmasq.new)
-        counted = len(asked)
-        resolver.assert_answers(NAMES[:500])
-        assert len(asked) > counted
+        yield asked
     finally:
         stop.set()
         thread.join()
     assert all(asked)
 
 
-def test_there_and_back_and_there_again(resolver: Resolver, dnsmasq: Pair) -> None:
+@pytest.mark.parametrize("resolver", ["foreground"], indirect=True)
+def test_the_whole_cycle_under_queries(resolver: Resolver, dnsmasq: Pair) -> None:
+    """Rehearsed, updated, rolled back and updated again, its cache whole and every answer right."""
+    fill(resolver)
+    resolver.upstream.stop()
+    old, handlers = resolver.server.program(), ("--handlers", str(HANDLERS))
+    steps: list[Callable[[], dict[str, Any]]] = [
+        lambda: resolver.server.update(dnsmasq.new, *handlers, "--rehearse", expect="rehearsed"),
+        lambda: resolver.server.update(dnsmasq.new, *handlers),
+        lambda: resolver.server.rollback(old),
+        lambda: resolver.server.update(dnsmasq.new, *handlers),
+    ]
+    kept = resolver.counters()["insertions"]
+    with queries(resolver) as asked:
+        for step in steps:
+            counted = len(asked)
+            assert step()["validation"]["objects"] >= len(LONG)
+            resolver.assert_answers(NAMES[:500])
+            assert len(asked) > counted
+    assert resolver.counters()["insertions"] == kept
+    resolver.assert_answers(NAMES)
+
+
+def test_twice(resolver: Resolver, dnsmasq: Pair) -> None:
     """A second update finds what the first one left."""
     fill(resolver)
     before = resolver.counters()

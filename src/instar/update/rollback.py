@@ -135,8 +135,11 @@ def _members(types: TypePairing, row: int) -> list[str]:
     new_row = types.identity.counterpart(row)
     if new_row is None:
         return []
-    changes = types.compiler.fragment(row, new_row).changes
-    return [f"{types.new_label(new_row)}{change.path}" for change in changes if change.kind == "added"]
+    owned = types.settled.between(row, new_row)
+    if owned.whole:
+        return []  # a handler's backward half makes all of it
+    added = [one.path for one in types.compiler.fragment(row, new_row).changes if one.kind == "added"]
+    return [f"{types.new_label(new_row)}{path}" for path in added if path.removeprefix(".") not in owned.new]
 
 
 def _problem(path: str, cause: str) -> Problem:

@@ -6,8 +6,10 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -159,6 +161,64 @@ def test_rolled_back_past_notices_nothing(versions: Versions, start_service: Sta
     witness.updates_again(versions[1])
 
 
+def _deleted_directory(program: Path) -> list[str]:
+    return ["sh", "-c", f'mkdir gone && cd gone && rmdir ../gone && exec "{program}" poll 20']
+
+
+def _memory_file(program: Path) -> list[str]:
+    code = "import os, sys; fd = os.memfd_create('server'); os.write(fd, open(sys.argv[1], 'rb').read()); "
+    code += "os.execv(f'/proc/self/fd/{fd}', ['server', 'poll', '20'])"
+    return [sys.executable, "-c", code, str(program)]
+
+
+ODD_PLACES = {
+    "deleted-directory": _deleted_directory,
+    "memory-file": _memory_file,
+}
+
+
+@pytest.mark.parametrize("name", ODD_PLACES)
+def test_targets_in_odd_places(versions: Versions, start_service: StartService, name: str) -> None:
+    command = ODD_PLACES[name](versions[0])
+    service = start_service(Path(shutil.which(command[0]) or command[0]), arguments=command[1:])
+    assert service.ask("fill") == "ok v1"
+    for program in (versions[1], versions[1]):
+        update = service.update(program)
+        assert update.outcome == "updated", update.told()
+        assert service.ask("check") == "ok v2"
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced", "renamed", "overwritten-by-the-new"])
+def test_the_old_program_file_changes(
+    versions: Versions, start_service: StartService, tmp_path: Path, change: str
+) -> None:
+    """As a package manager does it; what runs is read, not what lies there."""
+    program = tmp_path / "server"
+    shutil.copy(versions[0], program)
+    service = start(start_service, program, "poll", 20)
+    new = versions[1]
+    if change == "renamed":
+        program.rename(tmp_path / "server.old")
+    else:
+        program.unlink()
+    if change == "replaced":
+        shutil.copy("/bin/true", program)
+    if change == "overwritten-by-the-new":
+        new = Path(shutil.copy(versions[1], program))
+    update = service.update(new)
+    assert update.outcome == "updated", update.told()
+    assert service.ask("check") == "ok v2"
+
+
+def test_a_descriptor_is_something_else_every_time(versions: Versions, start_service: StartService) -> None:
+    """What the plan saw under a number is gone when the past is paused, and something else is there."""
+    service = start(start_service, versions[0], "poll", 1, "swap")
+    for _ in range(3):
+        update = service.update(versions[1])
+        assert update.outcome == "updated", update.told()
+        assert service.ask("check") == "ok v2"
+
+
 # New versions -----------------------------------------------------------------------------------------------
 
 NEW_VERSIONS = {
@@ -170,6 +230,13 @@ NEW_VERSIONS = {
     "changes-directory": ("-DSTART_MOVES", ("updated", "refused")),
     "drops-privileges": ("-DSTART_DROPS", ("updated", "refused")),
     "fault-handler": ("-DSTART_FAULTS", ("updated",)),
+    "asks-to-be-traced": ("-DSTART_TRACED", ("refused",)),
+    "undumpable": ("-DSTART_UNDUMPABLE", ("updated",)),
+    "executes-itself": ("-DSTART_AGAIN", ("updated", "refused")),
+    "confines-itself": ("-DSTART_CONFINED", ("refused",)),
+    "grabs-addresses": ("-DSTART_GRABS", ("updated", "refused")),
+    "stops-itself": ("-DSTART_STOPS", ("refused",)),
+    "blocks-signals": ("-DSTART_BLOCKS", ("updated",)),
     "static": ("-static", ("refused",)),
     "no-pie": ("-no-pie", ("updated",)),
     "sanitizer": ("-fsanitize=address", ("refused",)),

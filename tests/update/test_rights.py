@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,3 +115,29 @@ def test_a_user_namespace_is_entered_by_root(
     assert service.ask("check") == "ok v2"
     assert rights(service.pid) == before
     assert not [text for text in update.report["warnings"] if text.startswith("surroundings")]
+
+
+FILTERED = """
+import ctypes, os, struct, sys
+code = ctypes.create_string_buffer(struct.pack("<HBBI", 0x06, 0, 0, 0x7FFF0000), 8)
+program = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", 1, ctypes.addressof(code)), 16)
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_filter_that_the_new_version_would_be_without(
+    versions: list[Path], start_service: StartService
+) -> None:
+    """As a service manager gives one to all of a unit."""
+    old, new = versions
+    service = start_service(Path(sys.executable), arguments=["-c", FILTERED, str(old)])
+    assert service.ask("fill") == "ok v1"
+    update = service.update(new)
+    assert update.outcome == "refused" and update.report["error"]["code"] == "less-confined", update.told()
+    assert service.ask("check") == "ok v1"
+    update = service.update(new, "--allow", "less-confined")
+    assert update.outcome == "updated", update.told()
+    assert any(text.startswith("less-confined") for text in update.report["warnings"])
+    assert service.ask("check") == "ok v2"

@@ -159,7 +159,7 @@ def require_no_filter(pid: int) -> None:
         raise RefusedError(
             "seccomp-filter",
             f"the new version (process {pid}) has put itself under a seccomp filter at its start",
-            "let it do so after its first wait for work, or start it without the filter",
+            "start it without the filter; what confines itself cannot be updated",
         )
 
 

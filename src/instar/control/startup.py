@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instar.control.chains import Chain, FunctionNames
+from instar.control.confinement import require_confined
 from instar.control.deputy import Deputy
 from instar.control.held import Held, Outcome
 from instar.control.quiescence import QuiescentPoint
@@ -179,6 +180,7 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
         trace = StartupTrace(world, root, spec.names, point, spec.allow, likenesses)
         trace.run(deadline)
         assert trace.parked is not None and trace.chain is not None
+        trace.warnings.extend(require_confined(past.pid, trace.parked.tracee.pid, spec.allow))
         if other:
             trace.warnings.append(
                 f"surroundings: the new version was started with another {', '.join(other)}"

@@ -76,7 +76,7 @@ def other_fillers(past: Image, pairs: Sequence[FramePair]) -> list[Target]:
             there = reached - (lowest - start) if reached else 0
             found.append(Target(start, lowest, there, FixedKind.STACK, FixedFlag.DANGLING))
             found.append(Target(lowest, mapping.end, 0, FixedKind.STACK, FixedFlag.UNPAIRED))
-        elif mapping.path != program and not any(
+        elif mapping.file != program and not any(
             low < mapping.end and mapping.start < high for low, high in spans
         ):
             found.append(Target(mapping.start, mapping.end, 0, FixedKind.CODE, FixedFlag.UNPAIRED))

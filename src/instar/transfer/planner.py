@@ -294,7 +294,7 @@ class Planner:
 
     def _read_only(self, image: Image) -> list[tuple[int, int]]:
         """RELRO: writable in the file, read-only by now."""
-        return [(m.start, m.end) for m in image.subject.maps if m.path == image.program and not m.writable]
+        return [(m.start, m.end) for m in image.subject.maps if m.file == image.program and not m.writable]
 
     def _mark_unnamed(self) -> None:
         """Data without debug information that both versions have (literals, units without -g): roots."""

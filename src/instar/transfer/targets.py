@@ -168,7 +168,7 @@ def loaded_files(subject: Subject, program: str) -> dict[str, LoadedFile]:
         if name in ("[vdso]", "[vvar]", "[vvar_vclock]"):
             found[name] = LoadedFile(name, mapping.start, mapping.end, (str(mapping.device), mapping.inode))
             last = ""
-        elif name.startswith("/") and name != program:
+        elif name.startswith("/") and mapping.file != program:
             known = found.get(name)
             start = known.start if known else mapping.start
             found[name] = LoadedFile(name, start, mapping.end, (str(mapping.device), mapping.inode))
@@ -213,7 +213,7 @@ def image_fillers(old: Subject, programs: tuple[str, str]) -> list[Target]:
     read-only data, which is resolved by content when something points at it."""
     fillers = []
     for mapping in old.maps:
-        if mapping.path == programs[0]:
+        if mapping.file == programs[0]:
             constant = "w" not in mapping.perms and "x" not in mapping.perms
             kind = FixedKind.CONSTANT if constant else FixedKind.CODE
             flags = FixedFlag.UNRESOLVED if constant else FixedFlag.UNPAIRED

@@ -80,8 +80,16 @@ def user_name(uid: int) -> str:
 
 def explain_filter(status: Status) -> HostError | None:
     """A process under its own seccomp filter is driven with the filter suspended, which needs a right."""
-    if status.seccomp != _SECCOMP_FILTER or has_capability(CAP_SYS_ADMIN):
+    confined = read_status(os.getpid()).seccomp
+    if status.seccomp != _SECCOMP_FILTER or (has_capability(CAP_SYS_ADMIN) and not confined):
         return None
+    if confined:
+        return HostError(
+            "seccomp-filter",
+            f"process {status.pid} ({status.name}) runs under a seccomp filter, and so does instar, "
+            "which can then not suspend it (a container's profile)",
+            "run the container without a profile: --security-opt seccomp=unconfined",
+        )
     return HostError(
         "seccomp-filter",
         f"process {status.pid} ({status.name}) runs under a seccomp filter, which only root can suspend",

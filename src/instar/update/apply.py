@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from instar.control.runtime import Runtime
-from instar.errors import InternalError
+from instar.errors import RefusedError
 from instar.heap.inherited import BLOCK
 from instar.process.maps import Mapping
 from instar.process.registers import DWARF_NAMES
@@ -25,13 +25,21 @@ _PIECES = 1024
 
 
 def choose_arena(maps: Iterable[Mapping], size: int) -> int:
-    """An address with ``size`` bytes free in every given address space, far from what the system picks."""
+    """An address with ``size`` bytes free in every given address space, far from what the system picks.
+
+    Raises:
+        RefusedError: "no-address-room": they have reserved nearly everything.
+    """
     taken = sorted((m.start, m.end) for m in maps)
     for _ in range(_TRIES):
         start = random.randrange(_LOW, _HIGH - size, 1 << 21)
         if not any(low < start + size and start < high for low, high in taken):
             return start
-    raise InternalError(f"no free range of {size} bytes found")
+    raise RefusedError(
+        "no-address-room",
+        f"the two versions have reserved so much that no {size >> 30} GB of addresses are free in both",
+        "have the program reserve less (a sanitizer does, for example)",
+    )
 
 
 def all_ranges(plan: TransferPlan) -> Sequence[KeptRange]:

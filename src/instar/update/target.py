@@ -158,7 +158,13 @@ def _sandbox(surroundings: Surroundings) -> list[Finding]:
         text = "strict seccomp: it may only read and write"
         found.append(Finding("sandbox", "refused", text, "seccomp-strict", "it cannot be updated"))
     elif surroundings.status.seccomp:
-        found.append(Finding("sandbox", "note", "a seccomp filter; instar suspends it for its own calls"))
+        found.append(
+            Finding(
+                "sandbox",
+                "note",
+                "a seccomp filter, which the new version may be without; suspended for instar's calls",
+            )
+        )
     elsewhere = surroundings.foreign_namespaces()
     if "pid" in elsewhere:
         text = "it lives in a PID namespace of its own"

@@ -6,12 +6,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -40,7 +47,7 @@ STATE volatile long ticks, hits, children, interrupted, early, late;
 STATE volatile long ring[64];
 STATE long turns, waited_ms = -1;
 STATE const char *way, *habit;
-STATE int epoll = -1, extra = -1;
+STATE int epoll = -1, extra = -1, swapped = -1;
 STATE uint32_t seed = 1;
 STATE bool signals_expected, broken;
 STATE char **arguments;
@@ -178,10 +185,25 @@ static void spawn_child(void)
     }
 }
 
+/* Number 60 is something else every time. */
+static void swap_descriptor(void)
+{
+    int fresh = -1;
+    swapped = (swapped + 1) % 3;
+    if (swapped == 0)
+        fresh = eventfd(7, EFD_NONBLOCK);
+    else
+        fresh = swapped == 1 ? open("/dev/null", O_RDWR) : socket(AF_INET, SOCK_DGRAM, 0);
+    if (fresh < 0 || dup2(fresh, 60) != 60 || close(fresh) != 0)
+        abort();
+}
+
 static NOINLINE void take_turn(void)
 {
     turns++;
-    if (strcmp(habit, "churn") == 0)
+    if (strcmp(habit, "swap") == 0)
+        swap_descriptor();
+    else if (strcmp(habit, "churn") == 0)
         churn(200);
     else if (strcmp(habit, "reopen") == 0)
         reopen();
@@ -192,7 +214,8 @@ static NOINLINE void take_turn(void)
     else if (strcmp(habit, "fork") == 0 && turns % 8 == 0)
         spawn_child();
     else if (strcmp(habit, "map") == 0) {
-        void *memory = mmap(NULL, 4096 * (1 + turns % 7), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory =
+            mmap(NULL, 4096 * (1 + turns % 7), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         *(long *)memory = turns;
         munmap(memory, 4096 * (1 + turns % 7));
     }
@@ -205,8 +228,16 @@ NOINLINE void fill(void)
             add(slot);
 }
 
+static bool swapped_right(void)
+{
+    struct stat facts;
+    mode_t kinds[] = {0, S_IFCHR, S_IFSOCK};
+    return swapped < 0 || (fstat(60, &facts) == 0 && (facts.st_mode & S_IFMT) == kinds[swapped]);
+}
+
 NOINLINE const char *check(void)
 {
+    EXPECT(swapped_right());
     long total = 0, seen;
     do {
         seen = ticks;
@@ -350,6 +381,34 @@ static void start_up(void)
     catch(SIGTRAP, on_fault, 0);
     catch(SIGILL, on_fault, 0);
 #endif
+#ifdef START_TRACED
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+#endif
+#ifdef START_UNDUMPABLE
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+#ifdef START_AGAIN
+    if (!getenv("AGAIN") && setenv("AGAIN", "1", 1) == 0)
+        execv("/proc/self/exe", arguments);
+#endif
+#ifdef START_CONFINED
+    struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog filter = {1, &allow};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+#endif
+#ifdef START_GRABS
+    for (int i = 0; i < 60; i++)
+        mmap(NULL, 1ul << 41, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+#endif
+#ifdef START_STOPS
+    raise(SIGSTOP);
+#endif
+#ifdef START_BLOCKS
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+#endif
 }
 
 int main(int argc, char **argv)
@@ -359,7 +418,8 @@ int main(int argc, char **argv)
     way = argc > 1 ? argv[1] : "poll";
     waited_ms = argc > 2 ? atol(argv[2]) : -1;
     habit = argc > 3 ? argv[3] : "none";
-    signals_expected = strcmp(habit, "timer") == 0 || strcmp(habit, "storm") == 0 || strcmp(habit, "fork") == 0;
+    signals_expected =
+        strcmp(habit, "timer") == 0 || strcmp(habit, "storm") == 0 || strcmp(habit, "fork") == 0;
     catch(SIGALRM, on_tick, 0);
     catch(SIGUSR1, on_hit, 0);
     catch(SIGCHLD, on_child, 0);

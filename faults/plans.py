@@ -385,7 +385,8 @@ def _stays(rng: random.Random, objects: Array) -> str | None:
         return None
     row = rng.choice(found)
     objects["fate"][row] = 0
-    return f"{int(objects['address'][row]):#x} stays although its layout changes"
+    where = f"{int(objects['size'][row])} bytes, flags {int(objects['flags'][row]):#x}"
+    return f"{int(objects['address'][row]):#x} ({where}) stays although its layout changes"
 
 
 def _count(rng: random.Random, objects: Array) -> str | None:

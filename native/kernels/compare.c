@@ -211,12 +211,17 @@ static void compare_slots(instar_compare *compare, const comparison *c, uint64_t
 {
     for (uint32_t s = 0; s < count; s++) {
         const instar_slot *slot = &compare->state->slots[first + s];
-        if (slot->kind == SLOT_UNION)
-            continue; /* words of unknown meaning */
         for (uint32_t k = 0; k < slot->count; k++) {
             uint64_t offset = base + slot->offset + (uint64_t)k * slot->stride;
             if (offset + 8 > c->size)
                 return;
+            if (slot->kind == SLOT_UNION) { /* a word of unknown meaning: compared as data */
+                uint64_t past = word_at(c->past + offset);
+                if (past >= PAGE && is_kept(compare, c, offset) && is_left_behind(compare, past))
+                    note(compare, (instar_difference){past, word_at(c->reversed + offset), offset, c->row,
+                                                      slot->pointee, DIFFERENCE_LEFT, 0});
+                continue;
+            }
             compare_slot(compare, c, offset, slot->pointee);
         }
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,25 @@ def test_a_block_that_the_runtime_is_not_told_of_is_found(
     assemble: Callable[..., Any] = Planner.assemble
     monkeypatch.setattr(Planner, "assemble", lambda *arguments: _without_a_block(assemble(*arguments)))
     _is_found(programs, "is not told")
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGSTOP])
+def test_a_new_version_with_a_deadly_signal_never_serves(
+    programs: list[Path], number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the campaign: a parked process is ended by what was sent to it only once it goes on."""
+    transfer = Faulty._validate
+
+    def signalled(update: Faulty) -> None:
+        transfer(update)
+        os.kill(update.driver.pid, number)
+
+    monkeypatch.setattr(Faulty, "_validate", signalled)
+    with running(programs[0]) as table:
+        report = Faulty(table, programs[1], lambda _: None, "pause", "tick").run()
+        assert report.outcome == "rolled-back"
+        assert report.error is not None and report.error.code == "gate-signalled", report.error
+        assert table.ask("sum")[0] == "1"
 
 
 def _is_found(programs: list[Path], text: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 from collections.abc import Callable
 
@@ -26,6 +27,10 @@ GRACE_MS = 5000
 ENDING, ENDED = 1, 2
 _WAITING, _SERVING, _GO, _ABANDON = b"W", b"S", b"G", b"A"
 _PING = b"P"
+_DEADLY = (
+    signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV,
+    signal.SIGSYS, signal.SIGSTOP,
+)  # fmt: skip
 
 
 class GateError(InstarError):
@@ -59,6 +64,7 @@ class Gate:
             RefusedError: "seccomp-filter": the future's own filter could kill it for waiting in the gate.
         """
         require_no_filter(self.runtime.tracee.pid)
+        require_no_deadly_signal(self.runtime.tracee.pid)
         pidfd, stat = os.pidfd_open(past), os.open(f"/proc/{past}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             self.runtime.import_descriptors(self.channel, [floor, floor + 1], [pidfd, stat], CLOEXEC)
@@ -150,6 +156,19 @@ class Gate:
             "gate-lost",
             f"the new version (process {self.runtime.tracee.pid}) ended at the commit gate",
             "find out who ended it (out of memory, a signal) and try again",
+        )
+
+
+def require_no_deadly_signal(pid: int) -> None:
+    """Raise GateError "gate-signalled" when a signal waits that ends or stops the future once it serves."""
+    status = read_status(pid)
+    waiting = status.signals_pending & ~status.signals_ignored
+    names = [number.name for number in _DEADLY if waiting >> (number - 1) & 1]
+    if names:
+        raise GateError(
+            "gate-signalled",
+            f"{', '.join(names)} was sent to the new version (process {pid}) while it was prepared",
+            "find out who sends it, and try again",
         )
 
 

@@ -81,8 +81,9 @@ def program(tmp_path: Path) -> Iterator[object]:
     [
         ("struct io_uring_params p = {0}; if (syscall(SYS_io_uring_setup, 4, &p) < 0) return 9;", "io_uring"),
         ("if (syscall(SYS_userfaultfd, O_CLOEXEC | 1) < 0) return 9;", "userfaultfd"),
+        ("if (syscall(SYS_fanotify_init, 0, O_RDONLY) < 0) return 9;", "fanotify"),
     ],
-    ids=["io_uring", "userfaultfd"],
+    ids=["io_uring", "userfaultfd", "fanotify"],
 )
 def test_what_belongs_to_memory_is_refused_by_name(program, body: str, name: str) -> None:
     plan = plan_descriptors(program(body).pid)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from local import LocalTransaction
 
 from instar.process.registers import DWARF_NAMES
 from instar.state.capturer import Capturer
@@ -18,7 +19,6 @@ from instar.update import carry
 from instar.update.apply import all_ranges, patched
 from instar.update.options import UpdateOptions
 from instar.update.progress import SilentProgress
-from instar.update.transaction import Transaction
 
 SOURCE = Path(__file__).parent / "refresh" / "store.c"
 
@@ -49,7 +49,7 @@ class Store:
         self.child.wait()
 
 
-class Compared(Transaction):
+class Compared(LocalTransaction):
     """An update with work between the two copies; what it wrote is compared with a plan from the start."""
 
     def __init__(self, store: Store, new: Path, commands: list[str]) -> None:
@@ -74,13 +74,13 @@ class Compared(Transaction):
         self.driver.write = write_and_compare  # type: ignore[method-assign]
 
     def _plan_from_start(self) -> TransferPlan:
-        capturer = Capturer(self.guard.past, self.old, self.prepared.tables[0])
-        past, future = capturer.image(heap=True), self.driver.image()
-        frames = carry.FramePairing(self.old, self.new, self.pairing.code)
-        last = self.planning._last
+        capturer = Capturer(self.guard.past, self.old, self.desk.prepared.tables[0])
+        past, future = capturer.image(heap=True), self.desk.future
+        frames = carry.FramePairing(self.old, self.new, self.desk.pairing.code)
+        last = self.desk.planning._last
         assert last is not None
         options = last[0].options
-        return Planner(self.prepared, past, future, frames.pair(past, future), {}, options).plan()
+        return Planner(self.desk.prepared, past, future, frames.pair(past, future), {}, options).plan()
 
     def _compare(self, plan: TransferPlan) -> None:
         future = self.driver.future.tracee

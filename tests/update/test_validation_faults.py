@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
+from local import LocalTransaction
 
 from instar.metadata.version import Version
 from instar.state.columns import Fate, ObjectFlag
@@ -23,7 +24,6 @@ from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
 from instar.update.options import UpdateOptions
 from instar.update.progress import SilentProgress
-from instar.update.transaction import Transaction
 
 SOURCE = Path(__file__).parent / "validation" / "table.c"
 
@@ -317,7 +317,7 @@ MEMORY_FAULTS: list[Fault] = [
 ]
 
 
-class Faulty(Transaction):
+class Faulty(LocalTransaction):
     """An update with a fault in what was written, at the first writing or in the pause."""
 
     def __init__(self, table: Table, new: Path, fault: Fault, stage: str, command: str) -> None:
@@ -331,7 +331,7 @@ class Faulty(Transaction):
 
     def _compare(self, plan: TransferPlan) -> None:
         if (self.clock.paused_at is not None) == (self.stage == "pause"):
-            last = self.planning._last
+            last = self.desk.planning._last
             assert last is not None
             self.fault(Future(last[0], self.driver.future.tracee.memory))
             self.injected = True

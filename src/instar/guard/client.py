@@ -44,7 +44,7 @@ Words = npt.NDArray[np.uint64]
 
 _PROGRAM = Path(__file__).with_name("__main__.py")
 _SHARED = (1 << 40, 1 << 36, 1 << 33, 1 << 31)  # sparse: what is not used costs nothing
-_BOUNCE = 4 << 20
+BOUNCE = 4 << 20
 _STEP_S, _SHORTEST_S = 0.5, 0.001
 _SPANS = 1024
 _AT_ONCE = 1 << 30
@@ -133,7 +133,7 @@ class Past:
             )
         self._channel = ours
         self.guard_pid = self._process.pid
-        self._shared: _Shared | None = None
+        self.shared: Shared | None = None
 
     def connect(self) -> None:
         """Have everything of the past's go through the guard from now on.
@@ -142,16 +142,16 @@ class Past:
         """
         for size in _SHARED:
             with suppress(OSError):
-                self._shared = self._share(size)
+                self.shared = self._share(size)
                 break
         reach_through(self.pid, self)
 
-    def _share(self, size: int) -> _Shared:
+    def _share(self, size: int) -> Shared:
         descriptor = os.memfd_create("past", os.MFD_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)
             self._ask("share", given=[descriptor])
-            return _Shared(descriptor)
+            return Shared(descriptor)
         finally:
             os.close(descriptor)
 
@@ -348,23 +348,23 @@ class Past:
     def copy(self, starts: npt.NDArray[np.uint64], sizes: npt.NDArray[np.uint64], local: int) -> None:
         """See ``process.access.Access``."""
         total = int(sizes.sum())
-        if self._shared is None or (len(starts) == 1 and total <= wire.LARGEST):
+        if self.shared is None or (len(starts) == 1 and total <= wire.LARGEST):
             for start, size in zip(
-                *(column.tolist() for column in _split(starts, sizes, wire.LARGEST)), strict=True
+                *(column.tolist() for column in split_spans(starts, sizes, wire.LARGEST)), strict=True
             ):
                 ctypes.memmove(local, self._peek(start, size), size)
                 local += size
             return
-        offset = self._shared.offset_of(local, total)
+        offset = self.shared.offset_of(local, total)
         if offset is not None:
-            for first, last, at in _batches(sizes, _AT_ONCE):
+            for first, last, at in batch_spans(sizes, _AT_ONCE):
                 self._copy(starts[first:last], sizes[first:last], offset + at)
             return
-        with self._shared.bounce:
-            starts, sizes = _split(starts, sizes, _BOUNCE)
-            for first, last, at in _batches(sizes, _BOUNCE):
+        with self.shared.bounce:
+            starts, sizes = split_spans(starts, sizes, BOUNCE)
+            for first, last, at in batch_spans(sizes, BOUNCE):
                 self._copy(starts[first:last], sizes[first:last], 0)
-                ctypes.memmove(local + at, self._shared.base, int(sizes[first:last].sum()))
+                ctypes.memmove(local + at, self.shared.base, int(sizes[first:last].sum()))
 
     def _copy(self, starts: Words, sizes: Words, offset: int) -> None:
         self._reach("copy", offset, data=np.stack([starts, sizes], axis=1).tobytes())
@@ -388,7 +388,7 @@ class Past:
 
     def room(self, size: int) -> Array:
         """See ``process.access.Access``."""
-        return self._shared.array(size) if self._shared is not None else np.empty(size, np.uint8)
+        return self.shared.array(size) if self.shared is not None else np.empty(size, np.uint8)
 
     def duplicate(self, numbers: Iterable[int]) -> dict[int, int]:
         """See ``process.access.Access``; raises OSError."""
@@ -404,7 +404,7 @@ class Past:
         return found
 
 
-def _split(starts: Words, sizes: Words, most: int) -> tuple[Words, Words]:
+def split_spans(starts: Words, sizes: Words, most: int) -> tuple[Words, Words]:
     """Cut spans that are longer."""
     if not len(sizes) or int(sizes.max()) <= most:
         return starts, sizes
@@ -417,7 +417,7 @@ def _split(starts: Words, sizes: Words, most: int) -> tuple[Words, Words]:
     return cut[:, 0], cut[:, 1]
 
 
-def _batches(sizes: Words, most: int) -> Iterator[tuple[int, int, int]]:
+def batch_spans(sizes: Words, most: int) -> Iterator[tuple[int, int, int]]:
     """(first, last, bytes before) of runs of spans that fit into one request."""
     ends = np.cumsum(sizes)
     first = 0
@@ -433,14 +433,36 @@ def _no_room(size: int) -> HostError:
     return HostError("out-of-memory", f"no room for {size} bytes of shared memory", "raise `ulimit -v`")
 
 
-class _Shared:
-    """Memory into which the guard copies: room for arrays, which is given back when they are gone."""
+class Shared:
+    """Memory into which the guard copies: room for arrays, which is given back when they are gone.
+
+    Attributes:
+        base: Its address here.
+        bounce: Whoever has it may use the first ``BOUNCE`` bytes.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, 0)
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self.bounce = threading.Lock()
-        self._free = [(_BOUNCE, len(self._memory) - _BOUNCE)]
+        self._free = [(BOUNCE, len(self._memory) - BOUNCE)]
+
+    def share_out(self) -> tuple[int, int]:
+        """Keep the lower half: the bounds of the upper one, of which somebody else disposes from now on."""
+        end = len(self._memory)
+        half = end // 2 // mmap.PAGESIZE * mmap.PAGESIZE
+        self._free = [(BOUNCE, half - BOUNCE)]
+        return half, end
+
+    def take(self, bounds: tuple[int, int]) -> None:
+        """Dispose of this part only, which ``share_out`` told in another process."""
+        self._free = [(bounds[0], bounds[1] - bounds[0])]
+
+    def view(self, offset: int, size: int) -> Array:
+        """Bytes of it; raises ValueError outside of it."""
+        if not 0 <= offset <= offset + size <= len(self._memory):
+            raise ValueError(f"{size} bytes at {offset} are not in the shared memory")
+        return np.frombuffer(self._memory, np.uint8, size, offset)
 
     def offset_of(self, local: int, size: int) -> int | None:
         """Where an address here is in the shared memory; None when it is not there."""

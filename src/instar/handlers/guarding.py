@@ -1,6 +1,6 @@
 """Runs code of the user inside bounds: time, memory, standard output, and the ways to end the process.
 
-That is about mistakes, not about malice: handlers run with the rights of the process they run in.
+That is about mistakes, not about malice: that is what the process without rights is for in which they run.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from instar.errors import FaultError, RefusedError
+from instar.process.access import read_proc
 from instar.process.maps import Mapping
 from instar.process.memory import Memory
 
@@ -26,7 +26,7 @@ def find_thread_pointers(memory: Memory, maps: Sequence[Mapping]) -> list[int]:
     Raises:
         RefusedError: "thread-unknown": a thread has no such block.
     """
-    tids = {int(entry.name) for entry in Path(f"/proc/{memory.pid}/task").iterdir()}
+    tids = {int(name) for name in read_proc(memory.pid, "task").split()}
     found: dict[int, int] = {}
     private = [m for m in maps if m.writable and m.readable and not m.shared and _anonymous(m)]
     for cut in (_windows, _everything):

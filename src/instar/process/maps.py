@@ -7,8 +7,8 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from instar.process.access import read_proc
 from instar.process.failures import explain_absence, lost_process
 
 DELETED = " (deleted)"
@@ -90,7 +90,7 @@ def _parse_line(line: str) -> Mapping:
 def read_maps(pid: int) -> list[Mapping]:
     """The mappings of a process, by address; raises HostError when it is gone or may not be looked at."""
     try:
-        text = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
+        text = read_proc(pid, "maps").decode(errors="surrogateescape")
     except OSError as error:
         raise lost_process(pid, error) from error
     if not text:  # a zombie, or a thread of the kernel

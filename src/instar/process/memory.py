@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from instar.errors import FaultError, HostError, InstarError, InternalError
-from instar.process.access import access_to
+from instar.process.access import access_to, read_proc
 from instar.process.failures import ProcessDiedError, lost_process
 
 Bytes = npt.NDArray[np.uint8]
@@ -94,6 +94,10 @@ class Memory:
         self._many(_readv, starts, sizes, result.ctypes.data)
         return result
 
+    def copy_spans(self, starts: npt.ArrayLike, sizes: npt.ArrayLike, local: int) -> None:
+        """The same, to an address here."""
+        self._many(_readv, *_columns(starts, sizes), local)
+
     def write_spans(self, starts: npt.ArrayLike, sizes: npt.ArrayLike, data: Bytes) -> None:
         """Write the pieces of ``data``, one after the other, to many spans."""
         starts, sizes = _columns(starts, sizes)
@@ -135,11 +139,7 @@ class Memory:
 
     def page_entries(self, start: int, end: int) -> Addresses:
         """The entries of /proc/PID/pagemap for whole pages."""
-        descriptor = os.open(f"/proc/{self.pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            raw = os.pread(descriptor, (end - start) // _PAGE * 8, start // _PAGE * 8)
-        finally:
-            os.close(descriptor)
+        raw = read_proc(self.pid, "pagemap", (end - start) // _PAGE * 8, start // _PAGE * 8)
         return np.frombuffer(raw, np.uint64)
 
     def _one(self, call: _Call, address: int, size: int, local: int) -> None:

@@ -211,7 +211,7 @@ def _open_path(mapping: Mapping, pid: int) -> tuple[str, _Identity]:
 
 def _candidates(mapping: Mapping, pid: int) -> list[str]:
     """Paths that may be the mapped file: by its name as the process sees it, by the mapping itself."""
-    named = [] if mapping.deleted else [f"/proc/{pid}/root{mapping.file}"]
+    named = [] if mapping.deleted else [f"/proc/{pid}/root{mapping.file}", mapping.file]
     return [*named, f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+
+from instar.process.access import read_proc
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ArgumentArea:
 
 def argument_area(pid: int, read: Callable[[int, int], bytes]) -> ArgumentArea:
     """Find argv and environment of a process (proc(5): start_stack, arg_start .. env_end)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = read_proc(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
     start_stack = int(fields[25])
     arg_start, arg_end, env_start, env_end = (int(fields[i]) for i in (45, 46, 47, 48))
     arguments = tuple(_strings(read, arg_start, arg_end))

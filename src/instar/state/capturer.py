@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from instar.heap.image import HeapImage
 from instar.heap.inherited import LIBRARY, read_inherited
 from instar.heap.modules import Module, read_modules
 from instar.metadata.version import Version
+from instar.process.access import read_proc
 from instar.process.exports import Exports, read_exports
 from instar.process.held import Standing
 from instar.process.maps import DELETED, Mapping, read_maps
@@ -68,7 +69,7 @@ class Capturer:
 
     def find_program(self) -> str:
         """Path of its program file as mapped."""
-        return str(Path(f"/proc/{self.tracee.pid}/exe").readlink()).removesuffix(DELETED)
+        return os.fsdecode(read_proc(self.tracee.pid, "exe")).removesuffix(DELETED)
 
     def maps(self) -> Sequence[Mapping]:
         """Its mappings as they are now."""

@@ -42,7 +42,7 @@ from instar.transfer.prepared import Options
 from instar.update import carry
 from instar.update.calls import FutureProcess
 from instar.update.clock import PhaseClock
-from instar.update.details import with_details
+from instar.update.details import collect_details, with_details
 from instar.update.driver import Driver
 from instar.update.filtering import require_met
 from instar.update.guard import Guard
@@ -166,7 +166,7 @@ class _CoreRehearsal:
         if not _leave_network():
             self.warnings.append(_NO_NETWORK)
         arguments = self.options.argv or tuple(self._words(self.core.arguments().arguments))
-        driver = Driver(self.new, prepared.tables[1], replace(self.options, argv=arguments))
+        driver = Driver(self.new, replace(self.options, argv=arguments))
         with contextlib.ExitStack() as undo:
             undo.enter_context(_silent_input())
             undo.callback(driver.abort)
@@ -174,6 +174,7 @@ class _CoreRehearsal:
                 deadline = self.deadline.within(self.options.start_timeout)
                 driver.start(self.new_path, self._facts(), point, deadline)
             with self.clock.phase("transfer"):
+                self._future = Capturer(driver.future.tracee, self.new, prepared.tables[1]).image(heap=True)
                 self._transfer(driver, planning, past)
 
     def _transfer(self, driver: Driver, planning: carry.Planning, past: Image) -> None:
@@ -182,12 +183,12 @@ class _CoreRehearsal:
         base = driver.arena_base(past.subject.maps)
         options = Options(self.options.strict, self.options.allow, base)
         self.handlers.quiesced(past)
-        plan = planning.plan(past, driver.image(), streams, options)
+        plan = planning.plan(past, self._future, streams, options)
         plan = self.plan = self.options.tainted.apply(plan)
         broken = planning.broken(self.conditions, "old version")
         require_settled([*plan.problems, *broken], self.options.allow)
         require_met(planning.unmet(self.conditions))
-        driver.map(plan)
+        driver.map(plan, past.subject.maps)
         driver.write(plan)
         driver.check(plan)
         with self.clock.phase("validate"):
@@ -200,7 +201,7 @@ class _CoreRehearsal:
     def _run_handlers(self, driver: Driver, past: Image, plan: TransferPlan) -> None:
         """Handlers of events, on the new version as it would have begun."""
         if self.handlers.has("after_transfer", "before_commit"):
-            image = driver.image()
+            image = self._future
             process = FutureProcess(driver.runtime, plan, image.subject.load_bias, self.deadline)
             self.handlers.transferred(past, image, process)
             self.handlers.committing(past, image, process)
@@ -246,10 +247,12 @@ class _CoreRehearsal:
         )
         return with_details(
             report,
-            pairing=self.pairing,
-            planner=self.planning.planner if self.planning is not None else None,
-            descriptors=None,
-            compare_code=self.options.compare_code,
+            lambda: collect_details(
+                self.pairing,
+                self.planning.planner if self.planning is not None else None,
+                compare_code=self.options.compare_code,
+            ),
+            None,
         )
 
 

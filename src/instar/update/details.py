@@ -3,50 +3,59 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from instar.control.descriptors import DescriptorPlan, Planned
 from instar.pairing.plan import PairingPlan
 from instar.process.descriptors import Descriptor
 from instar.process.sockets import SocketDetails
-from instar.transfer.census import count_types, pointer_classes
+from instar.transfer.census import TypeFigures, count_types, pointer_classes
 from instar.transfer.planner import Planner
-from instar.update.changes import compare_versions
+from instar.update.changes import VersionChanges, compare_versions
 from instar.update.outcome import NamedDescriptor, UpdateReport
 
 MOST_DESCRIPTORS = 200
 CONNECTION = "connection"
 
 
-def with_details(
-    report: UpdateReport,
-    *,
-    pairing: PairingPlan | None,
-    planner: Planner | None,
-    descriptors: DescriptorPlan | None,
-    compare_code: bool,
-) -> UpdateReport:
-    """The report with figures by type, by class and by kind, and with the differences of the versions.
+@dataclass(frozen=True)
+class Details:
+    """Figures by type and by class, and the differences of the versions; see ``UpdateReport``."""
 
-    Whatever goes wrong here becomes a warning: the outcome is what it is.
+    types: tuple[TypeFigures, ...] = ()
+    pointer_classes: Mapping[str, int] = field(default_factory=dict)
+    changes: VersionChanges | None = None
+
+
+def collect_details(pairing: PairingPlan | None, planner: Planner | None, *, compare_code: bool) -> Details:
+    """The details of an update.
 
     Args:
-        report: So far.
-        pairing, planner, descriptors: As far as it came to them.
+        pairing, planner: As far as it came to them.
         compare_code: Compare the code of functions as well.
     """
+    types = count_types(planner) if planner is not None else ()
+    classes = pointer_classes(planner) if planner is not None else {}
+    if pairing is None:
+        return Details(types, classes)
+    return Details(types, classes, compare_versions(pairing, types, compare_code=compare_code))
+
+
+def with_details(
+    report: UpdateReport, collect: Callable[[], Details], descriptors: DescriptorPlan | None
+) -> UpdateReport:
+    """The report with its details.
+
+    Whatever goes wrong here becomes a warning: the outcome is what it is.
+    """
     try:
-        if planner is not None:
-            report = replace(report, types=count_types(planner), pointer_classes=pointer_classes(planner))
         if descriptors is not None:
             report = _with_descriptors(report, descriptors.entries)
-        if pairing is not None:
-            changes = compare_versions(pairing, report.types, compare_code=compare_code)
-            report = replace(report, changes=changes)
+        found = collect()
     except Exception as error:
         return report.with_warning(f"report-incomplete: {type(error).__name__}: {error}")
-    return report
+    return replace(report, types=found.types, pointer_classes=found.pointer_classes, changes=found.changes)
 
 
 def _with_descriptors(report: UpdateReport, entries: Iterable[Planned]) -> UpdateReport:

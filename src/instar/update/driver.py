@@ -28,23 +28,21 @@ from instar.control.streams import StreamPlan, open_streams, plan_streams, resto
 from instar.control.timers import apply_timers
 from instar.errors import InternalError, RefusedError
 from instar.metadata.version import Version
+from instar.process.access import read_proc
 from instar.process.deadline import Deadline
 from instar.process.descriptors import list_numbers
 from instar.process.forking import adopt_orphans
-from instar.process.maps import Mapping, read_maps
+from instar.process.maps import DELETED, Mapping, read_maps
 from instar.process.registers import Registers
 from instar.process.status import read_status
 from instar.process.syscalls import NUMBERS
 from instar.process.written import WrittenPages
-from instar.state.capturer import Capturer
 from instar.state.columns import Status
-from instar.state.image import Image
-from instar.state.slots import TypeTable
 from instar.transfer.plan import TransferPlan
 from instar.update.apply import all_ranges, choose_arena, map_plan, write_plan
 from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
-from instar.update.overreach import require_ranges, require_writes
+from instar.update.overreach import require_ranges, require_sources, require_writes
 from instar.update.own import OwnMappings
 from instar.update.watching import Bytes, watch_future
 from instar.validation.remaining import all_written
@@ -61,12 +59,11 @@ class Driver:
 
     Args:
         version: What it runs.
-        table: Its types.
         options: Of the update.
     """
 
-    def __init__(self, version: Version, table: TypeTable, options: UpdateOptions) -> None:
-        self._version, self._table, self._options = version, table, options
+    def __init__(self, version: Version, options: UpdateOptions) -> None:
+        self._version, self._options = version, options
         self._future: Future | None = None
         self._channel: socket.socket | None = None
         self._gate: Gate | None = None
@@ -94,8 +91,7 @@ class Driver:
         )
         self._future = start_future(spec, facts, point, deadline)
         self.runtime = Runtime(self._future.tracee)
-        self._capturer = Capturer(self._future.tracee, self._version, self._table)
-        self._image: Image | None = None
+        self.program = os.fsdecode(read_proc(self.pid, "exe")).removesuffix(DELETED)
 
     @property
     def future(self) -> Future:
@@ -140,12 +136,6 @@ class Driver:
         """Whether the parked future was not killed from outside."""
         return self.future.tracee.poll() is None and self.future.tracee.end is None
 
-    def image(self) -> Image:
-        """A copy of the parked future as its start-up left it; made once."""
-        if self._image is None:
-            self._image = self._capturer.image(heap=True)
-        return self._image
-
     def arena_base(self, past_maps: Sequence[Mapping]) -> int:
         """Where blocks that move go: free in both processes."""
         if not self._arena:
@@ -154,9 +144,16 @@ class Driver:
 
     # Memory -------------------------------------------------------------------------------------------------
 
-    def map(self, plan: TransferPlan) -> None:
-        """Map the plan's ranges; raises AddressTakenError, RefusedError "worker-overreach"."""
+    def map(self, plan: TransferPlan, past_maps: Sequence[Mapping]) -> None:
+        """Map the plan's ranges; raises AddressTakenError, RefusedError "worker-overreach".
+
+        Args:
+            plan: What the worker made.
+            past_maps: What the past has mapped, as the kernel tells.
+        """
         require_ranges(all_ranges(plan))
+        if any(kept.source is not None for kept in all_ranges(plan)):
+            require_sources(all_ranges(plan), past_maps)
         wanted = {kept.start: kept.size for kept in all_ranges(plan) if not kept.plain}
         gone = {start: size for start, size in self._mapped.items() if start not in wanted}
         if gone:
@@ -167,7 +164,7 @@ class Driver:
 
     def write(self, plan: TransferPlan) -> int:
         """Write the plan; returns the bytes written. Raises RefusedError "worker-overreach"."""
-        require_writes(plan, read_maps(self.pid), self._capturer.program)
+        require_writes(plan, read_maps(self.pid), self.program)
         written = write_plan(plan, self.runtime, self.future.tracee)
         self._own.close()
         return written

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from instar.control.chains import FunctionNames, function_names
@@ -20,21 +19,14 @@ from instar.control.quiescence import QuiescentPoint, bring_to_point, observe_pa
 from instar.control.standins import is_exiting
 from instar.control.startup_past import PastFacts, read_past
 from instar.control.timers import Timers, plan_timers, read_timers
-from instar.errors import FaultError, InternalError
+from instar.errors import InternalError
 from instar.guard.client import GuardLostError, Past
 from instar.metadata.annotations import update_points
 from instar.metadata.version import Version
 from instar.process.deadline import Deadline
 from instar.process.failures import ProcessDiedError
 from instar.process.maps import Mapping, read_maps
-from instar.process.memory import Memory
 from instar.process.signals import Disposition
-from instar.state.capturer import Capturer
-from instar.state.image import Image
-from instar.state.mirror import Mirror
-from instar.state.repaired import RepairedMemory, Repairer
-from instar.state.slots import TypeTable
-from instar.state.snapshot import Snapshot
 
 _PATIENCE_S = 3.0  # beyond what the transaction bounds by itself
 _LONGEST_S = 1e6
@@ -47,17 +39,12 @@ class Guard:
     Args:
         past: Its guard.
         version: What it runs.
-        table: Its types.
     """
 
-    def __init__(self, past: Past, version: Version, table: TypeTable) -> None:
-        self.past, self.pid = past, past.pid
-        self._version, self._table = version, table
+    def __init__(self, past: Past, version: Version) -> None:
+        self.past, self.pid, self._version = past, past.pid, version
         self._names: FunctionNames = function_names(version)
-        self._capturer: Capturer | None = None
-        self._mirror = Mirror()
         self.point: QuiescentPoint | None = None
-        self.repairer: Repairer | None = None
 
     def observe(self, deadline: Deadline) -> QuiescentPoint:
         """Find the past's quiescent point; it goes on as if it had not been looked at."""
@@ -67,15 +54,6 @@ class Guard:
     def facts(self) -> PastFacts:
         """What the new version's start-up needs to know of the past."""
         return read_past(self.pid)
-
-    def warm(self) -> None:
-        """Copy the heap while the past serves, so that little is left to be read when it is held.
-
-        What is torn, or gone meanwhile, does not matter: the first image brings the copy up to date.
-        """
-        heaps = [(m.start, m.end) for m in self.maps() if m.path == "[heap]"]
-        with suppress(FaultError):
-            self._mirror.warm(self.past.memory, heaps)
 
     def hold(self, deadline: Deadline, limit_s: float = math.inf) -> None:
         """Stop the past at its quiescent point; after ``limit_s`` the guard lets it go by itself."""
@@ -89,24 +67,10 @@ class Guard:
         except BaseException:
             self.past.release()
             raise
-        if self._capturer is None:
-            self._capturer = Capturer(self.past, self._version, self._table, self._mirror)
-            self._capturer.repairer = self.repairer
 
     def release(self) -> None:
         """Let the past go on as if nothing had happened; harmless when it is not held."""
         self.past.release()
-
-    def image(self) -> Image:
-        """A copy of the held past."""
-        if self._capturer is None:
-            raise InternalError("the past is not held")
-        image = self._capturer.image(heap=True)
-        memory: Memory = Snapshot(self.past.memory, image.subject.maps, self.past.registers().rsp)
-        if image.overlay is not None:
-            memory = RepairedMemory(memory, image.overlay)
-        image.subject = replace(image.subject, memory=memory)
-        return image
 
     def maps(self) -> list[Mapping]:
         """Its mappings."""

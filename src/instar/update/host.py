@@ -30,6 +30,7 @@ from instar.update.access import (
 )
 from instar.update.findings import Finding
 from instar.update.journal import journal_path
+from instar.update.sandbox import landlock_version, try_confinement
 
 _OLDEST_GLIBC = (2, 31)
 _STOP_S = 5.0
@@ -49,6 +50,7 @@ def examine_host() -> list[Finding]:
         _glibc,
         _journal,
         _write_tracking,
+        _confinement,
         _compiler,
     )
     return [question() for question in questions]
@@ -198,6 +200,15 @@ def _write_tracking() -> Finding:
         return Finding("write tracking", "ok", text)
     text = "not in this kernel (Linux 6.7), or not allowed: all is compared in the pause, which takes longer"
     return Finding("write tracking", "note", text)
+
+
+def _confinement() -> Finding:
+    """What bounds the process that plans and runs the user's handlers."""
+    missing = try_confinement()
+    if not missing:
+        return Finding("worker", "ok", f"confined (seccomp, Landlock {landlock_version()}, no capabilities)")
+    text = f"confined without {', '.join(missing)}: handlers can do more than they should"
+    return Finding("worker", "note", text)
 
 
 def _compiler() -> Finding:

@@ -79,6 +79,26 @@ def require_writes(plan: TransferPlan, maps: Iterable[Mapping], program: str) ->
         raise _overreach(f"to set register {others[0]}")
 
 
+def require_own(address: int, size: int, maps: Iterable[Mapping], program: str) -> None:
+    """Refuse one write outside of the program's own memory; raises RefusedError "worker-overreach"."""
+    own = _join((m.start, m.end) for m in maps if _is_own(m, program))
+    if not any(low <= address and address + size <= high for low, high in own.tolist()):
+        raise _overreach(f"to write at {address:#x}, which is not the program's")
+
+
+def require_sources(ranges: Sequence[KeptRange], maps: Iterable[Mapping]) -> None:
+    """Refuse to map any file but one that the past has mapped there; raises RefusedError "worker-overreach".
+
+    Args:
+        ranges: Of a plan.
+        maps: Of the past, as the kernel tells.
+    """
+    known = set(maps)
+    for kept in ranges:
+        if kept.source is not None and kept.source not in known:
+            raise _overreach(f"to map {kept.source.path} at {kept.start:#x}")
+
+
 def _is_own(mapping: Mapping, program: str) -> bool:
     """Writable memory of the program itself."""
     if not mapping.writable or mapping.path in ("[vvar]", "[vdso]", "[vsyscall]"):

@@ -1,7 +1,7 @@
 """The transaction: phases, deadlines, commit and rollback. The only code that decides what happens next.
 
 Three roles, apart from each other and joined here by plain data: the guard holds the past (``update.guard``),
-the driver drives the future (``update.driver``), the worker plans (``update.carry``). Until the point of no
+the driver drives the future (``update.driver``), the worker plans (``update.worker``). Until the point of no
 return everything is undone in reverse order when anything fails, so that the old version goes on as if
 nothing had happened.
 """
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from instar.control.descriptors import look_again, plan_descriptors
 from instar.control.handover import Fetched, fetch_descriptors, plan_locks
@@ -23,24 +24,21 @@ from instar.control.standins import is_exiting
 from instar.control.timers import plan_timers
 from instar.errors import HostError, InstarError, InternalError, RefusedError, RolledBackError
 from instar.guard.client import GuardLostError, Past
-from instar.handlers.session import Handlers
 from instar.metadata.annotations import update_points
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
-from instar.pairing.plan import PairingPlan, plan_pairing
 from instar.pairing.problems import Problem
 from instar.process.deadline import Deadline
 from instar.process.registers import DWARF_NAMES
 from instar.process.status import read_environment
 from instar.process.surroundings import read_surroundings
-from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
-from instar.transfer.prepared import Options
-from instar.update import carry, faults, rehearsal
+from instar.update import faults, rehearsal
 from instar.update.aftermath import Finishing, judge_commit
-from instar.update.calls import FutureProcess
+from instar.update.calls import FutureCalls
 from instar.update.clock import PhaseClock
-from instar.update.details import with_details
+from instar.update.desk import Assignment
+from instar.update.details import Details, with_details
 from instar.update.driver import Driver
 from instar.update.endings import explain_endings
 from instar.update.filtering import await_filters, hold_filtered
@@ -54,6 +52,7 @@ from instar.update.shield import ignore_from_now_on, shielded
 from instar.update.target import parent_notes
 from instar.update.unexpected import as_rolled_back
 from instar.update.watchdog import bounded_pause, bounded_work
+from instar.update.worker import Worker
 from instar.validation.conditions import Conditions
 from instar.validation.outcome import Validation
 
@@ -156,25 +155,17 @@ class Transaction:
         faults.roles["guard"] = held.guard_pid
         self.new = validate_new(self.new_path)
         self.old, self.new = align_pieces(self.old, self.new)
+        held.connect()
         faults.reach("plan", "middle")
         self.conditions = Conditions.find(self.options.config, self.new_path)
         self.conditions.require_names(self.old, self.new)
-        self.handlers = Handlers.find(
-            self.options.handlers, self.new_path, self.old, self.new, backwards=self.options.backwards
-        )
-        self.pairing: PairingPlan = plan_pairing(
-            self.old, self.new, allow=self.options.allow, settled=self.handlers.settled
-        )
-        if self.pairing.variable_problems:  # a rename explains the others: it comes first
-            renames = [p for p in self.pairing.problems if p.code == "likely-rename"]
-            self._refuse(list(dict.fromkeys([*renames, *self.pairing.variable_problems])))
-        self.prepared = carry.prepare(self.old, self.new, self.pairing)
-        self.prepared.handlers = self.handlers.for_plan
-        frames = carry.FramePairing(self.old, self.new, self.pairing.code)
-        self.planning = carry.Planning(self.prepared, frames)
-        held.connect()
-        self.guard = Guard(held, self.old, self.prepared.tables[0])
-        self.guard.repairer = carry.load_repairs(self.options.tainted.repair, self.old, self.prepared)
+        assignment = Assignment(self.pid, self.old, self.new, self.new_path, self.options, self.conditions)
+        self.worker = self._hire(assignment, held)
+        guarded.callback(self.worker.close)
+        faults.roles["worker"] = self.worker.pid
+        self._refuse(self.worker.pair())
+        self._handlers_follow = self.worker.prepare()
+        self.guard = Guard(held, self.old)
         self.descriptors = plan_descriptors(self.pid)
         self.descriptors.require()
         plan_timers(self.pid)
@@ -188,6 +179,9 @@ class Transaction:
         for finding in parent_notes(surroundings):
             if finding.verdict == "note":
                 self.warnings.append(f"parent: {finding.text}")
+
+    def _hire(self, assignment: Assignment, held: Past) -> Worker:
+        return Worker(assignment, held, self.deadline)
 
     def _beside(self) -> None:
         """What is done while the past serves."""
@@ -215,7 +209,7 @@ class Transaction:
 
     def _start(self) -> None:
         with self.clock.phase("start"):
-            self.driver = Driver(self.new, self.prepared.tables[1], self.options)
+            self.driver = Driver(self.new, self.options)
             self.undo.callback(self.driver.abort)
             faults.reach("start", "middle")
             assert self.guard.point is not None
@@ -228,17 +222,18 @@ class Transaction:
         The past is held only while it is copied.
         """
         self.driver.open_channel(self.descriptors.highest + _SPARE_NUMBERS)
-        self.driver.image()
+        self.worker.look_future(self.driver.pid, self.driver.registers())
         faults.reach("pre-copy", "middle")
-        self.guard.warm()
+        self.worker.warm()
         self.guard.hold(self.deadline)
         try:
-            past, streams = self.guard.image(), self.driver.pair_streams(self.guard)
+            self.worker.look_past(self.guard.past.registers())
+            streams = self.driver.pair_streams(self.guard)
         finally:
             self.guard.release()
-        plan = self._make_plan(past, streams)
+        plan = self._make_plan(streams)
         self._refuse(plan.problems)
-        self.driver.map(plan)
+        self.driver.map(plan, self.guard.maps())
         self.driver.write(plan)
         self.driver.watch(plan)
         self._compare(plan)
@@ -255,14 +250,14 @@ class Transaction:
 
     def _check_past(self) -> None:
         faults.reach("pre-check", "middle")
-        past = self.past = self.guard.image()
-        self.handlers.quiesced(past)
-        self.plan = self._make_plan(past, self.driver.pair_streams(self.guard))
-        self._refuse([*self.plan.problems, *self.planning.broken(self.conditions, "old version")])
+        self.worker.look_past(self.guard.past.registers())
+        self.worker.quiesced()
+        self.plan = self._make_plan(self.driver.pair_streams(self.guard))
+        self._refuse([*self.plan.problems, *self._broken("old version")])
 
     def _transfer(self) -> None:
         plan = self._planned()
-        self.driver.map(plan)
+        self.driver.map(plan, self.guard.maps())
         faults.reach("transfer", "middle")
         self.driver.write(plan)
         fetched = fetch_descriptors(self.descriptors)
@@ -277,7 +272,7 @@ class Transaction:
         self.driver.check(self._planned())
         self._compare(self._planned())
         self._run_handlers()
-        self._refuse(self.planning.broken(self.conditions, "new version"))
+        self._refuse(self._broken("new version"))
         self.deadline.check("the update")
 
     def _commit(self) -> None:
@@ -372,20 +367,13 @@ class Transaction:
 
     def _run_handlers(self) -> None:
         """Handlers of events may change the future from here on: what was written is right, and compared."""
-        if self.handlers.has("after_transfer", "before_commit"):
-            image = self.driver.image()
-            process = FutureProcess(
-                self.driver.runtime, self._planned(), image.subject.load_bias, self.deadline
-            )
-            self.handlers.transferred(self.past, image, process)
-            self.handlers.committing(self.past, image, process)
+        if self._handlers_follow:
+            self.worker.transferred(FutureCalls(self.driver.runtime, self.driver.program, self.deadline))
 
     # Steps --------------------------------------------------------------------------------------------------
 
-    def _make_plan(self, past: Image, streams: Mapping[int, int]) -> TransferPlan:
-        base = self.driver.arena_base(past.subject.maps)
-        options = Options(self.options.strict, self.options.allow, base)
-        plan = self.planning.plan(past, self.driver.image(), streams, options)
+    def _make_plan(self, streams: Mapping[int, int]) -> TransferPlan:
+        plan = self.worker.plan(streams, self.driver.arena_base(self.guard.maps()))
         plan = self.options.tainted.apply(plan)
         self.progress.step(objects=sum(plan.figures.objects.values()), bytes=plan.figures.bytes)
         return plan
@@ -395,15 +383,17 @@ class Transaction:
         if not self.options.validate:
             return
         registers = self.driver.registers()
-        self.validation = self.planning.validate(
-            plan,
+        self.validation = self.worker.validate(
             {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)},
             self.driver.unwritten,
         )
         self.validation.require()
 
     def _unmet(self) -> list[str]:
-        return self.planning.unmet(self.conditions)
+        return self.worker.unmet() if self.conditions.filters else []
+
+    def _broken(self, when: Literal["old version", "new version"]) -> list[Problem]:
+        return self.worker.broken(when) if self.conditions.invariants else []
 
     def _planned(self) -> TransferPlan:
         if self.plan is None:
@@ -425,7 +415,7 @@ class Transaction:
     def _failed(self, error: InstarError) -> UpdateReport:
         if self.guard.past.lost:  # what else failed did for that
             error = GuardLostError(self.pid)
-        if (warning := self.handlers.rolled_back()) is not None:
+        if (warning := self.worker.rolled_back()) is not None:
             self.warnings.append(warning)
         if self.clock.paused_at is not None and not isinstance(error, RefusedError | RolledBackError):
             error = RolledBackError(error.code, error.cause, error.remedy, details=error.details)
@@ -445,14 +435,9 @@ class Transaction:
         return self._with_details(report)
 
     def _with_details(self, report: UpdateReport) -> UpdateReport:
-        planning: carry.Planning | None = getattr(self, "planning", None)
-        return with_details(
-            report,
-            pairing=getattr(self, "pairing", None),
-            planner=planning.planner if planning is not None else None,
-            descriptors=getattr(self, "descriptors", None),
-            compare_code=self.options.compare_code,
-        )
+        worker: Worker | None = getattr(self, "worker", None)
+        collect = Details if worker is None else worker.details
+        return with_details(report, collect, getattr(self, "descriptors", None))
 
     def _report(self, outcome: Outcome, failure: Failure | None) -> UpdateReport:
         figures = self.plan.figures if self.plan is not None else None

@@ -228,7 +228,7 @@ class Relay:
 
 
 def run(
-    desk: Desk, channel: socket.socket, shared: Shared | None, bounds: tuple[int, int], own: Path
+    desk: Desk, channel: socket.socket, shared: Shared | None, bounds: tuple[int, int], own: Path | None
 ) -> NoReturn:
     """Give up all rights, then work until the other end is closed."""
     gc.freeze()
@@ -247,7 +247,7 @@ def run(
         _carry_out(desk, line, message)
 
 
-def _retire(channel: int, own: Path) -> list[str]:
+def _retire(channel: int, own: Path | None) -> list[str]:
     os.setsid()  # the terminal's signals are for the tool, which tells, or leaves
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
@@ -257,7 +257,8 @@ def _retire(channel: int, own: Path) -> list[str]:
     for number in _open_numbers():
         if number not in (1, 2, channel, nothing):
             os.dup2(nothing, number)  # whoever still has the number closes nothing of ours
-    os.environ["TMPDIR"] = tempfile.tempdir = str(own)
+    if own is not None:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(own)
     return confine(own, cpu_s=_CPU_S, memory=_room())
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import secrets
 import struct
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -46,11 +46,22 @@ def landlock_version() -> int:
     return 0
 
 
-def confine(own: Path, *, cpu_s: int, memory: int) -> list[str]:
+def make_own_directory() -> Path | None:
+    """A directory for a worker; None where none can be made (``tempfile`` would write a file to find out)."""
+    for place in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"):
+        if place:
+            path = Path(place) / f"instar-worker-{secrets.token_hex(8)}"
+            with suppress(OSError):
+                path.mkdir(0o700)
+                return path
+    return None
+
+
+def confine(own: Path | None, *, cpu_s: int, memory: int) -> list[str]:
     """Give all rights up that computing does not need; must be called while the process has one thread.
 
     Args:
-        own: The directory that it may write to.
+        own: The directory that it may write to, if any.
         cpu_s: Seconds of processor time it may use.
         memory: Bytes of private memory it may have.
 
@@ -80,18 +91,17 @@ def confine(own: Path, *, cpu_s: int, memory: int) -> list[str]:
 def try_confinement() -> list[str]:
     """What ``confine`` would leave out on this machine, found out in a process of its own."""
     read, write = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="instar-worker-") as own:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                missing = confine(Path(own), cpu_s=10, memory=1 << 40)
-                os.write(write, "\n".join(missing).encode() or b"-")
-            finally:
-                os._exit(0)
-        os.close(write)
-        with os.fdopen(read, "rb") as answer:
-            said = answer.read().decode()
-        os.waitpid(pid, 0)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            missing = confine(None, cpu_s=10, memory=1 << 40)
+            os.write(write, "\n".join(missing).encode() or b"-")
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as answer:
+        said = answer.read().decode()
+    os.waitpid(pid, 0)
     return [] if said == "-" else said.splitlines() or ["the whole of it (it failed)"]
 
 
@@ -131,7 +141,7 @@ def _effective() -> int:
     return 0
 
 
-def _landlock(own: Path) -> None:
+def _landlock(own: Path | None) -> None:
     """Writing is for the own directory; and nobody outside of this domain can be traced or looked into."""
     version = _call(_CREATE_RULESET, None, 0, _RULESET_VERSION)
     writes = _WRITES | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
@@ -143,11 +153,12 @@ def _landlock(own: Path) -> None:
     attributes = struct.pack(f"<{len(words)}Q", *words)
     ruleset = _call(_CREATE_RULESET, attributes, len(attributes), 0)
     try:
-        directory = os.open(own, os.O_PATH | os.O_CLOEXEC)
-        try:
-            _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("<Qi", writes, directory), 0)
-        finally:
-            os.close(directory)
+        if own is not None:
+            directory = os.open(own, os.O_PATH | os.O_CLOEXEC)
+            try:
+                _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("<Qi", writes, directory), 0)
+            finally:
+                os.close(directory)
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping
@@ -35,6 +34,7 @@ from instar.update.calls import FutureCalls
 from instar.update.desk import Assignment, Desk
 from instar.update.details import Details
 from instar.update.exchange import GarbageError, Message, Wire
+from instar.update.sandbox import make_own_directory
 from instar.update.unexpected import as_instar_error
 from instar.validation.outcome import Validation
 from instar.validation.remaining import Unwritten, all_written
@@ -78,7 +78,7 @@ class Worker:
         self._unwritten: Unwritten = all_written
         self._serial, self._broken = 0, False
         self._cause: InstarError | None = None
-        self._own = Path(tempfile.mkdtemp(prefix="instar-worker-"))
+        self._own = make_own_directory()
         shared, bounds = past.shared, (0, 0)
         if shared is not None:
             bounds = shared.share_out()
@@ -98,7 +98,8 @@ class Worker:
             os.kill(self.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        shutil.rmtree(self._own, ignore_errors=True)
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
 
     # The desk's methods -------------------------------------------------------------------------------------
 
@@ -315,7 +316,11 @@ def _fork() -> int:
 
 
 def _work(
-    assignment: Assignment, channel: socket.socket, shared: Shared | None, bounds: tuple[int, int], own: Path
+    assignment: Assignment,
+    channel: socket.socket,
+    shared: Shared | None,
+    bounds: tuple[int, int],
+    own: Path | None,
 ) -> NoReturn:
     """The forked process: never returns."""
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import secrets
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,17 +43,6 @@ def landlock_version() -> int:
     with suppress(OSError):
         return _call(_CREATE_RULESET, None, 0, _RULESET_VERSION)
     return 0
-
-
-def make_own_directory() -> Path | None:
-    """A directory for a worker; None where none can be made (``tempfile`` would write a file to find out)."""
-    for place in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"):
-        if place:
-            path = Path(place) / f"instar-worker-{secrets.token_hex(8)}"
-            with suppress(OSError):
-                path.mkdir(0o700)
-                return path
-    return None
 
 
 def confine(own: Path | None, *, cpu_s: int, memory: int) -> list[str]:

@@ -9,7 +9,6 @@ from it is decoded as data of the type that is expected (``update.exchange``), b
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import time
@@ -34,7 +33,6 @@ from instar.update.calls import FutureCalls
 from instar.update.desk import Assignment, Desk
 from instar.update.details import Details
 from instar.update.exchange import GarbageError, Message, Wire
-from instar.update.sandbox import make_own_directory
 from instar.update.unexpected import as_instar_error
 from instar.validation.outcome import Validation
 from instar.validation.remaining import Unwritten, all_written
@@ -78,7 +76,6 @@ class Worker:
         self._unwritten: Unwritten = all_written
         self._serial, self._broken = 0, False
         self._cause: InstarError | None = None
-        self._own = make_own_directory()
         shared, bounds = past.shared, (0, 0)
         if shared is not None:
             bounds = shared.share_out()
@@ -86,7 +83,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         self.pid = _fork()
         if self.pid == 0:
-            _work(assignment, theirs, shared, bounds, self._own)
+            _work(assignment, theirs, shared, bounds, None)
         theirs.close()
         self._channel, self._wire = ours, Wire(ours, shared)
         self.missing = self._receive(deadline).value(0, tuple[str, ...])
@@ -98,8 +95,6 @@ class Worker:
             os.kill(self.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        if self._own is not None:
-            shutil.rmtree(self._own, ignore_errors=True)
 
     # The desk's methods -------------------------------------------------------------------------------------
 

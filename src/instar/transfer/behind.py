@@ -47,6 +47,37 @@ def find_behind(state: State, rows: Array) -> tuple[list[int], list[int]]:
     return texts, unknown
 
 
+def find_small_arrays(state: State, rows: Array) -> list[int]:
+    """Blocks taken for one object that may be several: small ones fit into what the allocator rounds up.
+
+    Args:
+        state: Typed.
+        rows: Heap blocks of one type that changes.
+
+    Returns:
+        Rows with data other than text where a second object would lie; without any it makes no difference.
+    """
+    if not len(rows):
+        return []
+    one = int(state.table.types[state.objects["type"][rows[0]]]["size"])
+    if not 0 < one <= _SLACK:
+        return []
+    single = rows[(state.objects["count"][rows] == 1) & (state.objects["size"][rows] >= 2 * one)]
+    single = single[(state.objects["flags"][single] & ObjectFlag.TRUNCATED) == 0]
+    found: list[int] = []
+    for row in single.tolist():
+        entry = state.objects[row]
+        data = state.bytes_at(int(entry["address"]), int(entry["size"]))
+        if data is None or not any(data[one : len(data) // one * one]):
+            continue
+        if _is_text(data[one:]) and not _has_characters(state, int(entry["type"])):
+            continue  # a header and its text, which goes with it
+        found.append(row)
+        if len(found) == _SHOWN:
+            break
+    return found
+
+
 def _has_pointers_behind(state: State, entry: Any, data: bytes) -> bool:
     """Whether a pointer slot of the second object or a later one leads to an object of the state."""
     kind = state.table.types[entry["type"]]

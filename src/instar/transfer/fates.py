@@ -19,7 +19,7 @@ from instar.pairing.problems import Problem
 from instar.state.capture import Shapes
 from instar.state.columns import Fate, ObjectFlag, ObjectKind, Strength
 from instar.state.kernel import State
-from instar.transfer.behind import find_behind
+from instar.transfer.behind import find_behind, find_small_arrays
 from instar.transfer.mappings import MappingPool
 from instar.transfer.opaque import Opaque, compare
 
@@ -192,6 +192,11 @@ def _question_arrays(state: State, rows: Array, types: TypeFates, fates: Fates) 
         remedy = "give the struct a flexible array as its last member, or settle it with a handler"
         fates.problems.append((row, Problem("untyped-block", "", cause, remedy)))
     fates.assumed_arrays.extend(unknown)
+    for row in find_small_arrays(state, rows):
+        name = types.name(int(state.objects["type"][row]))
+        cause = f"data lies behind {name}, whose layout changes, in a block with room for more than one of it"
+        remedy = "leave the type's layout as it is, or clear the memory behind such objects"
+        fates.problems.append((row, Problem("untyped-block", "", cause, remedy)))
 
 
 def _place(state: State, rows: Array, mapping: int, types: TypeFates, fates: Fates) -> None:
@@ -201,6 +206,8 @@ def _place(state: State, rows: Array, mapping: int, types: TypeFates, fates: Fat
     counts = objects["count"][rows].astype(np.int64)
     behind = np.maximum(objects["size"][rows].astype(np.int64) - counts * compiled.old_size, 0)
     sizes = counts * compiled.new_size + behind  # slack, or data that no member describes
+    growth = max(compiled.new_size - compiled.old_size, 0)
+    sizes += behind // max(compiled.old_size, 1) * growth  # or room for more objects, all of them empty yet
     cut = np.flatnonzero(objects["flags"][rows] & ObjectFlag.TRUNCATED)
     for index in cut.tolist():
         sizes[index] = _cut_size(types, mapping, int(objects["size"][rows[index]]))

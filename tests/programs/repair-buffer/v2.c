@@ -15,7 +15,7 @@ void fill(void)
     log_.data = malloc(log_.size);
     behind = malloc(24);
     *behind = 4711;
-    for (; log_.used < 32; log_.used++)
+    for (; log_.used < log_.size; log_.used++)
         ((volatile char *)log_.data)[log_.used] = 'x';
 }
 

@@ -16,10 +16,10 @@ struct pool {
 STATE struct pool pool;
 STATE struct node *head;
 
-static void spoil(struct node *node)
+static void set(struct node *node)
 {
-    node->other = (struct node *)0x123456789000;
-    node->count = 200;
+    node->other = NULL;
+    node->count = sizeof node->values;
     node->values[6] = 9;
 }
 
@@ -28,9 +28,9 @@ void fill(void)
     pool.number = 3;
     head = calloc(2, sizeof *head);
     head[0].other = &head[1];
-    spoil(&head[1]);
+    set(&head[1]);
     for (int i = 0; i < 3; i++)
-        spoil(&pool.spare[i]);
+        set(&pool.spare[i]);
     pool.spare[1].other = head;
 }
 

@@ -20,7 +20,7 @@ void fill(void)
     session = calloc(1, sizeof *session);
     session->id = 7;
     strcpy(session->name, "ada");
-    request = (struct request *)session;
+    request = NULL;
 }
 
 const char *check(void)

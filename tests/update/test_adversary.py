@@ -353,7 +353,7 @@ def test_two_tools_at_once(versions: Versions, start_service: StartService) -> N
     witness.updates_again(versions[1])
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(15))
 def test_interrupted_at_any_moment(versions: Versions, start_service: StartService, seed: int) -> None:
     """Ctrl-C, SIGTERM, SIGHUP, sometimes two of them, whenever."""
     chance = random.Random(seed)

@@ -165,6 +165,14 @@ def _signals_as_exceptions() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise InterruptedBySignal(number)
 
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        """It came while a finalizer ran, where exceptions are dropped: it comes once more."""
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            os.kill(os.getpid(), getattr(unraisable.exc_value, "number", signal.SIGINT))
+        else:
+            hook(unraisable)
+
+    hook, sys.unraisablehook = sys.unraisablehook, again
     try:
         previous = {
             number: signal.signal(number, interrupt)
@@ -176,6 +184,7 @@ def _signals_as_exceptions() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in previous.items():
             if signal.getsignal(number) is interrupt:
                 signal.signal(number, handler)

@@ -99,7 +99,7 @@ def launch_tracee(
     program = os.fsencode(executable)
     go_read, go_write = os.pipe2(os.O_CLOEXEC)
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
-    with _open(go_read, go_write, report_read, report_write):
+    with _open(go_read, go_write, report_read, report_write) as still_open:
         pid = fork()
         if pid == 0:
             _be_child(prepare or Preparation(), (go_read, go_write, report_read, report_write),
@@ -107,6 +107,7 @@ def launch_tracee(
         tracee = _seize_child(pid, options | (ptrace.O_EXITKILL if exitkill else 0))
         try:
             os.write(go_write, b"g")
+            still_open.remove(report_write)
             os.close(report_write)
             _wait_for_exec(tracee, report_read, os.fsdecode(program), deadline)
         except BaseException:
@@ -116,13 +117,13 @@ def launch_tracee(
 
 
 @contextlib.contextmanager
-def _open(*descriptors: int) -> Iterator[None]:
+def _open(*descriptors: int) -> Iterator[set[int]]:
+    still_open = set(descriptors)
     try:
-        yield
+        yield still_open
     finally:
-        for descriptor in descriptors:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        for descriptor in still_open:
+            os.close(descriptor)
 
 
 def _environment(env: dict[str, str] | dict[bytes, bytes] | list[bytes]) -> list[bytes]:

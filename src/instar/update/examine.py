@@ -77,7 +77,7 @@ def stopped(pid: int) -> Iterator[Standing]:
 
 def _load(pid: int) -> Version:
     absence = explain_absence(pid)
-    if absence is not None:
+    if absence is not None and absence.code != "already-traced":  # a rehearsal may hold it
         raise absence
     return load_version(executable(pid))
 

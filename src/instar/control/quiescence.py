@@ -191,7 +191,7 @@ def _look_once(past: Past, names: FunctionNames, seen: Sightings, deadline: Dead
             rank = _rank(past.pid, call.number, call.arguments, asleep=True)
             seen.add(call.number, chain, rank)
             seen.at_rest = chain.whole and seen.accepts(chain) and (rank == 0 or bool(seen.marked))
-        if not idle:
+        if not idle or (seen.marked and not seen.at_rest):
             _follow(past, names, seen, deadline)
     finally:
         past.release()
@@ -299,15 +299,17 @@ def _asleep_in(pid: int) -> tuple[str, str] | None:
 def _follow(past: Past, names: FunctionNames, seen: Sightings, deadline: Deadline) -> None:
     """Watch the calls of a busy process for a while: those of main loops, if it was seen to have one.
 
-    It is slowed down meanwhile, the more the more of its calls are looked at.
+    It is slowed down meanwhile, the more the more of its calls are looked at. One that names its update
+    points is followed through its waits elsewhere: it may stand at such a point for a moment only.
     """
     end, wanted = Deadline(_FOLLOW_S), _RESTING if seen.marked or (seen.looked and not seen) else _MAIN
+    asleep_s = _FOLLOW_S if seen.marked else _IDLE_S
     seen.looked = True
     for _ in range(_BURST):
         if deadline.expired or end.expired or seen.settled:
             break
         try:
-            sight = past.step(deadline.within(_IDLE_S).remaining(), wanted)
+            sight = past.step(deadline.within(asleep_s).remaining(), wanted)
         except DeadlineError:
             break  # it sleeps now: the caller looks again
         require_alive(past, sight)

@@ -59,6 +59,7 @@ from instar.validation.outcome import Validation
 _START_TRIES = 8
 _SPARE_NUMBERS = 1024  # descriptors that the past may open before it is paused
 _END_S = 30.0
+_LOOK_SHARE = 0.5  # of the time for all, at most, to see where the old version waits
 
 
 def update(pid: int, new_path: Path, options: UpdateOptions, progress: Progress) -> UpdateReport:
@@ -170,7 +171,8 @@ class Transaction:
         self.descriptors.require()
         plan_timers(self.pid)
         self._look_around()
-        require_point_marked(self.guard.observe(self.deadline), update_points(self.new))
+        look = self.deadline.within(self.options.timeout * _LOOK_SHARE)
+        require_point_marked(self.guard.observe(look), update_points(self.new))
 
     def _look_around(self) -> None:
         """Who will see the old version end, and what ends with it."""

@@ -11,7 +11,7 @@ static NOINLINE bool wait_for_tests(void)
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 
     half = 1;
-    return poll(&input, 1, 40) <= 0 || scenario_read();
+    return poll(&input, 1, 400) <= 0 || scenario_read();
 }
 
 static INSTAR_UPDATE_POINT int rest(void)

@@ -17,7 +17,7 @@ static NOINLINE bool wait_for_tests(void)
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 
     half = 1;
-    int result = poll(&input, 1, 40);
+    int result = poll(&input, 1, 400);
 
     note();
     return result <= 0 || scenario_read();

@@ -182,7 +182,7 @@ class _Run:
 
     def _path(self, row: int, offset: int) -> str:
         planner = self._planner
-        names = {**planner.symbol_names, **planner.locals.names}
+        names = {**planner.statics.symbol_names, **planner.locals.names}
         return handled_path(planner.state, planner.old, (row, offset), self._wanted, names)
 
     def _variable(self, task: VariableTask) -> None:

@@ -28,9 +28,9 @@ def blocks_of(arena_base: int) -> Blocks:
 
 def future_memory(planner: Planner, blocks: Blocks) -> FutureMemory:
     """The future's bytes as the plan has them."""
-    output, objects = planner.output, planner.state.objects
+    output, objects = planner.output.buffer, planner.state.objects
     regions = [(planner.arena_base, output[: planner.fates.arena_size])]
-    regions += [(span.start, output[base : base + len(span.data)]) for span, base in planner.bases]
+    regions += [(span.start, output[base : base + len(span.data)]) for span, base in planner.output.bases]
     for row in planner.pinned:
         start, size = int(objects["out"][row]), int(objects["out_size"][row])
         regions.append((int(objects["new_address"][row]), output[start : start + size]))
@@ -168,11 +168,11 @@ def collect(planner: Planner, memory: FutureMemory, before: dict[int, bytes]) ->
 
 def _copy_into_segments(planner: Planner) -> None:
     """Blocks that became statics were made apart: the segment's bytes are to be the same."""
-    objects, output = planner.state.objects, planner.output
+    objects, output = planner.state.objects, planner.output.buffer
     for row in planner.pinned:
         start, size = int(objects["out"][row]), int(objects["out_size"][row])
         address = int(objects["new_address"][row])
-        for span, base in planner.bases:
+        for span, base in planner.output.bases:
             if span.start <= address and address + size <= span.end:
                 at = base + address - span.start
                 output[at : at + size] = output[start : start + size]

@@ -15,16 +15,16 @@ import numpy as np
 from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
 from instar.state.capture import known_ranges
-from instar.state.columns import Fate, FixedFlag, FixedKind, KernelType, ObjectFlag, ObjectKind, Status
+from instar.state.columns import Fate, KernelType, ObjectFlag, ObjectKind, Status
 from instar.state.image import Image
-from instar.state.kernel import Span, State
+from instar.state.kernel import State
 from instar.state.paths import object_path
 from instar.state.typing import type_state
 from instar.transfer.annotated import without_annotated
 from instar.transfer.call import plan_call
 from instar.transfer.engine import Engine, Scan
 from instar.transfer.environment import changed_environment, encode, write_environment
-from instar.transfer.fates import Fates, TypeFates, decide_heap, decide_static
+from instar.transfer.fates import Fates, TypeFates, decide_heap
 from instar.transfer.findings import Judge
 from instar.transfer.jumps import JumpCarrier
 from instar.transfer.kept import arena_range, kept_ranges, sort_patches
@@ -32,6 +32,7 @@ from instar.transfer.leaks import find_leaks, keep_many, leak_warning, refuse_hi
 from instar.transfer.libc_state import libc_state_warning
 from instar.transfer.library_blocks import library_rows, library_words, mark_library_blocks, stream_rows
 from instar.transfer.locals import LocalCarrier
+from instar.transfer.output import Output
 from instar.transfer.own import (
     end_targets,
     refuse_changed,
@@ -40,15 +41,14 @@ from instar.transfer.own import (
     refused_mapping,
 )
 from instar.transfer.packed import packed_offsets, words_at
-from instar.transfer.places import address_of, constant_targets, interposed_targets, other_fillers
+from instar.transfer.places import constant_targets, interposed_targets, other_fillers
 from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
 from instar.transfer.prepared import NO_CHANGES, Options, Prepared
 from instar.transfer.reading import check_reading
 from instar.transfer.stack import FramePair, frame_spans, plan_stack, stack_spans, whole_targets
 from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
+from instar.transfer.statics import Statics
 from instar.transfer.targets import (
-    NOTHING,
-    Target,
     TargetTable,
     argument_targets,
     function_targets,
@@ -57,7 +57,6 @@ from instar.transfer.targets import (
     symbol_targets,
 )
 from instar.transfer.unexplained import Settler
-from instar.transfer.untouched import initial_image, untouched
 from instar.transfer.wild import NoPointers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -89,13 +88,13 @@ class Planner:
         self.fates = Fates()
         self.types = TypeFates(prepared.pool)
         self.old, self.new = past.subject.version, future.subject.version
-        self.output = np.zeros(0, dtype=np.uint8)
         self.changed_rows: Array = np.zeros(0, dtype=np.int64)  # since the last plan
         self.changed_pages: Array = np.zeros(0, dtype=np.uint64)  # their addresses, since this plan was made
-        self.bases: list[tuple[Span, int]] = []  # future spans and where they begin in the output
         self.handled = NO_CHANGES
         self.unhandled: tuple[Array, Array] | None = None  # output and patches before handlers ran
         self.state = self._state()
+        self.statics = Statics(self.state, prepared, self.types, self.fates, past, future)
+        self.output = Output(self.state, prepared, future)
 
     def _state(self) -> State:
         spans = [*self.past.statics, *self.past.heap]
@@ -116,7 +115,7 @@ class Planner:
         """Everything with a fixed place in both: statics first, so that they win over symbols."""
         table = TargetTable()
         for span in [*self.past.statics, *([self.past.tls] if self.past.tls else [])]:
-            table.extend(self._static_targets(span))
+            table.extend(self.statics.targets(span))
         table.extend(constant_targets(self.prepared, self.types, self.past, self.future))
         table.extend(interposed_targets(self.past, self.future))
         table.extend(
@@ -131,45 +130,10 @@ class Planner:
         table.extend(argument_targets(self.past.arguments, self.future.arguments))
         table.extend(whole_targets(self.pairs))
         self.locals = LocalCarrier(self.state, self.pairs, self._is_same_number)
-        table.extend(self.locals.place(self._decide))
+        table.extend(self.locals.place(self.statics.decide))
         if self.prepared.handlers is not None:
             table = TargetTable([*self.prepared.handlers.place(self), *table.rows])
         return table
-
-    def _static_targets(self, span: Span) -> list[Target]:
-        """Paired variables of one segment; decides their fates on the way."""
-        found = []
-        first = self._first_row(span)
-        for index in range(len(span.objects)):
-            row, variable = first + index, int(span.origins[index])
-            entry = self.state.objects[row]
-            start, size = int(entry["address"]), int(entry["size"])
-            other = int(self.prepared.symbols.variables[variable]) if variable >= 0 else -1
-            if variable < 0:
-                continue
-            if other < 0:
-                entry["fate"] = Fate.DROP
-                found.append(Target(start, start + size, 0, FixedKind.STATIC, FixedFlag.UNPAIRED))
-                continue
-            entry["new_address"] = address_of(self.future, other)
-            old_type, new_type = (
-                int(self.old.variables[variable]["type"]),
-                int(self.new.variables[other]["type"]),
-            )
-            shapes = self.prepared.shapes
-            decide_static(self.state, self.new, self.types, self.fates, row, old_type, new_type, shapes)
-            entry = self.state.objects[row]
-            found.append(
-                Target(
-                    start, start + size, int(entry["new_address"]), FixedKind.STATIC, NOTHING,
-                    int(entry["type"]), int(entry["count"]), int(entry["mapping"]),
-                )
-            )  # fmt: skip
-        return found
-
-    def _first_row(self, span: Span) -> int:
-        index = next(i for i, s in enumerate(self.state.spans) if s is span)
-        return int(self.state.regions["first"][index])
 
     def fixed(self, table: TargetTable) -> Array:
         """The column for the kernel: with resolved strings, and fillers for all that is left."""
@@ -193,12 +157,12 @@ class Planner:
         """Run all steps."""
         self.arena_base = self.options.arena_base
         known = known_ranges(self.past.subject.maps)
-        self._mark_unnamed()
+        self.statics.mark_unnamed()
         type_state(self.state, self.old, known)
         self._refuse_hanging()
         table = self.targets()
-        self._place_unnamed(table)
-        self._keep_untouched()
+        self.statics.place_unnamed(table)
+        self.statics.keep_untouched()
         self.leaks = find_leaks(self.state, self.library_owned)
         self.kept_leaks = keep_many(self.state, self.leaks)
         if self.kept_leaks:
@@ -211,7 +175,7 @@ class Planner:
         moved = (self.state.objects["kind"] == ObjectKind.HEAP) & (self.state.objects["fate"] == Fate.MOVE)
         moved[self.pinned] = False
         self.state.objects["new_address"][moved] += np.uint64(self.arena_base)
-        self._lay_out_statics()
+        self._lay_out()
         settler = Settler(self.state, self.old, self.prepared.pool, strict=self.options.strict)
         settled = settler.settle(without_annotated(self.state, self.old, self._scan(table)))
         jumps = self.jumps = JumpCarrier(
@@ -227,7 +191,7 @@ class Planner:
             self.state,
             self.old,
             self.past.subject.load_bias,
-            {**self.symbol_names, **self.locals.names},
+            {**self.statics.symbol_names, **self.locals.names},
             self.describe,
             self.options.allow,
             self.options.strict,
@@ -247,81 +211,9 @@ class Planner:
         judge.faults(scan.faults, self.prepared.pool)
         self._apply(scan)
         if self.prepared.handlers is not None:
-            self.unhandled = self.output.copy(), self.patches
+            self.unhandled = self.output.buffer.copy(), self.patches
             self.handled = self.prepared.handlers.convert(self, judge)
         return self._collect(judge, scan)
-
-    def is_untouched_same(self, spans: Sequence[Span]) -> bool:
-        """Whether the same statics of some of the past's segments are as the program file made them."""
-        flags = {
-            span.start: flags for span, (_, flags) in zip(self.past.statics, self.untouched, strict=True)
-        }
-        return all(
-            span.start not in flags
-            or np.array_equal(self._untouched_rows(span, self.past)[1], flags[span.start])
-            for span in spans
-        )
-
-    def _keep_untouched(self) -> None:
-        """Statics that neither process ever changed, and constants, keep what the new version has."""
-        olds = self.untouched = [self._untouched_rows(span, self.past) for span in self.past.statics]
-        news = {
-            int(a): bool(u)
-            for span in self.future.statics
-            for a, u in zip(*self._untouched_rows(span, self.future), strict=True)
-        }
-        for span, (_, flags) in zip(self.past.statics, olds, strict=True):
-            first = self._first_row(span)
-            for index in np.flatnonzero(flags):
-                entry = self.state.objects[first + int(index)]
-                if entry["fate"] == Fate.MOVE and news.get(int(entry["new_address"]), False):
-                    entry["fate"] = Fate.REPLACE
-        for span in self.past.statics:
-            first = self._first_row(span)
-            rows = self.state.objects[first : first + len(span.objects)]
-            for low, high in self._read_only(self.past):
-                inside = (rows["address"] >= low) & (rows["address"] < high) & (rows["fate"] == Fate.MOVE)
-                rows["fate"][inside] = Fate.REPLACE
-
-    def _untouched_rows(self, span: Span, image: Image) -> tuple[Array, Array]:
-        subject = image.subject
-        size = len(span.data)
-        initial = initial_image(
-            subject.version, span.start - subject.load_bias, size, subject.load_bias, image.resolve
-        )
-        starts, sizes = span.objects["address"], span.objects["size"]
-        return starts, untouched(span, initial, starts, sizes)
-
-    def _read_only(self, image: Image) -> list[tuple[int, int]]:
-        """RELRO: writable in the file, read-only by now."""
-        return [(m.start, m.end) for m in image.subject.maps if m.file == image.program and not m.writable]
-
-    def _mark_unnamed(self) -> None:
-        """Data without debug information that both versions have (literals, units without -g): roots."""
-        objects = self.state.objects
-        bias = self.past.subject.load_bias
-        self.unnamed: dict[int, int] = {}
-        self.symbol_names: dict[int, str] = {}
-        for row in np.flatnonzero(objects["kind"] == ObjectKind.UNNAMED).tolist():
-            link = self.prepared.strings.unnamed(int(objects["address"][row]) - bias)
-            if link is not None:
-                self.unnamed[row] = link + self.future.subject.load_bias
-                symbols = self.old.elf.symbols_at(int(objects["address"][row]) - bias)
-                if symbols:
-                    self.symbol_names[row] = self.old.elf.text(int(self.old.elf.symbols["name"][symbols[0]]))
-                objects["flags"][row] |= np.uint32(ObjectFlag.ROOT)
-
-    def _place_unnamed(self, table: TargetTable) -> None:
-        """Where unnamed statics go; without a type their words are judged one by one."""
-        objects = self.state.objects
-        objects["fate"][objects["kind"] == ObjectKind.UNNAMED] = Fate.REPLACE
-        for row, address in self.unnamed.items():
-            start, size, kind = (int(objects[name][row]) for name in ("address", "size", "type"))
-            mapping = self.types.of(kind)[1] if kind >= 0 else -1
-            objects["new_address"][row], objects["mapping"][row] = address, mapping
-            objects["fate"][row], objects["out_size"][row] = Fate.MOVE, size
-            count = int(objects["count"][row])
-            table.add(Target(start, start + size, address, FixedKind.STATIC, NOTHING, kind, count, mapping))
 
     def _is_same_number(self, old_type: int, new_type: int) -> bool:
         """Whether a value of one type is one of the other, byte by byte, and no pointer."""
@@ -329,10 +221,6 @@ class Planner:
         is_scalar = kind >= 0 and bool(self.prepared.tables[0].types[kind]["kind"] <= KernelType.SCALAR)
         pairing = self.prepared.pool.pairing
         return is_scalar and pairing.relation(old_type, new_type) is Relation.IDENTICAL
-
-    def _decide(self, row: int, old_type: int, new_type: int) -> None:
-        shapes = self.prepared.shapes
-        decide_static(self.state, self.new, self.types, self.fates, row, old_type, new_type, shapes)
 
     def _refuse_hanging(self) -> None:
         """State that only the words of a changed function's frame hold cannot be carried."""
@@ -374,14 +262,7 @@ class Planner:
 
     def _roots(self) -> Iterator[tuple[int, int, int, int]]:
         """Paired static and thread-local variables, whether they are transferred or not, and locals."""
-        for span in [*self.past.statics, *([self.past.tls] if self.past.tls else [])]:
-            first = self._first_row(span)
-            for index, variable in enumerate(span.origins):
-                other = int(self.prepared.symbols.variables[variable]) if variable >= 0 else -1
-                if other >= 0:
-                    types = (self.old.variables[variable]["type"], self.new.variables[other]["type"])
-                    yield first + index, address_of(self.future, other), int(types[0]), int(types[1])
-
+        yield from self.statics.roots()
         for local in self.locals.shared():
             if local.value is None:
                 yield local.row, local.address, local.old_type, local.new_type
@@ -409,43 +290,22 @@ class Planner:
                     words.discard(int.from_bytes(self.future.subject.memory.read(local.address, 8), "little"))
         return words
 
-    def _lay_out_statics(self) -> None:
-        """The output buffer: the arena, then the future's own segments as they are, to be written over."""
-        at = (self.fates.arena_size + 63) // 64 * 64
+    def _lay_out(self) -> None:
+        """Make the output, with room for everything that is not where it was."""
         objects = self.state.objects
-        for span in [*self.future.statics, *([self.future.tls] if self.future.tls else [])]:
-            self.bases.append((span, at))
-            at += (len(span.data) + 63) // 64 * 64
-        at = self.locals.lay_out(at)
+        at = self.locals.lay_out(self.output.lay_out(self.fates.arena_size))
         for row in self.pinned:
             objects["out"][row] = at
             at += (int(objects["out_size"][row]) + 63) // 64 * 64
-        self.output = np.zeros(at, dtype=np.uint8)
-        self._fill_from_startup()
-        for span, base in self.bases:
-            self.output[base : base + len(span.data)] = span.data
-            inside = (objects["fate"] == Fate.MOVE) & (objects["kind"] != ObjectKind.HEAP)
-            inside &= (objects["new_address"] >= span.start) & (objects["new_address"] < span.end)
-            objects["out"][inside] = objects["new_address"][inside] - np.uint64(span.start) + np.uint64(base)
-        self.locals.fill(self.output, self.future.subject.memory.read)
-
-    def _fill_from_startup(self) -> None:
-        """Blocks that move begin as what the future's start-up made of them, zero where it made none."""
-        objects, heap = self.state.objects, FutureHeap(self.future.heap)
-        for row, (address, size) in self.counterparts.items():
-            entry = objects[row]
-            if entry["fate"] == Fate.MOVE and entry["mapping"] >= 0:
-                size = min(size, int(entry["out_size"]))
-                data = heap.bytes_at(address, size)
-                if data is not None:
-                    self.output[int(entry["out"]) : int(entry["out"]) + size] = data
+        self.output.make(at, self.counterparts)
+        self.locals.fill(self.output.buffer, self.future.subject.memory.read)
 
     def _scan(self, table: TargetTable) -> Scan:
         known = np.zeros((0, 2), dtype=np.uint64)
         columns = self.prepared.pool.columns()
         for _ in range(_RELAXED_ROUNDS):
             self.engine = Engine(self.state, self.fixed(table), columns, known)
-            scan = self.engine.run(self.output)
+            scan = self.engine.run(self.output.buffer)
             unresolved = scan.findings[scan.findings["status"] == Status.UNRESOLVED]
             values = {int(v) - self.past.subject.load_bias for v in unresolved["value"]}
             values |= self._constants_in_frames()
@@ -511,45 +371,7 @@ class Planner:
         fates = objects["fate"][words["object"]]
         stay = words[fates == Fate.STAY]
         self.patches = sort_patches(objects["address"][stay["object"]] + stay["offset"], stay["new_value"])
-        self.apply_moved(words[fates == Fate.MOVE])
-
-    def apply_moved(self, moved: Array) -> None:
-        """Rewrite words in the output: of objects copied as they are, and assumed pointers elsewhere."""
-        objects = self.state.objects
-        linear = moved[objects["mapping"][moved["object"]] < 0]
-        targets = objects["out"][linear["object"]] + linear["offset"]
-        within = linear["offset"] + 8 <= objects["out_size"][linear["object"]]
-        _put_words(self.output, targets[within], linear["new_value"][within])
-        mapped = moved[(objects["mapping"][moved["object"]] >= 0) & (moved["source"] == 1)]
-        for word in mapped:
-            self._patch_mapped(word)
-
-    def _patch_mapped(self, word: Any) -> None:
-        """An assumed pointer in a member that is no pointer, of an object that is converted."""
-        entry = self.state.objects[int(word["object"])]
-        mapping = self.prepared.pool.compiled[int(entry["mapping"])]
-        element, offset = divmod(int(word["offset"]), mapping.old_size)
-        if element >= int(entry["count"]):  # behind the objects
-            _put_words(
-                self.output,
-                np.array(
-                    [
-                        int(entry["out"])
-                        + int(entry["count"]) * mapping.new_size
-                        + int(word["offset"])
-                        - int(entry["count"]) * mapping.old_size
-                    ]
-                ),
-                np.array([int(word["new_value"])], dtype=np.uint64),
-            )
-            return
-        offsets = self.prepared.pool.pairing.offset_map(mapping.old_type, mapping.new_type)
-        at = int(offsets[offset]) if offset < len(offsets) else -1
-        if at >= 0:
-            start = int(entry["out"]) + element * mapping.new_size + at
-            self.output[start : start + 8] = np.frombuffer(
-                int(word["new_value"]).to_bytes(8, "little"), dtype=np.uint8
-            )
+        self.output.apply_moved(words[fates == Fate.MOVE])
 
     def _collect(self, judge: Judge, scan: Scan) -> TransferPlan:
         self._carry_environment()
@@ -557,7 +379,7 @@ class Planner:
             self.state,
             self.arena_base,
             self.fates.arena_size,
-            self.output,
+            self.output.buffer,
             self.prepared.strings,
             self.pinned,
         )
@@ -577,14 +399,15 @@ class Planner:
     def assemble(self, kept: tuple[KeptRange, ...], arena: KeptRange | None) -> TransferPlan:
         """The plan, with what the future has already (segments, stack, registers) as it is to become."""
         writes = [
-            Write(span.start, self.output[base : base + len(span.data)]) for span, base in self._writable()
+            Write(span.start, self.output.buffer[base : base + len(span.data)])
+            for span, base in self.output.writable()
         ]
-        local_writes, registers = self.locals.writes(self.output)
+        local_writes, registers = self.locals.writes(self.output.buffer)
         writes += local_writes
         objects = self.state.objects
         for row in self.pinned:
             start, size = int(objects["out"][row]), int(objects["out_size"][row])
-            writes.append(Write(int(objects["new_address"][row]), self.output[start : start + size]))
+            writes.append(Write(int(objects["new_address"][row]), self.output.buffer[start : start + size]))
         stack = plan_stack(
             self.pairs,
             self._outer_saved(),
@@ -643,17 +466,6 @@ class Planner:
         """(statuses, new values) of cookies and the like, after the plan was made."""
         return self.engine.translate(values, exact=False)
 
-    def _writable(self) -> list[tuple[Span, int]]:
-        """The parts of the future's segments that it may write itself (RELRO left out)."""
-        result = []
-        protected = self._read_only(self.future)
-        for span, base in self.bases:
-            start = max([span.start, *(high for low, high in protected if low <= span.start < high)])
-            if start < span.end:
-                data = span.data[start - span.start :]
-                result.append((Span(start, data, span.objects, span.origins), base + start - span.start))
-        return result
-
     def _outer_saved(self) -> list[tuple[dict[int, int], dict[int, int]]]:
         """Per pair where the next outer frame's registers are saved, past and future."""
         result = []
@@ -664,9 +476,3 @@ class Planner:
                 saved.append(outer.saved_at if outer is not None else {})
             result.append((saved[0], saved[1]))
         return result
-
-
-def _put_words(buffer: Array, offsets: Array, values: Array) -> None:
-    """Store u64 values at byte offsets, aligned or not."""
-    raw = np.ascontiguousarray(values, dtype=np.uint64).view(np.uint8).reshape(-1, 8)
-    buffer[offsets.astype(np.int64)[:, None] + np.arange(8)] = raw

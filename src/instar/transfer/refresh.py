@@ -60,12 +60,12 @@ def refresh_plan(
     planner.past, planner.pairs, planner.changed_rows = past, pairs, rows
     scan = planner.scanned
     statics = [old for (old, _), part in zip(spans, parts, strict=True) if len(part.rows)]
-    if np.isin(scan.findings["object"], rows).any() or not planner.is_untouched_same(statics):
+    if np.isin(scan.findings["object"], rows).any() or not planner.statics.is_untouched_same(statics, past):
         return None
     if not planner.engine.convert_again(rows):
         return None
     again = scan.words[np.isin(scan.words["object"], rows)]
-    planner.apply_moved(again[planner.state.objects["fate"][again["object"]] == Fate.MOVE])
+    planner.output.apply_moved(again[planner.state.objects["fate"][again["object"]] == Fate.MOVE])
     planner.changed_pages = np.union1d(planner.changed_pages, changes.rows["address"])
     kept = tuple(_changed_pages(one, changes.rows) for one in plan.kept)
     arena = None if plan.arena is None else _changed_blocks(plan.arena, planner, rows)
@@ -164,7 +164,9 @@ def _changed_blocks(arena: KeptRange, planner: Planner, rows: Array) -> KeptRang
     end = np.uint64(arena.start + len(arena.data))
     size = planner.fates.arena_size  # behind it lie copies of strings: then the data is a copy of the output
     data = (
-        arena.data if len(arena.data) == size else np.concatenate([planner.output[:size], arena.data[size:]])
+        arena.data
+        if len(arena.data) == size
+        else np.concatenate([planner.output.buffer[:size], arena.data[size:]])
     )
     spans = np.stack([starts, np.minimum(end - starts, np.uint64(_PAGE))], axis=1)
     return replace(arena, data=data, pages=spans)

@@ -124,7 +124,7 @@ class DifferenceJudge:
             self._planner.old,
             row,
             offset if kind is not DifferenceKind.FRESH else 0,
-            {**self._planner.symbol_names, **self._planner.locals.names},
+            {**self._planner.statics.symbol_names, **self._planner.locals.names},
         )
         place = int(self._rows["future"][row])
         if kind is DifferenceKind.MISSING:

@@ -28,7 +28,7 @@ class HandledBytes:
         parts = [np.zeros(0, dtype=np.uint64)]
         if planner.unhandled is not None:
             output, patches = planner.unhandled
-            changed = np.flatnonzero(planner.output != output).astype(np.uint64)
+            changed = np.flatnonzero(planner.output.buffer != output).astype(np.uint64)
             parts += _addresses(planner, changed)
             old = {(int(p["address"]), int(p["value"])) for p in patches}
             for patch in planner.patches:
@@ -44,7 +44,7 @@ class HandledBytes:
 def _addresses(planner: Planner, offsets: Array) -> list[Array]:
     """Addresses of bytes of the plan's output."""
     found = [offsets[offsets < planner.fates.arena_size] + np.uint64(planner.arena_base)]
-    for span, base in planner.bases:
+    for span, base in planner.output.bases:
         inside = (offsets >= base) & (offsets < base + len(span.data))
         found.append(offsets[inside] - np.uint64(base) + np.uint64(span.start))
     objects = planner.state.objects

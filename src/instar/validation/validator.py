@@ -186,8 +186,8 @@ class Validator:
                     pieces.extend(_pieces(start, size, kept.data, kept.data_start, kept.patches))
         pieces.extend(self._arena_pieces(self.planner.fates.arena_size, unwritten))
         none = np.zeros(0, dtype="u8")
-        for span, base in self.planner.bases:
-            data = self.planner.output[base : base + len(span.data)]
+        for span, base in self.planner.output.bases:
+            data = self.planner.output.buffer[base : base + len(span.data)]
             pieces.extend(_pieces(span.start, len(data), data, span.start, none))
         with ThreadPoolExecutor(_THREADS) as pool:
             parts = pool.map(lambda n: self._unlike(pieces[n::_THREADS]), range(_THREADS))
@@ -200,7 +200,7 @@ class Validator:
         whole = np.array([[base, size]] if size else np.zeros((0, 2)), dtype=np.uint64)
         found = []
         for start, length in remaining_spans(whole, unwritten(base, base + size), none).tolist():
-            found.extend(_pieces(start, length, self.planner.output, base, none))
+            found.extend(_pieces(start, length, self.planner.output.buffer, base, none))
         carried = np.frombuffer(self.planner.prepared.strings.carried(), dtype=np.uint8)
         if len(carried) and self._counterparts is not None:
             found.extend(_pieces(base + size, len(carried), carried, base + size, none))
@@ -222,7 +222,7 @@ class Validator:
         """Nothing but the counterparts of carried objects was written in the future's segments."""
         objects, rows = self.planner.state.objects, self._counterparts.rows
         moved = (objects["kind"] != ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)
-        for span, _ in self.planner.bases:
+        for span, _ in self.planner.output.bases:
             now = np.empty(len(span.data), dtype=np.uint8)
             self._read_into(span.start, now)
             inside = moved & (rows["future"] >= span.start) & (rows["future"] < span.end)

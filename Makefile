@@ -4,6 +4,7 @@ PYTEST := .venv/bin/python -m pytest
 TEST ?= tests
 WORKERS ?= $(shell nproc)
 export PYTHON
+unexport PYTHONDONTWRITEBYTECODE  # hundreds of short runs of one command: each would compile it anew
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20

@@ -98,7 +98,7 @@ def compare_versions(
     pairs = list(changed_types(types))
     pairs.sort(key=lambda pair: (order.get(types.label(pair[0]), len(order)), types.label(pair[0])))
     variables = variable_differences(plan)
-    compare_code = compare_code and len(plan.symbols.functions) <= MOST_COMPARED
+    compare_code = compare_code and _is_comparable(plan)
     functions = ByStatus.of(function_differences(plan, compare_code=compare_code))
     if not compare_code:
         functions = ByStatus(functions.added, functions.removed, None)
@@ -110,6 +110,16 @@ def compare_versions(
         functions,
         tuple((one.name, tuple(_line(change) for change in one.changes)) for one in changed[:MOST_NAMES]),
     )
+
+
+def warm_changes(plan: PairingPlan) -> None:
+    """Compare the code of functions, as ``compare_versions`` will ask for it."""
+    if _is_comparable(plan):
+        plan.code.changed()
+
+
+def _is_comparable(plan: PairingPlan) -> bool:
+    return len(plan.symbols.functions) <= MOST_COMPARED
 
 
 def _line(change: Change) -> str:

@@ -30,6 +30,7 @@ from instar.state.snapshot import Snapshot
 from instar.transfer.plan import TransferPlan
 from instar.transfer.prepared import Options, Prepared
 from instar.update import carry
+from instar.update.changes import warm_changes
 from instar.update.details import Details, collect_details
 from instar.update.options import UpdateOptions
 from instar.validation.conditions import Conditions
@@ -131,6 +132,10 @@ class Desk:
         heaps = [(m.start, m.end) for m in read_maps(self._given.pid) if m.path == "[heap]"]
         with suppress(FaultError):
             self._mirror.warm(Memory(self._given.pid), heaps)
+        if self._given.options.compare_code:
+            warm_changes(
+                self.pairing
+            )  # not between the commit and its line in the journal
 
     def look_future(self, pid: int, registers: Registers) -> None:
         """Copy the parked future as its start-up left it."""

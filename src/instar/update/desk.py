@@ -133,9 +133,7 @@ class Desk:
         with suppress(FaultError):
             self._mirror.warm(Memory(self._given.pid), heaps)
         if self._given.options.compare_code:
-            warm_changes(
-                self.pairing
-            )  # not between the commit and its line in the journal
+            warm_changes(self.pairing)  # not between the commit and its line in the journal
 
     def look_future(self, pid: int, registers: Registers) -> None:
         """Copy the parked future as its start-up left it."""

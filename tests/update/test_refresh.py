@@ -11,7 +11,7 @@ from typing import IO
 import pytest
 from local import LocalTransaction
 
-from instar.process.registers import DWARF_NAMES
+from instar.process.numbering import DWARF_NAMES
 from instar.state.capturer import Capturer
 from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner

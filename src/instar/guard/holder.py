@@ -161,24 +161,15 @@ class Holder:
         thread.suspend_filter()  # it would see the number -1
         try:
             thread.set_registers(registers.copy(rip=registers.rip - 2, rax=number, orig_rax=-1))
-            thread.resume("syscall")
-            self._expect("syscall-exit")
+            thread.run_to("syscall", "syscall-exit")
         finally:
             if thread.end is None:
                 thread.resume_filter()
         thread.request_stop()
-        thread.resume("cont")
-        self._expect("event")
+        thread.run_to("cont", "event")
         registers = thread.registers()
         rest = {"rip": registers.rip + 2, "rax": restart_code(number), "orig_rax": number}
         thread.set_registers(registers.copy(**rest))
-
-    def _expect(self, kind: str) -> None:
-        stop = self.thread.await_stop(_STOP_S)
-        if stop is not None and stop.ended:
-            raise self.thread.died(stop)
-        if stop is None or stop.kind != kind:
-            raise InternalError(f"process {self.pid}: {stop} in place of {kind}")
 
     # ------------------------------------------------------------------------------------ questions
 

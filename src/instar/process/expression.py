@@ -11,8 +11,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from instar.errors import FaultError
+from instar.process.numbering import CALLEE_SAVED, DWARF_RSP
 from instar.process.opcodes import OP, Operation, decode
-from instar.process.registers import CALLEE_SAVED, DWARF_RSP, MASK, signed
+from instar.process.registers import MASK, signed
 
 if TYPE_CHECKING:
     from instar.process.unwind import Frame

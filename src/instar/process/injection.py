@@ -30,15 +30,9 @@ from instar.process.blocking import RESTARTED
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.failures import ProcessDiedError, RemoteCallError, deaths, signal_name
 from instar.process.maps import Mapping, read_maps
+from instar.process.numbering import CALL_ARGUMENTS
 from instar.process.ptrace_state import get_rseq
-from instar.process.registers import (
-    CALL_ARGUMENTS,
-    DIRECTION_FLAG,
-    MASK,
-    SYSCALL_ARGUMENTS,
-    TRAP_FLAG,
-    Registers,
-)
+from instar.process.registers import DIRECTION_FLAG, MASK, SYSCALL_ARGUMENTS, TRAP_FLAG, Registers
 from instar.process.resting import RED_ZONE as RED_ZONE
 from instar.process.resting import RESTARTS as RESTARTS
 from instar.process.tracee import Stop, Tracee

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import NamedTuple
 
 from instar.process.registers import LAYOUT, Registers
 
@@ -18,35 +17,22 @@ _ptrace = _libc.ptrace
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 _ptrace.restype = ctypes.c_long
 
-CONT, KILL, SINGLESTEP, GETREGS, SETREGS, DETACH, SYSCALL = 7, 8, 9, 12, 13, 17, 24
-SETOPTIONS, GETEVENTMSG, GETSIGINFO, SETSIGINFO, GETREGSET, SETREGSET = (
-    0x4200, 0x4201, 0x4202, 0x4203, 0x4204, 0x4205,
-)  # fmt: skip
-SEIZE, INTERRUPT, LISTEN, PEEKSIGINFO, GETSIGMASK, SETSIGMASK, GET_SYSCALL_INFO, GET_RSEQ = (
-    0x4206, 0x4207, 0x4208, 0x4209, 0x420A, 0x420B, 0x420E, 0x420F,
-)  # fmt: skip
+CONT, SINGLESTEP, GETREGS, SETREGS, DETACH, SYSCALL = 7, 9, 12, 13, 17, 24
+SETOPTIONS, GETREGSET, SEIZE, INTERRUPT, LISTEN = 0x4200, 0x4204, 0x4206, 0x4207, 0x4208
+PEEKSIGINFO, GETSIGMASK, SETSIGMASK, GET_SYSCALL_INFO = 0x4209, 0x420A, 0x420B, 0x420E
 
 O_TRACESYSGOOD, O_TRACEFORK, O_TRACEVFORK, O_TRACECLONE, O_TRACEEXEC = 0x1, 0x2, 0x4, 0x8, 0x10
-O_TRACEVFORKDONE, O_TRACEEXIT, O_EXITKILL, O_SUSPEND_SECCOMP = 0x20, 0x40, 1 << 20, 1 << 21
+O_TRACEEXIT, O_EXITKILL, O_SUSPEND_SECCOMP = 0x40, 1 << 20, 1 << 21
 
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_VFORK_DONE, EVENT_EXIT = 1, 2, 3, 4, 5, 6
 EVENT_STOP = 128
 
 AUDIT_ARCH_X86_64 = 0xC000003E
-SYSCALL_NONE, SYSCALL_ENTRY, SYSCALL_EXIT, SYSCALL_SECCOMP = 0, 1, 2, 3
+SYSCALL_ENTRY = 1
 
 SIGINFO_SIZE = 128
-_SYSCALL_INFO = struct.Struct("<BxxxIQQ7Q")
-
-
-class SyscallInfo(NamedTuple):
-    """``struct ptrace_syscall_info``: ``values`` is nr and six arguments at entry, or the result at exit."""
-
-    op: int
-    arch: int
-    instruction_pointer: int
-    stack_pointer: int
-    values: tuple[int, ...]
+NT_X86_XSTATE, _XSTATE_ROOM = 0x202, 64 << 10
+_SYSCALL_INFO = struct.Struct("<BxxxI16x7Q")
 
 
 def request(number: int, pid: int, address: int | None = None, data: object = None) -> int:
@@ -99,12 +85,12 @@ def set_signal_mask(pid: int, mask: int) -> None:
     request(SETSIGMASK, pid, 8, ctypes.addressof(value))
 
 
-def get_syscall_info(pid: int) -> SyscallInfo:
-    """Where in a system call the thread stands (Linux 5.3)."""
+def get_syscall_info(pid: int) -> tuple[int, int, list[int]]:
+    """Of ``struct ptrace_syscall_info`` (Linux 5.3): op, arch, and number and arguments or the result."""
     buffer = ctypes.create_string_buffer(_SYSCALL_INFO.size + 8)
     request(GET_SYSCALL_INFO, pid, len(buffer), ctypes.addressof(buffer))
-    op, arch, ip, sp, *values = _SYSCALL_INFO.unpack_from(buffer)
-    return SyscallInfo(op, arch, ip, sp, tuple(values))
+    op, arch, *values = _SYSCALL_INFO.unpack_from(buffer)
+    return op, arch, values
 
 
 def peek_signals(pid: int, shared: bool, room: int = 256) -> list[bytes]:
@@ -118,3 +104,11 @@ def peek_signals(pid: int, shared: bool, room: int = 256) -> list[bytes]:
 def set_options(pid: int, options: int) -> None:
     """Replace the PTRACE_O_* options."""
     request(SETOPTIONS, pid, None, options)
+
+
+def get_extended_state(pid: int) -> bytes:
+    """The XSAVE area (x87, SSE, AVX, ...) of the thread."""
+    buffer = ctypes.create_string_buffer(_XSTATE_ROOM)
+    vector = ctypes.create_string_buffer(struct.pack("<QQ", ctypes.addressof(buffer), _XSTATE_ROOM), 16)
+    request(GETREGSET, pid, NT_X86_XSTATE, ctypes.addressof(vector))
+    return buffer.raw[: int.from_bytes(vector.raw[8:], "little")]

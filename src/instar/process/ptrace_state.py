@@ -7,18 +7,9 @@ import errno
 import struct
 from typing import NamedTuple
 
-from instar.process.ptrace import (
-    GET_RSEQ,
-    GETEVENTMSG,
-    GETREGSET,
-    GETSIGINFO,
-    SETREGSET,
-    SIGINFO_SIZE,
-    request,
-)
+from instar.process.ptrace import NT_X86_XSTATE, SIGINFO_SIZE, request
 
-NT_X86_XSTATE = 0x202
-XSTATE_ROOM = 64 * 1024
+GETEVENTMSG, GETSIGINFO, SETREGSET, GET_RSEQ = 0x4201, 0x4202, 0x4205, 0x420F
 
 
 class SignalInfo(NamedTuple):
@@ -37,22 +28,10 @@ class SignalInfo(NamedTuple):
         return self.code > 0
 
 
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-def get_extended_state(pid: int) -> bytes:
-    """The XSAVE area (x87, SSE, AVX, ...) of the thread."""
-    buffer = ctypes.create_string_buffer(XSTATE_ROOM)
-    vector = _Iovec(ctypes.addressof(buffer), XSTATE_ROOM)
-    request(GETREGSET, pid, NT_X86_XSTATE, ctypes.addressof(vector))
-    return buffer.raw[: vector.length]
-
-
 def set_extended_state(pid: int, state: bytes) -> None:
     """Put an XSAVE area back."""
     buffer = ctypes.create_string_buffer(state, len(state))
-    vector = _Iovec(ctypes.addressof(buffer), len(state))
+    vector = ctypes.create_string_buffer(struct.pack("<QQ", ctypes.addressof(buffer), len(state)), 16)
     request(SETREGSET, pid, NT_X86_XSTATE, ctypes.addressof(vector))
 
 

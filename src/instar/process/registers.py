@@ -11,17 +11,8 @@ MASK = (1 << 64) - 1
 DIRECTION_FLAG = 1 << 10
 TRAP_FLAG = 1 << 8
 
-# DWARF number -> field (System V ABI AMD64, figure 3.36).
-DWARF_NAMES = (
-    "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
-)  # fmt: skip
-DWARF_RBX, DWARF_RBP, DWARF_RSP, DWARF_RIP = 3, 6, 7, 16
-# The registers a called function gives back unchanged.
-CALLEE_SAVED = (DWARF_RBX, DWARF_RBP, 12, 13, 14, 15)
-# The registers that carry the arguments of a system call and of a C call.
+# The registers that carry the arguments of a system call.
 SYSCALL_ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
-CALL_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 
 
 @dataclass(slots=True)
@@ -71,10 +62,6 @@ class Registers:
     def copy(self, **changes: int) -> Registers:
         """A copy with some fields changed (values are taken modulo 2**64)."""
         return dataclasses.replace(self, **{name: value & MASK for name, value in changes.items()})
-
-    def dwarf(self) -> dict[int, int]:
-        """The values by DWARF register number (0-15 and 16, the program counter)."""
-        return {number: getattr(self, name) for number, name in enumerate(DWARF_NAMES)}
 
     @property
     def in_syscall(self) -> bool:

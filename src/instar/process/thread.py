@@ -27,7 +27,7 @@ _HOW = {"cont": ptrace.CONT, "syscall": ptrace.SYSCALL, "step": ptrace.SINGLESTE
 _WALL = 0x40000000
 _STOP_SIGNALS = (signals.SIGSTOP, signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU)
 _SIGKILL = int(signals.SIGKILL)
-_LONGEST_SLEEP_S = 1e-3
+_LONGEST_SLEEP_S, _STEP_S = 1e-3, 2.0
 
 WATCH = ptrace.O_TRACESYSGOOD | ptrace.O_TRACEEXEC
 
@@ -135,6 +135,21 @@ class Thread:
             now = time.monotonic()
         return stop
 
+    def run_to(self, how: How, expected: StopKind) -> Stop:
+        """To the next stop of a kind ("event": any of PTRACE_INTERRUPT's); others on the way are passed.
+
+        A stop signal is delivered, and its group stop passed: the kernel stops it for good when it is let go.
+        """
+        due = 0
+        while True:
+            self._resume(_HOW[how], due)
+            stop = self.await_stop(_STEP_S)
+            if stop is None or stop.ended:
+                raise self.died(stop) if stop else InternalError(f"process {self.pid} does not stop")
+            if stop.kind == expected or (expected == "event" and stop.event == ptrace.EVENT_STOP):
+                return stop
+            due = stop.signal if stop.kind == "signal" else 0
+
     def request_stop(self) -> None:
         """Make it stop wherever it is, also one that is about to be resumed."""
         with suppress(ProcessLookupError):
@@ -176,19 +191,19 @@ class Thread:
         return Stop("signal", signal)
 
     def _syscall_stop(self) -> Stop:
-        info = ptrace.get_syscall_info(self.pid)
-        if info.arch != ptrace.AUDIT_ARCH_X86_64:
+        op, arch, values = ptrace.get_syscall_info(self.pid)
+        if arch != ptrace.AUDIT_ARCH_X86_64:
             cause = f"process {self.pid} makes 32-bit system calls"
             raise HostError("wrong-architecture", cause, "only x86-64 programs can be updated")
-        if info.op == ptrace.SYSCALL_ENTRY:
-            number, *arguments = info.values
+        if op == ptrace.SYSCALL_ENTRY:
+            number, *arguments = values
             self._call = Syscall(number, tuple(arguments), None)
             return Stop("syscall-entry", syscall=self._call)
         call, self._call = self._call, None
         if call is None:
             registers = self.registers()
             call = Syscall(registers.orig_rax, registers.syscall_arguments(), None)
-        return Stop("syscall-exit", syscall=call._replace(result=signed(info.values[0])))
+        return Stop("syscall-exit", syscall=call._replace(result=signed(values[0])))
 
     # ------------------------------------------------------------------------------------ state at a stop
 

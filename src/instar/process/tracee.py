@@ -19,7 +19,6 @@ from instar.process.memory import Memory
 from instar.process.ptrace_state import (
     SignalInfo,
     get_event_message,
-    get_extended_state,
     get_siginfo,
     parse_siginfo,
     set_extended_state,
@@ -164,7 +163,7 @@ class Tracee(Thread):
 
     def extended_state(self) -> bytes:
         """The XSAVE area: x87, SSE, AVX and later registers."""
-        return self.request(get_extended_state)
+        return self.request(ptrace.get_extended_state)
 
     def set_extended_state(self, state: bytes) -> None:
         """Put an XSAVE area back."""

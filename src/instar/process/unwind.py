@@ -10,7 +10,8 @@ from instar.errors import FaultError
 from instar.process.expression import Context, PlaceKind, Reader, locate_operations
 from instar.process.maps import Mapping
 from instar.process.modules import REGISTER_COUNT, Row, Rule, module_at, prepare_modules
-from instar.process.registers import DWARF_RIP, DWARF_RSP, Registers
+from instar.process.numbering import DWARF_RIP, DWARF_RSP, by_number
+from instar.process.registers import Registers
 
 MAX_FRAMES = 4096
 
@@ -76,7 +77,7 @@ def unwind(
     The thread must be stopped. Never raises for a broken stack: the last frame's ``end`` tells.
     """
     frames: list[Frame] = []
-    state = _State(registers.dwarf(), {}, interrupted=True)
+    state = _State(by_number(registers), {}, interrupted=True)
     while True:
         frame, state_after = _step(len(frames), state, memory, maps)
         if state_after is not None and frames and not _grows(frames[-1], frame):

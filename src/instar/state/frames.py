@@ -15,7 +15,7 @@ import numpy as np
 
 from instar.metadata.version import Version
 from instar.process.expression import PlaceKind, locate
-from instar.process.registers import DWARF_RSP
+from instar.process.numbering import DWARF_RSP
 from instar.process.unwind import Frame
 from instar.state.capture import Subject
 

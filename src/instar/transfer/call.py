@@ -16,7 +16,8 @@ import numpy as np
 
 from instar.pairing.problems import Problem
 from instar.process.blocking import CALLS, RESTARTED, Timeout
-from instar.process.registers import DWARF_NAMES, SYSCALL_ARGUMENTS, Registers
+from instar.process.numbering import DWARF_NAMES
+from instar.process.registers import SYSCALL_ARGUMENTS, Registers
 from instar.process.resting import TIME_LEFT_BELOW
 from instar.process.syscalls import NUMBERS
 from instar.state.columns import Status

@@ -16,7 +16,7 @@ import numpy as np
 
 from instar.metadata.model import TypeKind
 from instar.pairing.problems import Problem
-from instar.process.registers import CALLEE_SAVED
+from instar.process.numbering import CALLEE_SAVED
 from instar.state.columns import WORD, Fate, ObjectFlag, ObjectKind, Status, WordSource
 from instar.state.image import Image
 from instar.state.kernel import State

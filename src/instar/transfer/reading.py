@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from instar.errors import FaultError
 from instar.pairing.problems import Problem
-from instar.process.registers import CALLEE_SAVED
+from instar.process.numbering import CALLEE_SAVED
 from instar.process.syscalls import NUMBERS
 from instar.process.unwind import Frame
 from instar.state.columns import Status

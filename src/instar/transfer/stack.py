@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from instar.metadata.version import Version
-from instar.process.registers import CALLEE_SAVED
+from instar.process.numbering import CALLEE_SAVED
 from instar.state.columns import FixedKind, ObjectFlag, ObjectKind, Status, Strength
 from instar.state.frames import PlacedLocal, ProgramFrame
 from instar.state.kernel import Span, make_objects, sort_objects

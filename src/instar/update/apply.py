@@ -12,7 +12,7 @@ from instar.control.runtime import Runtime
 from instar.errors import RefusedError
 from instar.heap.inherited import BLOCK
 from instar.process.maps import Mapping
-from instar.process.registers import DWARF_NAMES
+from instar.process.numbering import DWARF_NAMES
 from instar.process.tracee import Tracee
 from instar.transfer.plan import KeptRange, TransferPlan
 

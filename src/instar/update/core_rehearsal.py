@@ -32,7 +32,7 @@ from instar.process.core import CoreFile
 from instar.process.deadline import Deadline
 from instar.process.descriptors import list_descriptors
 from instar.process.maps import Mapping
-from instar.process.registers import DWARF_NAMES
+from instar.process.numbering import DWARF_NAMES
 from instar.process.surroundings import read_surroundings
 from instar.state.arguments import ArgumentArea
 from instar.state.capturer import Capturer

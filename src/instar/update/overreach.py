@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from instar.errors import RefusedError
 from instar.process.maps import Mapping
-from instar.process.registers import CALLEE_SAVED, DWARF_NAMES, SYSCALL_ARGUMENTS
+from instar.process.numbering import CALLEE_SAVED, DWARF_NAMES
+from instar.process.registers import SYSCALL_ARGUMENTS
 from instar.transfer.plan import KeptRange, TransferPlan
 
 Words = npt.NDArray[np.uint64]

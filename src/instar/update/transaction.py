@@ -29,7 +29,7 @@ from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
 from instar.pairing.problems import Problem
 from instar.process.deadline import Deadline
-from instar.process.registers import DWARF_NAMES
+from instar.process.numbering import DWARF_NAMES
 from instar.process.status import read_environment
 from instar.process.surroundings import read_surroundings
 from instar.transfer.plan import TransferPlan

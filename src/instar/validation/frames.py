@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from instar.process.registers import CALLEE_SAVED
+from instar.process.numbering import CALLEE_SAVED
 from instar.state.columns import Status
 from instar.transfer.packed import packed_offsets, words_at
 from instar.transfer.planner import Planner

@@ -8,8 +8,9 @@ import struct
 import pytest
 
 from instar.process.deadline import Deadline, DeadlineError
+from instar.process.numbering import DWARF_NAMES, by_number
 from instar.process.ptrace_state import parse_siginfo
-from instar.process.registers import DWARF_NAMES, LAYOUT, Registers, signed
+from instar.process.registers import LAYOUT, Registers, signed
 
 
 def test_registers_survive_packing() -> None:
@@ -19,7 +20,7 @@ def test_registers_survive_packing() -> None:
     assert LAYOUT.size == 216
     assert registers.copy(rax=-1).rax == (1 << 64) - 1
     assert registers.copy().pack() == data
-    assert registers.dwarf()[7] == registers.rsp and registers.dwarf()[16] == registers.rip
+    assert by_number(registers)[7] == registers.rsp and registers.dwarf()[16] == registers.rip
     assert len(DWARF_NAMES) == 17
 
 

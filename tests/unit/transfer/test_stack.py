@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from instar.process.registers import CALLEE_SAVED, DWARF_RSP
+from instar.process.numbering import CALLEE_SAVED, DWARF_RSP
 from instar.process.unwind import Frame
 from instar.state.columns import Status
 from instar.state.frames import ProgramFrame

@@ -9,7 +9,7 @@ import pytest
 
 from instar.errors import RefusedError
 from instar.process.maps import Mapping
-from instar.process.registers import DWARF_RIP, DWARF_RSP
+from instar.process.numbering import DWARF_RIP, DWARF_RSP
 from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
 from instar.update.overreach import require_ranges, require_writes
 

@@ -261,4 +261,4 @@ def test_registers_of_a_wait_outside_of_libc_stay(start: Start, hold_process: Ho
         go_on(past)
         running.wait_until_blocked("epoll_wait")
     past.release()
-    assert running.line() == "0 300"
+    assert running.line() == "0 1500"

@@ -11,7 +11,7 @@ int main(void)
 
     puts("ready");
     fflush(stdout);
-    timeout = 300; /* after the last call of a function */
+    timeout = 1500; /* after the last call of a function */
     __asm__ volatile("syscall"
                      : "=a"(result), "+r"(timeout)
                      : "a"(232L), "D"((long)epoll), "S"(&event), "d"(1L)

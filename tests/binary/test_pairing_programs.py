@@ -225,6 +225,24 @@ def test_diff_of_a_running_process_reads_the_file_it_runs(builder: Builder, tmp_
     assert {one["name"] for one in json.loads(done.stdout)["types"]} >= {"struct state", "enum colour"}
 
 
+def test_handlers_of_a_diff_have_no_rights(builder: Builder, tmp_path: Path) -> None:
+    paths = [str(path) for path in build(builder, "values", TOOLCHAINS[0])]
+    handlers, written = tmp_path / "handlers.py", tmp_path / "written"
+    for line in (
+        f"open({str(written)!r}, 'w')",
+        "import socket; socket.socket()",
+        "import os; os.mkdir(__file__ + '.d')",
+    ):
+        handlers.write_text(line + "\n")
+        done = diff(tmp_path, *paths, "--handlers", str(handlers))
+        assert done.returncode == 3 and "[handlers-not-loaded]" in done.stderr, done.stderr
+        assert "PermissionError" in done.stderr
+    assert not written.exists()
+    handlers.write_text("import ctypes; ctypes.string_at(0)\n")
+    done = diff(tmp_path, *paths, "--handlers", str(handlers))
+    assert done.returncode not in (0, 1) and "[worker-lost]" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("/nonexistent", "/bin/ls"), ("999999999", "/bin/ls")])
 def test_diff_names_what_it_cannot_read(tmp_path: Path, arguments: tuple[str, str]) -> None:
     done = diff(tmp_path, *arguments)

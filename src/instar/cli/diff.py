@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -13,12 +18,13 @@ from rich.text import Text
 from instar.cli.failures import EXIT_DONE, EXIT_REFUSED, print_document
 from instar.handlers.session import Handlers
 from instar.metadata.pieces import align_pieces
-from instar.metadata.version import Version, load_version
+from instar.metadata.version import load_version
 from instar.pairing.plan import plan_pairing
 from instar.pairing.problems import Change
 from instar.pairing.report import Difference, Report, make_report
-from instar.process.failures import explain_absence
-from instar.process.status import executable
+from instar.process.failures import explain_absence, lost_process
+from instar.process.status import executable, executable_name
+from instar.update.confined import compute
 
 _EXAMPLES = """\
 examples:
@@ -47,10 +53,15 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print; see the exit status in the epilog."""
-    old, new = align_pieces(load_side(arguments.old), load_side(arguments.new))
-    handlers = Handlers.find(arguments.handlers, new.path, old, new)
-    plan = plan_pairing(old, new, allow=arguments.allow, settled=handlers.settled)
-    report = make_report(plan)
+    with open_sides(arguments) as (old, new):
+        report = compute(
+            lambda: _compare(old.path, new.path, arguments.handlers, arguments.allow),
+            Report,
+            old.descriptors + new.descriptors,
+        )
+        report = replace(
+            report, old=replace(report.old, path=old.name), new=replace(report.new, path=new.name)
+        )
     if arguments.json:
         print_document(report.to_json())
     elif sys.stdout.isatty():
@@ -60,14 +71,45 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_DONE if report.is_automatic else EXIT_REFUSED
 
 
-def load_side(argument: str) -> Version:
-    """The version that a program file, or a running program, is."""
+def _compare(old_path: Path, new_path: Path, handler_file: Path | None, allow: list[str]) -> Report:
+    """What needs no rights."""
+    old, new = align_pieces(load_version(old_path), load_version(new_path))
+    handlers = Handlers.find(handler_file, new.path, old, new)
+    return make_report(plan_pairing(old, new, allow=allow, settled=handlers.settled))
+
+
+class SideFile(NamedTuple):
+    """A program file to be compared: where it can be read, what it is called, what keeps it open."""
+
+    path: Path
+    name: str
+    descriptors: tuple[int, ...] = ()
+
+
+@contextmanager
+def open_sides(arguments: argparse.Namespace) -> Iterator[tuple[SideFile, SideFile]]:
+    """The two program files; those of running programs are opened for who has no right to do that."""
+    with ExitStack() as stack:
+        yield _open_side(arguments.old, stack), _open_side(arguments.new, stack)
+
+
+def _open_side(argument: str, stack: ExitStack) -> SideFile:
     if not argument.isdigit():
-        return load_version(Path(argument))
+        return SideFile(Path(argument), argument)
     absence = explain_absence(int(argument))
     if absence is not None:
         raise absence
-    return load_version(executable(int(argument)))
+    path = executable(int(argument))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise lost_process(int(argument), error) from error
+    stack.callback(os.close, descriptor)
+    there = Path(executable_name(int(argument)))
+    with suppress(OSError):
+        if os.path.samestat(there.stat(), os.fstat(descriptor)):  # it may be replaced, or in another place
+            return SideFile(there, str(there))
+    return SideFile(Path(f"/proc/self/fd/{descriptor}"), str(path), (descriptor,))
 
 
 def sections(report: Report) -> list[tuple[str, tuple[Difference, ...]]]:

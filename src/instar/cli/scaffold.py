@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from instar.cli.diff import load_side
+from instar.cli.diff import open_sides
 from instar.cli.failures import EXIT_DONE, print_document
 from instar.handlers.scaffold import write_scaffold
 from instar.metadata.pieces import align_pieces
+from instar.metadata.version import load_version
 from instar.pairing.plan import plan_pairing
+from instar.update.confined import compute
 
 _EPILOG = """\
 examples:
@@ -28,9 +31,10 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and write Python to standard output."""
-    old, new = align_pieces(load_side(arguments.old), load_side(arguments.new))
-    plan = plan_pairing(old, new)
-    text, stubs = write_scaffold(plan)
+    with open_sides(arguments) as (old, new):
+        text, stubs = compute(
+            lambda: _write(old.path, new.path), tuple[str, int], old.descriptors + new.descriptors
+        )
     if arguments.json:
         print_document({"schema": 1, "needed": bool(stubs), "handlers": text, "problems": stubs})
         return EXIT_DONE
@@ -38,3 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not stubs:
         print("nothing is needed: every difference is automatic", file=sys.stderr)
     return EXIT_DONE
+
+
+def _write(old_path: Path, new_path: Path) -> tuple[str, int]:
+    """What needs no rights."""
+    old, new = align_pieces(load_version(old_path), load_version(new_path))
+    return write_scaffold(plan_pairing(old, new))

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -234,7 +234,7 @@ def run(
     gc.freeze()
     if shared is not None:
         shared.take(bounds)
-    missing = _retire(channel.fileno(), own)
+    missing = retire((channel.fileno(),), own)
     line = Line(Wire(channel, shared), shared)
     look_through(line.look)
     reach_through(desk.pid, Relay(desk.pid, line))
@@ -247,7 +247,12 @@ def run(
         _carry_out(desk, line, message)
 
 
-def _retire(channel: int, own: Path | None) -> list[str]:
+def retire(keep: Collection[int], own: Path | None) -> list[str]:
+    """Give up all rights and all descriptors but some and standard output and error.
+
+    Returns:
+        What the kernel does not have for that.
+    """
     os.setsid()  # the terminal's signals are for the tool, which tells, or leaves
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
@@ -255,7 +260,7 @@ def _retire(channel: int, own: Path | None) -> list[str]:
     die_with(desk_parent())
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for number in _open_numbers():
-        if number not in (1, 2, channel, nothing):
+        if number not in (1, 2, nothing, *keep):
             os.dup2(nothing, number)  # whoever still has the number closes nothing of ours
     if own is not None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(own)

@@ -30,7 +30,7 @@ from instar.update.access import (
 )
 from instar.update.findings import Finding
 from instar.update.journal import journal_path
-from instar.update.sandbox import landlock_version, try_confinement
+from instar.update.sandbox import LOOKING_BOUND, landlock_version, try_confinement
 
 _OLDEST_GLIBC = (2, 31)
 _STOP_S = 5.0
@@ -208,6 +208,9 @@ def _confinement() -> Finding:
     if not missing:
         return Finding("worker", "ok", f"confined (seccomp, Landlock {landlock_version()}, no capabilities)")
     text = f"confined without {', '.join(missing)}: handlers can do more than they should"
+    if any(name.startswith(LOOKING_BOUND) for name in missing):
+        remedy = "use a kernel with Landlock, or allow user namespaces, or read handlers before you run them"
+        return Finding("worker", "note", f"{text}, and read the old version's memory", remedy=remedy)
     return Finding("worker", "note", text)
 
 

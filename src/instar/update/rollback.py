@@ -21,6 +21,7 @@ from instar.pairing.plan import PairingPlan, plan_pairing, variable_name
 from instar.pairing.problems import Problem
 from instar.pairing.symbols import is_constant
 from instar.update.attempt import read_steps
+from instar.update.confined import compute
 from instar.update.journal import journal_path
 from instar.update.kept_versions import find_handlers_kept, find_kept
 from instar.update.lineage import find_chain, identify
@@ -105,8 +106,12 @@ def require_nothing_lost(pid: int, way: WayBack, allow: frozenset[str], handlers
     if LOST in allow:
         return
     old, new = load_running(pid), load_version(way.path)
-    settled = Handlers.find(handlers, way.path, old, new, backwards=True).settled
-    lost = find_lost(plan_pairing(old, new, allow=allow, settled=settled))
+
+    def look() -> list[Problem]:
+        settled = Handlers.find(handlers, way.path, old, new, backwards=True).settled
+        return find_lost(plan_pairing(old, new, allow=allow, settled=settled))
+
+    lost = compute(look, list[Problem])
     if lost:
         first, *rest = lost
         details = tuple(f"{problem.cause} [{problem.code}]" for problem in rest)

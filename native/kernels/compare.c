@@ -185,6 +185,29 @@ static int is_left_behind(const instar_compare *compare, uint64_t past)
            past - compare->state->objects[row].address < compare->state->objects[row].size;
 }
 
+/* Remember what of the program a slot leads to, unless a slot like it did before. The end of an array is no pointer to
+ * the variable behind it. */
+static void note_lead(instar_compare *compare, const comparison *c, uint64_t offset, uint64_t past)
+{
+    const instar_fixed *fixed = fixed_at(compare, past);
+    if (!fixed || past >= fixed->end || (fixed->kind == FIXED_FUNCTION && past != fixed->start) ||
+        (fixed->kind != FIXED_FUNCTION && fixed->kind != FIXED_STATIC))
+        return;
+    if (past == fixed->start && fixed > compare->fixed && fixed[-1].end == past && fixed[-1].count > 1)
+        return;
+    uint64_t row = fixed - compare->fixed;
+    int32_t type = c->object->type;
+    uint64_t size = compare->state->types[type].size, member = size ? offset % size : offset;
+    uint64_t key = (row + 1) * 0x9e3779b97f4a7c15u ^ ((uint64_t)type << 40 ^ member) * 0xc2b2ae3d27d4eb4fu;
+    uint64_t *seen = &compare->leads_seen[(key >> 32) % LEADS_SEEN];
+    if (*seen == key)
+        return;
+    *seen = key;
+    if (compare->lead_count < compare->lead_capacity)
+        compare->leads[compare->lead_count] = (instar_lead){c->row, (uint32_t)row, offset};
+    compare->lead_count++;
+}
+
 static void compare_slot(instar_compare *compare, const comparison *c, uint64_t offset, int32_t pointee)
 {
     uint64_t past = word_at(c->past + offset), reversed = word_at(c->reversed + offset);
@@ -204,6 +227,8 @@ static void compare_slot(instar_compare *compare, const comparison *c, uint64_t 
         note(compare, (instar_difference){past, reversed, offset, c->row, pointee, DIFFERENCE_LEFT, 0});
     else if (literal)
         compare->counts[COUNT_LITERAL]++;
+    else if (past >= compare->image_start && past < compare->image_end && compare->leads_seen)
+        note_lead(compare, c, offset, past);
 }
 
 static void compare_slots(instar_compare *compare, const comparison *c, uint64_t base, uint32_t first,

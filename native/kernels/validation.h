@@ -48,6 +48,15 @@ typedef struct {
     uint32_t kind, spare;
 } instar_difference;
 
+/* A pointer slot of the past and the variable or function that it and its counterpart lead to. */
+typedef struct {
+    int32_t object;
+    uint32_t fixed;
+    uint64_t offset;
+} instar_lead;
+
+#define LEADS_SEEN 4096
+
 enum instar_compare_count {
     COUNT_OBJECTS,
     COUNT_BYTES,
@@ -82,6 +91,10 @@ typedef struct {
     uint64_t scratch_size;
     instar_difference *differences;
     uint64_t difference_count, difference_capacity; /* the count goes on past the capacity */
+    uint64_t image_start, image_end; /* of the past's program: variables and functions lie there */
+    uint64_t *leads_seen;            /* LEADS_SEEN entries; NULL: leads are not collected */
+    instar_lead *leads;              /* about one per (type, member, target) */
+    uint64_t lead_count, lead_capacity;
     uint64_t counts[COUNT_LAST];
 } instar_compare;
 

@@ -194,7 +194,9 @@ class _CoreRehearsal:
         with self.clock.phase("validate"):
             registers = driver.registers()
             named = {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)}
-            planning.validate(plan, named).require()
+            validation = planning.validate(plan, named)
+            validation.require()
+            require_settled(validation.assumptions, self.options.allow)
             self._run_handlers(driver, past, plan)
             require_settled(planning.broken(self.conditions, "new version"), self.options.allow)
 

@@ -390,6 +390,7 @@ class Transaction:
             self.driver.unwritten,
         )
         self.validation.require()
+        self._refuse(self.validation.assumptions)
 
     def _unmet(self) -> list[str]:
         return self.worker.unmet() if self.conditions.filters else []
@@ -460,7 +461,11 @@ class Transaction:
             leaked=Leaked(figures.leaked_blocks, figures.leaked_bytes) if figures else Leaked(),
             descriptors=len(self.descriptors.entries),
             connections=self.descriptors.connections,
-            warnings=(*self.warnings, *(self.plan.warnings if self.plan else ())),
+            warnings=(
+                *self.warnings,
+                *(self.plan.warnings if self.plan else ()),
+                *(self.validation.warnings if self.validation else ()),
+            ),
             error=failure,
             validation=self.validation,
         )

@@ -53,6 +53,7 @@ COUNTERPART = np.dtype(
     ]
 )
 MASK = np.dtype([("keep", "u8"), ("fresh", "u8"), ("tail_keep", "u8")])
+LEAD = np.dtype([("object", "i4"), ("fixed", "u4"), ("offset", "u8")])
 DIFFERENCE = np.dtype(
     [
         ("past", "u8"),

@@ -13,7 +13,7 @@ import numpy as np
 from instar.errors import FaultError
 from instar.native import load
 from instar.state.kernel import State
-from instar.validation.columns import DIFFERENCE, Count
+from instar.validation.columns import DIFFERENCE, LEAD, Count
 from instar.validation.counterparts import Counterparts
 from instar.validation.inverse import InversePool
 
@@ -24,6 +24,8 @@ ReadInto = Callable[[int, Array], None]
 _PIECE = 1 << 20
 _GAP = 1 << 16
 _DIFFERENCES = 4096
+_LEADS = 1 << 14
+_LEADS_SEEN = 4096  # LEADS_SEEN of native/kernels/validation.h
 _THREADS = 2
 _SPARE = 64
 
@@ -52,6 +54,12 @@ class _CCompare(ctypes.Structure):
         ("differences", ctypes.c_void_p),
         ("difference_count", ctypes.c_uint64),
         ("difference_capacity", ctypes.c_uint64),
+        ("image_start", ctypes.c_uint64),
+        ("image_end", ctypes.c_uint64),
+        ("leads_seen", ctypes.c_void_p),
+        ("leads", ctypes.c_void_p),
+        ("lead_count", ctypes.c_uint64),
+        ("lead_capacity", ctypes.c_uint64),
         ("counts", ctypes.c_uint64 * len(Count)),
     ]
 
@@ -64,11 +72,13 @@ class Compared:
         differences: ``DIFFERENCE`` rows, the first ones.
         count: How many there are.
         counts: See ``Count``.
+        leads: ``LEAD`` rows: what of the program the slots lead to, about one per kind of slot and target.
     """
 
     differences: Array
     count: int
     counts: dict[Count, int]
+    leads: Array
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,7 @@ class Comparison:
         inverse: The mappings that they refer to.
         pointees: i4 per type of the past: its counterpart.
         words: ``WORD`` rows by object that must have been rewritten.
+        image: First address of the past's program and the one behind it, to collect leads into it.
     """
 
     def __init__(
@@ -101,6 +112,7 @@ class Comparison:
         inverse: InversePool,
         pointees: Array,
         words: Array,
+        image: tuple[int, int] = (0, 0),
     ) -> None:
         self._library = load("kernels")
         self._state, self._counterparts = state, counterparts
@@ -126,6 +138,8 @@ class Comparison:
             "pointees": pointees.ctypes.data,
             "words": words.ctypes.data,
             "word_count": len(words),
+            "image_start": image[0],
+            "image_end": image[1],
         }
 
     def compare(self, rows: Array, read: ReadInto) -> Compared:
@@ -191,6 +205,8 @@ class Comparison:
         c = _CCompare(**self._arguments)
         c.scratch, c.scratch_size = scratch.ctypes.data, len(scratch)
         c.differences, c.difference_capacity = differences.ctypes.data, len(differences)
+        seen, leads = np.zeros(_LEADS_SEEN, dtype=np.uint64), np.zeros(_LEADS, dtype=LEAD)
+        c.leads_seen, c.leads, c.lead_capacity = seen.ctypes.data, leads.ctypes.data, len(leads)
         buffer = np.empty(max((piece.size for piece in pieces), default=0), dtype=np.uint8)
         for piece, data in self._readable(pieces, buffer, read):
             self._library.instar_compare_rows(
@@ -203,7 +219,8 @@ class Comparison:
             )
         count = int(c.difference_count)
         counts = {one: int(c.counts[one]) for one in Count}
-        return Compared(differences[: min(count, _DIFFERENCES)], count, counts)
+        leads = leads[: min(int(c.lead_count), _LEADS)].copy()
+        return Compared(differences[: min(count, _DIFFERENCES)], count, counts, leads)
 
 
 def join_compared(parts: Sequence[Compared]) -> Compared:
@@ -212,6 +229,7 @@ def join_compared(parts: Sequence[Compared]) -> Compared:
         np.concatenate([np.zeros(0, DIFFERENCE), *(part.differences for part in parts)]),
         sum(part.count for part in parts),
         {one: sum(part.counts.get(one, 0) for part in parts) for one in Count},
+        np.concatenate([np.zeros(0, LEAD), *(part.leads for part in parts)]),
     )
 
 

@@ -24,6 +24,8 @@ class Validation:
         again: Objects that changed since, and were compared again while the past stood still.
         exempt: Reason -> how many objects, slots, words or bytes were left out for it.
         problems: Differences; any of them rolls the update back.
+        assumptions: What the new version's code takes for granted, and the state breaks.
+        warnings: What of that is not proven.
         ms: How long it took.
     """
 
@@ -36,6 +38,8 @@ class Validation:
     again: int = 0
     exempt: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    assumptions: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
     ms: float = 0.0
 
     def require(self) -> None:

@@ -17,8 +17,10 @@ import numpy as np
 from instar.metadata.version import Version
 from instar.state.columns import Fate, ObjectKind, SlotKind
 from instar.state.kernel import Span
+from instar.state.paths import word_path
 from instar.transfer.plan import KeptRange, TransferPlan
 from instar.transfer.planner import Planner
+from instar.validation.assumptions import Assumptions
 from instar.validation.blocks import missing_blocks, unconverted_blocks
 from instar.validation.columns import Count, CounterpartFlag
 from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
@@ -59,6 +61,7 @@ class Validator:
         self._fixed = FixedCheck(planner, read_past, self._read)
         self._comparison = self._bind()
         self._handled = HandledBytes(planner)
+        self._assumptions = Assumptions(planner, self._word_path)
         self._kept: tuple[KeptRange, ...] | None = None
         self._whole: Validation | None = None
 
@@ -87,6 +90,7 @@ class Validator:
             self._kept, rows = plan.kept, self._counterparts.compared()
         compared = self._compare(rows, registers)
         judge.judge(compared.differences)
+        self._assumptions.judge(compared.leads)
         for reason, row in self._fixed.wrong():
             judge.add(f"what lies at {int(row['start']):#x}", reason)
         frames = check_frames(self.planner, self._comparison, self._read, registers)
@@ -102,7 +106,12 @@ class Validator:
             self._whole = outcome
         else:
             outcome = replace(
-                self._whole, again=outcome.objects, words=outcome.words, problems=outcome.problems
+                self._whole,
+                again=outcome.objects,
+                words=outcome.words,
+                problems=outcome.problems,
+                assumptions=outcome.assumptions,
+                warnings=outcome.warnings,
             )
         return replace(outcome, ms=1000 * (time.perf_counter() - started))
 
@@ -124,6 +133,7 @@ class Validator:
             self._inverse,
             _pointees(self.planner),
             words,
+            _image(self.planner),
         )
 
     def _compare(self, rows: Array, registers: Mapping[int, int]) -> Compared:
@@ -166,6 +176,10 @@ class Validator:
             judge.add(self._path(row), "it was never converted, although its type has another layout")
         for row in missing_blocks(self.planner, self._counterparts, plan)[:8].tolist():
             judge.add(self._path(row), "the new version's runtime is not told of this block")
+
+    def _word_path(self, row: int, offset: int) -> str:
+        names = {**self.planner.statics.symbol_names, **self.planner.locals.names}
+        return word_path(self.planner.state, self.planner.old, row, offset, names)
 
     def _path(self, row: int) -> str:
         return self.planner.describe(int(self.planner.state.objects["address"][row]))
@@ -281,6 +295,8 @@ class Validator:
             targets=len(self.planner.engine.fixed),
             exempt=exempt,
             problems=tuple(judge.problems),
+            assumptions=tuple(self._assumptions.problems),
+            warnings=self._assumptions.warnings,
         )
 
     @cached_property
@@ -319,6 +335,12 @@ def _gaps(low: Array, high: Array, size: int) -> list[tuple[int, int]]:
     ends = np.concatenate([[0], np.maximum.accumulate(high[order])]) if len(low) else np.zeros(1, np.int64)
     open_ = np.flatnonzero(starts > ends)
     return list(zip(ends[open_].tolist(), starts[open_].tolist(), strict=True))
+
+
+def _image(planner: Planner) -> tuple[int, int]:
+    """First address of the past's program and the one behind it."""
+    maps = [m for m in planner.past.subject.maps if m.file == planner.past.program]
+    return min((m.start for m in maps), default=0), max((m.end for m in maps), default=0)
 
 
 def _pointees(planner: Planner) -> Array:

@@ -144,6 +144,17 @@ enum instar_gate_message {
     INSTAR_MESSAGE_GO = 'G',      /* tool to future: the past is in exit and runs no more code */
     INSTAR_MESSAGE_ABANDON = 'A', /* tool to future: exit at once */
     INSTAR_MESSAGE_PING = 'P',    /* tool to future: are you there? answered with WAITING */
+    INSTAR_MESSAGE_SIGNAL = 'Q',  /* tool to future, struct instar_gate_signal: queue this to yourself */
+    INSTAR_MESSAGE_LOST = 'L',    /* future to tool: the kernel did not take that signal */
+};
+
+/* A signal that came for the past, with everything that its sender said. Every message to the future has this form,
+ * most are cut off after the first byte. */
+struct instar_gate_signal {
+    char message;
+    char to_thread; /* for the thread, not the process */
+    char reserved[6];
+    uint8_t info[128]; /* siginfo_t */
 };
 
 enum {

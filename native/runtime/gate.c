@@ -78,24 +78,40 @@ GENERAL_REGISTERS static void tell_tool(char message)
     raw_syscall(SYS_sendto, instar_runtime_state.channel, (long)&message, 1, 0x4000 /* MSG_NOSIGNAL */, 0, 0);
 }
 
+/* Only a process itself may queue what the kernel or kill(2) would say (si_code >= 0, SI_TKILL): rt_sigqueueinfo(2).
+ * All signals are blocked here, so it waits for the mask to be restored. */
+GENERAL_REGISTERS static void queue_signal(const struct instar_gate_signal *signal)
+{
+    long number = *(const int32_t *)signal->info; /* si_signo */
+    long self = raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+    long info = (long)signal->info;
+    long result = signal->to_thread ? raw_syscall(SYS_rt_tgsigqueueinfo, self, self, number, info, 0, 0)
+                                    : raw_syscall(SYS_rt_sigqueueinfo, self, number, info, 0, 0, 0);
+    if (result < 0)
+        tell_tool(INSTAR_MESSAGE_LOST);
+}
+
 /* What the tool says, its end closed included. */
 GENERAL_REGISTERS static enum event read_channel(void)
 {
-    char message = 0;
-    long got = raw_syscall(SYS_recvfrom, instar_runtime_state.channel, (long)&message, 1,
+    struct instar_gate_signal said;
+    long got = raw_syscall(SYS_recvfrom, instar_runtime_state.channel, (long)&said, sizeof said,
                            0x40 /* MSG_DONTWAIT */, 0, 0);
     if (got == -EAGAIN || got == -EINTR)
         return EVENT_NONE;
     if (got <= 0)
         return EVENT_TOOL_DIED;
-    if (message == INSTAR_MESSAGE_PING)
+    if (said.message == INSTAR_MESSAGE_PING)
         tell_tool(INSTAR_MESSAGE_WAITING);
-    return message == INSTAR_MESSAGE_GO        ? EVENT_GO
-           : message == INSTAR_MESSAGE_ABANDON ? EVENT_ABANDON
-                                               : EVENT_NONE;
+    if (said.message == INSTAR_MESSAGE_SIGNAL && got == sizeof said)
+        queue_signal(&said);
+    return said.message == INSTAR_MESSAGE_GO        ? EVENT_GO
+           : said.message == INSTAR_MESSAGE_ABANDON ? EVENT_ABANDON
+                                                    : EVENT_NONE;
 }
 
-/* The channel is asked first: what the tool said or that it died weighs more than a past that ended since. */
+/* The channel is asked first, to its last word: what the tool said or that it died weighs more than a past that ended
+ * since. */
 GENERAL_REGISTERS static enum event wait_for_event(void)
 {
     struct pollfd descriptors[2] = {{.fd = instar_runtime_state.channel, .events = POLLIN},
@@ -105,7 +121,7 @@ GENERAL_REGISTERS static enum event wait_for_event(void)
         enum event event = descriptors[0].revents ? read_channel() : EVENT_NONE;
         if (event != EVENT_NONE)
             return event;
-        if (descriptors[1].revents)
+        if (descriptors[1].revents && !descriptors[0].revents)
             return EVENT_ENDED;
     }
 }

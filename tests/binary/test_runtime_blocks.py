@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from instar.control import runtime, streams
+from instar.control import gate, runtime, streams
 from instar.heap import inherited
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,7 @@ STRUCTS = {
     "instar_wide_block": inherited.WIDE_BLOCK,
     "instar_range": inherited.RANGE,
     "instar_gate": inherited.GATE,
+    "instar_gate_signal": gate.SIGNAL,
     "instar_runtime_state": inherited.STATE,
     "instar_range_request": runtime.REQUEST,
     "instar_epoll_item": runtime.EPOLL_ITEM,

@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,16 +17,22 @@ from instar.control.runtime import CLOEXEC, LOCK, Rows, Runtime
 from instar.errors import InstarError, InternalError, RefusedError
 from instar.heap.inherited import GATE, GATE_OFFSET, INTENT_OFFSET
 from instar.process.deadline import Deadline, DeadlineError
+from instar.process.queued import QueuedSignal
 from instar.process.registers import MASK, Registers
 from instar.process.resting import RESTARTS
 from instar.process.status import read_status
 from instar.process.tracee import Tracee
 
+#: struct instar_gate_signal.
+SIGNAL = np.dtype(
+    {"names": ["message", "to_thread", "info"], "formats": ["S1", "u1", "V128"], "offsets": [0, 1, 8]}
+)
 PARKED_DISTANCE = 136  # the red zone and the word that holds the parked rip
 GRACE_MS = 5000
 ENDING, ENDED = 1, 2
 _WAITING, _SERVING, _GO, _ABANDON = b"W", b"S", b"G", b"A"
-_PING = b"P"
+_PING, _LOST = b"P", b"L"
+_QUEUE, _BATCH = b"Q", 32  # signals in one go: their answers fit into the channel
 _DEADLY = (
     signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV,
     signal.SIGSYS, signal.SIGSTOP,
@@ -116,6 +122,24 @@ class Gate:
         """Step 4, right after the past's registers were set: the future will wait for it without limit."""
         self._write_intent(ENDED)
 
+    def queue_signals(self, signals: Sequence[QueuedSignal], deadline: Deadline) -> int:
+        """Have the future queue signals to itself, which it takes when it goes on; after ``announce_ended``.
+
+        Returns:
+            How many the kernel did not take: too many are queued for its user (RLIMIT_SIGPENDING).
+        """
+        lost = 0
+        for first in range(0, len(signals), _BATCH):
+            for one in signals[first : first + _BATCH]:
+                message = np.zeros((), SIGNAL)
+                message["message"], message["to_thread"], message["info"] = _QUEUE, one.to_thread, one.info
+                self.channel.send(message.tobytes(), socket.MSG_NOSIGNAL)
+            self.channel.send(_PING, socket.MSG_NOSIGNAL)
+            while (said := self._hear("an answer of the new version", deadline)) == _LOST:
+                lost += 1
+            self._require(said, _WAITING)
+        return lost
+
     def go(self) -> None:
         """Step 5: the past stands in its exit (PTRACE_EVENT_EXIT); the future need not wait for its end."""
         self.channel.send(_GO)
@@ -139,6 +163,13 @@ class Gate:
         self.memory.write(self._gate + INTENT_OFFSET, value.to_bytes(4, "little"))
 
     def _expect(self, message: bytes, what: str, deadline: Deadline) -> None:
+        self._require(self._hear(what, deadline), message)
+
+    def _require(self, got: bytes, message: bytes) -> None:
+        if got != message:
+            raise InternalError(f"the new version says {got!r} instead of {message!r}")
+
+    def _hear(self, what: str, deadline: Deadline) -> bytes:
         ready, _, _ = select.select([self.channel], [], [], min(deadline.remaining(), 3600.0))
         if not ready:
             raise DeadlineError(what, deadline.seconds)
@@ -148,8 +179,7 @@ class Gate:
             got = b""
         if not got:
             raise self._lost()
-        if got != message:
-            raise InternalError(f"the new version says {got!r} instead of {message!r}")
+        return got
 
     def _lost(self) -> GateError:
         return GateError(

@@ -36,6 +36,7 @@ from instar.process.failures import (
 )
 from instar.process.maps import find_mapping, read_maps
 from instar.process.memory import Memory
+from instar.process.queued import QueuedSignal
 from instar.process.registers import Registers
 from instar.process.timeouts import MS, TIMEOUTS, TIMESPEC, TIMEVAL, timeout_ns
 
@@ -295,9 +296,15 @@ class Past:
         """The signals that the stopped thread blocks."""
         return int(self._ask("mask")[0])
 
-    def pending_signals(self) -> list[int]:
-        """The signals that are queued for it."""
-        return [int(number) for number in self._ask("signals")[0]]
+    def pending_signals(self) -> list[QueuedSignal]:
+        """The signals that are queued for its thread, then those for the process, each in their order."""
+        found: list[QueuedSignal] = []
+        for shared in (False, True):
+            first = 0
+            while batch := self._ask("signals", shared, first)[0]:
+                found += [QueuedSignal(not shared, bytes.fromhex(info)) for info in batch]
+                first += len(batch)
+        return found
 
     def ask(self, questions: Sequence[tuple[str, int]]) -> list[bytes]:
         """Answers to ``QUESTIONS``, 32 bytes each; it must be held in a call."""

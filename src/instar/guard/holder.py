@@ -173,11 +173,10 @@ class Holder:
 
     # ------------------------------------------------------------------------------------ questions
 
-    def signals(self) -> list[int]:
-        """The numbers of the signals that are queued for it."""
+    def signals(self, shared: bool, first: int) -> list[str]:
+        """``siginfo_t`` of signals queued for its thread, or for all of it, from a place in the queue on."""
         thread = self._thread or self.thread
-        raw = thread.request(ptrace.peek_signals, False) + thread.request(ptrace.peek_signals, True)
-        return [int.from_bytes(info[:4], "little") for info in raw]
+        return [info.hex() for info in thread.request(ptrace.peek_signals, shared, first)]
 
     def mask(self) -> int:
         """The signals that it blocks."""

@@ -93,10 +93,10 @@ def get_syscall_info(pid: int) -> tuple[int, int, list[int]]:
     return op, arch, values
 
 
-def peek_signals(pid: int, shared: bool, room: int = 256) -> list[bytes]:
-    """``siginfo_t`` of each signal that is queued for the thread, or for the process (``shared``)."""
+def peek_signals(pid: int, shared: bool, first: int = 0, room: int = 256) -> list[bytes]:
+    """``siginfo_t`` of signals queued for the thread, or for the process (``shared``), from a place on."""
     buffer = ctypes.create_string_buffer(room * SIGINFO_SIZE)
-    arguments = ctypes.create_string_buffer(struct.pack("<QIi", 0, int(shared), room), 16)
+    arguments = ctypes.create_string_buffer(struct.pack("<QIi", first, int(shared), room), 16)
     count = request(PEEKSIGINFO, pid, ctypes.addressof(arguments), ctypes.addressof(buffer))
     return [buffer.raw[at : at + SIGINFO_SIZE] for at in range(0, count * SIGINFO_SIZE, SIGINFO_SIZE)]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from instar.control.standins import is_exiting
 from instar.control.startup import Future, StartSpec, start_future
 from instar.control.startup_past import PastFacts
 from instar.control.streams import StreamPlan, open_streams, plan_streams, restore_streams
-from instar.control.timers import apply_timers
+from instar.control.timers import Timers, apply_timers
 from instar.errors import InternalError, RefusedError
 from instar.metadata.version import Version
 from instar.process.access import read_proc
@@ -33,6 +34,7 @@ from instar.process.deadline import Deadline
 from instar.process.descriptors import list_numbers
 from instar.process.forking import adopt_orphans
 from instar.process.maps import DELETED, Mapping, read_maps
+from instar.process.queued import QueuedSignal, blockable, own_values
 from instar.process.registers import Registers
 from instar.process.status import read_status
 from instar.process.syscalls import NUMBERS
@@ -73,6 +75,8 @@ class Driver:
         self._streams: dict[int, int] = {}
         self._stream_plan: StreamPlan | None = None
         self._written: WrittenPages | None = None
+        self._signal_values: dict[int, int] = {}
+        self._stopped = False
         self.warnings: list[str] = []
 
     # Start --------------------------------------------------------------------------------------------------
@@ -246,6 +250,18 @@ class Driver:
         apply_dispositions(
             self.runtime, dispositions, handlers, lambda values: _translate_functions(plan, values)
         )
+        self._translate_signals(guard, timers, plan)
+
+    def _translate_signals(self, guard: Guard, timers: Timers, plan: TransferPlan) -> None:
+        """Values that the past itself put into signals, those included that its timers may yet send."""
+        values = own_values(guard.pending_signals(), guard.pid) | {
+            timer.value for timer, _, _ in timers.posix
+        }
+        words = np.array(sorted(values), np.uint64)
+        if len(words):
+            statuses, counterparts = plan.translate(words)
+            moved = np.isin(statuses, (Status.MOVED, Status.LIBRARY))
+            self._signal_values = dict(zip(words[moved].tolist(), counterparts[moved].tolist(), strict=True))
 
     # Commit -------------------------------------------------------------------------------------------------
 
@@ -264,11 +280,14 @@ class Driver:
             raise InternalError("the future is not at the gate")
         return self._gate
 
-    def forward_signals(self, signals: Sequence[int]) -> None:
+    def forward_signals(self, signals: Sequence[QueuedSignal], deadline: Deadline) -> None:
         """Signals that came for the past while it was held go to the version that serves afterwards."""
-        for number in signals:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+        adapted = [one.for_successor(self._past, self.pid, self._signal_values) for one in signals]
+        self._stopped = any(one.number == signal.SIGSTOP for one in signals)
+        if lost := self.gate.queue_signals(blockable(adapted), deadline):
+            self.warnings.append(
+                f"signals-lost: the kernel did not take {lost} of {len(signals)} for the new version"
+            )
 
     def do_held(self) -> None:
         """Do to the outside what the start-up held back."""
@@ -278,6 +297,9 @@ class Driver:
 
     def close_start(self) -> None:
         """Give back what the start needed, once the future serves: processes of ours end then."""
+        if self._stopped:  # by a SIGSTOP that came for the past, which no mask holds back
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGSTOP)
         self._stop_watching()
         self.future.close()
 

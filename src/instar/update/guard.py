@@ -26,6 +26,7 @@ from instar.metadata.version import Version
 from instar.process.deadline import Deadline
 from instar.process.failures import ProcessDiedError
 from instar.process.maps import Mapping, read_maps
+from instar.process.queued import QueuedSignal
 from instar.process.signals import Disposition
 
 _PATIENCE_S = 3.0  # beyond what the transaction bounds by itself
@@ -84,8 +85,8 @@ class Guard:
         """What it blocks."""
         return self.past.signal_mask()
 
-    def pending_signals(self) -> Sequence[int]:
-        """Signals that reached it while it was held."""
+    def pending_signals(self) -> Sequence[QueuedSignal]:
+        """Signals that wait for it: what reached it while it was held, and what it blocks."""
         try:
             return self.past.pending_signals()
         except (GuardLostError, ProcessDiedError):

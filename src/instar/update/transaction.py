@@ -300,12 +300,16 @@ class Transaction:
             self.undo.pop_all()  # whatever fails now, the future is the one that serves
             ignore_from_now_on()
         attempt = Finishing(self.warnings).attempt
-        signals = attempt("signals that came in the pause", self.guard.pending_signals) or ()
+        seen = attempt("signals that came in the pause", self.guard.pending_signals) or ()
         attempt("the end of the old version", gate.announce_ended)
         attempt("the end of the old version", lambda: ending.run(Deadline(_END_S)))
+        # In its exit it gets none any more: these are all, unless the guard is gone.
+        signals = attempt("signals that came in the pause", self.guard.pending_signals) or seen
         attempt("what was held back", lambda: faults.reach("commit", "held"))
         attempt("what was held back", self.driver.do_held)
-        attempt("signals that came in the pause", lambda: self.driver.forward_signals(signals))
+        attempt(
+            "signals that came in the pause", lambda: self.driver.forward_signals(signals, Deadline(_END_S))
+        )
         attempt("the start of the new version", gate.go)
         try:
             if len(locks):
@@ -335,7 +339,9 @@ class Transaction:
         attempt("what was held back", lambda: faults.reach("commit", "held"))
         attempt("what was held back", self.driver.do_held)
         signals = attempt("signals that came in the pause", self.guard.pending_signals) or ()
-        attempt("signals that came in the pause", lambda: self.driver.forward_signals(signals))
+        attempt(
+            "signals that came in the pause", lambda: self.driver.forward_signals(signals, Deadline(_END_S))
+        )
         attempt("the start of the new version", gate.go)
         try:
             gate.wait_until_serving(Deadline(_END_S))

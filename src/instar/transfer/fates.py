@@ -256,13 +256,29 @@ def _refuse_opaque(state: State, types: TypeFates, heap: Array, fates: Fates) ->
 
 
 def _refuse_alike(state: State, types: TypeFates, heap: Array, fates: Fates) -> None:
-    """Blocks that only void pointers or words reach, and that hold what a type that changes would."""
+    """Blocks that only void pointers or words reach, and that hold what a type that changes would.
+
+    Character data that leads to a block which nothing else does is no text, but a container of pointers: then
+    a block that only may hold the type is refused, too.
+    """
     opaque = Opaque(state, heap)
     for kind, size in types.changed_sizes().items():
         confirmed, possible = compare(state, opaque.candidates(size), kind)
-        fates.problems.extend((row, _untyped_problem(types, kind)) for row in confirmed[:4])
+        hidden = [row for row in possible if _hangs_on_bytes(state, row)]
+        fates.problems.extend((row, _untyped_problem(types, kind)) for row in [*confirmed, *hidden][:4])
         if kind in fates.changed:
             fates.doubtful.extend((row, _untyped_problem(types, kind)) for row in possible[:4])
+
+
+def _hangs_on_bytes(state: State, row: int) -> bool:
+    """Whether the search for what is reached came to a block from character data of the heap."""
+    objects = state.objects
+    parent = int(objects["parent"][row])
+    return (
+        parent >= 0
+        and objects["kind"][parent] == ObjectKind.HEAP
+        and bool(objects["flags"][parent] & ObjectFlag.BYTES)
+    )
 
 
 def _refuse_claims(state: State, types: TypeFates, heap: Array, fates: Fates) -> None:

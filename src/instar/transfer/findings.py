@@ -212,6 +212,18 @@ class Judge:
             text = "taken for arrays because their size fits; data behind a single object would be lost"
             self.result.warnings.append(f"assumed-array: {shown}: {text}")
 
+    def outgrown(self, rows: Sequence[int]) -> None:
+        """Blocks that undescribed words of the future's frames are made to follow."""
+        cause = (
+            "has grown out of the block of the new version's start, whose address words of its frames hold"
+        )
+        if self._strict:
+            remedy = "keep the address in variables only, or leave out --strict"
+            self.fates((row, Problem("assumed-pointer", "", cause, remedy)) for row in rows)
+        elif rows:
+            shown = ", ".join(self.path(row) for row in rows[:4])
+            self.result.warnings.append(f"assumed-pointer: {shown}: {cause}; they follow it")
+
     def named(self, problems: Iterable[Problem]) -> None:
         """Problems that say themselves where they are."""
         for problem in problems:

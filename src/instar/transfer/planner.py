@@ -26,6 +26,7 @@ from instar.transfer.engine import Engine, Scan
 from instar.transfer.environment import changed_environment, encode, write_environment
 from instar.transfer.fates import Fates, TypeFates, decide_heap
 from instar.transfer.findings import Judge
+from instar.transfer.held_blocks import HeldBlocks
 from instar.transfer.jumps import JumpCarrier
 from instar.transfer.kept import arena_range, kept_ranges, sort_patches
 from instar.transfer.leaks import find_leaks, keep_many, leak_warning, refuse_hidden
@@ -46,7 +47,7 @@ from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
 from instar.transfer.prepared import NO_CHANGES, Options, Prepared
 from instar.transfer.reading import check_reading
 from instar.transfer.stack import FramePair, frame_spans, plan_stack, stack_spans, whole_targets
-from instar.transfer.startup_blocks import BlockPairing, FutureHeap, pin
+from instar.transfer.startup_blocks import BlockPairing, FutureHeap
 from instar.transfer.statics import Statics
 from instar.transfer.targets import (
     TargetTable,
@@ -209,6 +210,7 @@ class Planner:
             judge.result.warnings.append(leak_warning(self.state, self.leaks))
         judge.assumed_arrays(self.fates.assumed_arrays)
         judge.faults(scan.faults, self.prepared.pool)
+        judge.outgrown(self.held.followed())
         self._apply(scan)
         if self.prepared.handlers is not None:
             self.unhandled = self.output.buffer.copy(), self.patches
@@ -244,21 +246,14 @@ class Planner:
 
     def _pair_blocks(self) -> None:
         """Find the future's counterparts of start-up blocks; pin those that its frame words hold."""
-        objects = self.state.objects
         heap = FutureHeap(self.future.heap)
         future_spans = [*self.future.statics, *([self.future.tls] if self.future.tls else [])]
         future_spans += frame_spans(self.pairs, self.future.subject.memory.read)
         walk = BlockPairing(self.state, self.prepared.pool, future_spans, heap)
         self.counterparts = walk.walk(self._roots(), self._held_words())
         self.pinned = self.prepared.handlers.pins(self) if self.prepared.handlers is not None else []
-        held = self._future_frame_words()
-        for row, block in self.counterparts.items():
-            if block[0] not in held or objects["fate"][row] == Fate.REPLACE:
-                continue
-            moves = objects["fate"][row] == Fate.MOVE
-            needed = int(objects["out_size"][row] if moves else objects["size"][row])
-            if pin(self.state, row, block, min(needed, block[1]) if not moves else needed):
-                self.pinned.append(row)
+        self.held = HeldBlocks(self.state, self.pairs, self.future.subject.memory.read)
+        self.pinned += self.held.pin(self.counterparts)
 
     def _roots(self) -> Iterator[tuple[int, int, int, int]]:
         """Paired static and thread-local variables, whether they are transferred or not, and locals."""
@@ -273,22 +268,6 @@ class Planner:
             data = self.state.bytes_at(int(self.state.objects["address"][local.row]), 8)
             if local.value is not None and data is not None:
                 yield int.from_bytes(data, "little"), local.value
-
-    def _future_frame_words(self) -> set[int]:
-        """Words and registers of the future's frames that keep their own contents."""
-        words: set[int] = set()
-        for pair in self.pairs:
-            if pair.whole:
-                continue
-            size = (pair.new.high - pair.new.low) // 8 * 8
-            data = self.future.subject.memory.read(pair.new.low, size)
-            words.update(np.frombuffer(data, dtype=np.uint64).tolist())
-            words.update(pair.new.frame.registers.values())
-        for pair in self.pairs:
-            for _, local in () if pair.whole else pair.shared_locals():
-                if local.address is not None and local.size == 8:
-                    words.discard(int.from_bytes(self.future.subject.memory.read(local.address, 8), "little"))
-        return words
 
     def _lay_out(self) -> None:
         """Make the output, with room for everything that is not where it was."""
@@ -417,7 +396,8 @@ class Planner:
             (self.past.canary, self.future.canary),
             self.state.table,
         )
-        writes += [Write(address, data) for address, data in stack.writes]
+        held_writes, held_registers = self.held.corrections()
+        writes += [Write(address, data) for address, data in (*held_writes, *stack.writes)]
         whole = not self.pairs or self.pairs[0].whole
         call = plan_call(self.past, self.future, self.translate, whole=whole)
         writes += [Write(address, data) for address, data in call.writes]
@@ -428,7 +408,7 @@ class Planner:
             (*kept, *self.handled.ranges),
             arena,
             tuple(writes),
-            {**stack.registers, **registers, **call.registers},
+            {**held_registers, **stack.registers, **registers, **call.registers},
             (*self.judged.problems, *call.problems, *unread, *self.handled.problems),
             (*self.judged.warnings, *self._stack_warnings(stack.unsettled)),
             self.figures,

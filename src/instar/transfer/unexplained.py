@@ -9,6 +9,7 @@ keeps the kernel's verdict: starts of objects are assumed pointers, all others a
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -28,6 +29,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _SLACK, _LARGE, _PAGE = 31, 128 * 1024 - 64, 4096
 _TAGS = 15  # blocks lie on 16-byte boundaries: more low bits can be no tag
 _RUN = 8
+_UTF8 = codecs.getincrementaldecoder("utf-8")
 _CLAIMS = ObjectFlag.BYTES | ObjectFlag.VOID | ObjectFlag.INTERIOR
 
 
@@ -191,15 +193,31 @@ class Settler:
     def _is_at_text(self, entry: Any, start: int, offset: int) -> bool:
         """Whether a text of at least one character ends before or in the word, or runs right up to it.
 
-        An array of pointers kept under ``char *`` does not begin with a text.
+        An array of pointers kept under ``char *`` does not begin with a text, even where the bytes of its
+        first pointer are letters.
         """
         data = self._state.bytes_at(int(entry["address"]) + start, offset + 8 - start)
-        if data is None:
+        if data is None or self._begins_with_pointer(int(entry["address"]) + start):
             return False
         text = data.split(b"\0", 1)[0]
         if len(text) > offset - start:  # ends in the word, if these are still characters
             return _is_text(text) or (offset - start >= _RUN and _is_text(text[: offset - start]))
         return _is_text(text) or len(text) == offset - start >= _RUN
+
+    def _begins_with_pointer(self, address: int) -> bool:
+        """Whether the first word is the exact start of an object, and not the rest of an older one behind a
+        short text: it has six bytes that are not zero, or the next word is the start of one as well."""
+        first = self._state.word(address)
+        if first is None or not self._is_start(first):
+            return False
+        if 0 not in first.to_bytes(8, "little")[:6]:
+            return True
+        second = self._state.word(address + 8)
+        return second is not None and self._is_start(second)
+
+    def _is_start(self, value: int) -> bool:
+        row = self._state.find(value)
+        return row is not None and int(self._state.objects["address"][row]) == value
 
     def _is_tail(self, row: int, offset: int, status: Status) -> bool:
         """At the end of a block of characters, perhaps behind what was asked for, and no word before points
@@ -262,14 +280,12 @@ def _slack(size: int) -> int:
 
 
 def _is_text(data: bytes) -> bool:
-    """Printable characters, at least one; a character may be cut at the end."""
-    for cut in range(4):
-        try:
-            text = data[: len(data) - cut].decode()
-        except UnicodeDecodeError:
-            continue
-        return bool(text) and text.replace("\t", " ").replace("\n", " ").replace("\r", " ").isprintable()
-    return False
+    """Printable characters, at least one; the last may be cut off."""
+    try:
+        text = _UTF8().decode(data)  # raises only for bytes that can begin or go on with no character
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and text.replace("\t", " ").replace("\n", " ").replace("\r", " ").isprintable()
 
 
 def _is_among(words: Array, keys: Iterable[tuple[int, int]]) -> Array:

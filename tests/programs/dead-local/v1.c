@@ -1,0 +1,7 @@
+#define SCENARIO_OWN_MAIN
+#include "scenario.h"
+struct header {
+    int version;
+    int flags[13];
+};
+#include "rest.h"

@@ -1,0 +1,62 @@
+/* A list that copies items of any size, as small libraries have it. */
+struct list {
+    size_t size, count, capacity;
+    char *items;
+};
+
+enum { CLIENTS = 25 };
+
+STATE struct list *clients;
+
+static void list_add(struct list *list, const void *item)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity ? 2 * list->capacity : 8;
+        list->items = realloc(list->items, list->capacity * list->size);
+        memset(list->items + list->count * list->size, 0, (list->capacity - list->count) * list->size);
+    }
+    memcpy(list->items + list->count++ * list->size, item, list->size);
+}
+
+static struct client *client_at(size_t index)
+{
+    struct client *client;
+    memcpy(&client, clients->items + index * clients->size, sizeof client);
+    return client;
+}
+
+static void add_client(int id)
+{
+    struct client *client = calloc(1, sizeof *client);
+    client->id = id;
+    snprintf(client->name, sizeof client->name, "client %d", id);
+    list_add(clients, &client);
+}
+
+void fill(void)
+{
+    clients = calloc(1, sizeof *clients);
+    clients->size = sizeof(struct client *);
+    for (int i = 0; i < CLIENTS; i++)
+        add_client(i);
+}
+
+const char *check(void)
+{
+    EXPECT(clients->count == CLIENTS);
+    for (int i = 0; i < CLIENTS; i++) {
+        char name[12];
+        snprintf(name, sizeof name, "client %d", i);
+        EXPECT(client_at((size_t)i)->id == i && strcmp(client_at((size_t)i)->name, name) == 0);
+    }
+    return NULL;
+}
+
+const char *busy(void)
+{
+    for (int i = 0; i < 5; i++)
+        free(client_at(--clients->count));
+    for (int i = CLIENTS - 5; i < CLIENTS; i++)
+        add_client(i);
+    return NULL;
+}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from instar.process.registers import CALLEE_SAVED
+from instar.process.numbering import CALLEE_SAVED
 from instar.state.columns import Fate
 from instar.state.kernel import State
 from instar.transfer.stack import FramePair

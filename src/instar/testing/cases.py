@@ -1,4 +1,4 @@
-"""What an update promises to carry or to refuse, case by case, and what shows it (tests/programs/CASES.toml)."""
+"""What an update promises to carry or to refuse, case by case, and what shows it (see CASES.toml)."""
 
 from __future__ import annotations
 

@@ -108,3 +108,25 @@ def test_the_page_names_each_code_once_and_in_order() -> None:
 )
 def test_codes_are_found(source: str, codes: set[str]) -> None:
     assert codes_of(source) == codes
+
+
+# Codes that no test provokes or names, and why.
+UNTESTED: dict[str, str] = {}
+TESTS = Path(__file__).parents[1]
+STRING = re.compile(r"[\"'\[]([a-z0-9]+(?:-[a-z0-9]+)*)[\"'\]]")
+
+
+def codes_in_tests() -> set[str]:
+    """Words that are whole strings in tests and scenarios, or stand in brackets as in a printed error."""
+    own = Path(__file__)
+    texts = [
+        path.read_text() for path in TESTS.rglob("*.py") if path != own and "__pycache__" not in path.parts
+    ]
+    texts += [path.read_text() for path in (TESTS / "programs").glob("*/scenario.toml")]
+    return {word for text in texts for word in STRING.findall(text)}
+
+
+def test_every_code_is_named_in_a_test() -> None:
+    known, tested = set(ROW.findall(PAGE.read_text())), codes_in_tests()
+    assert known - tested == UNTESTED.keys(), "name them in a test, or in UNTESTED with the reason"
+    assert all(UNTESTED.values())

@@ -67,5 +67,6 @@ def test_a_handler_of_the_user_comes_first() -> None:
 
 
 def test_a_tagged_variable_is_refused_by_name() -> None:
-    with pytest.raises(RefusedError, match="the variable first is TAGGED"):
+    with pytest.raises(RefusedError, match="the variable first is TAGGED") as caught:
         annotated_handlers(_version(static=True), _version(), Registry())
+    assert caught.value.code == "bad-annotation"

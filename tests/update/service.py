@@ -169,6 +169,8 @@ class Service:
         validator().validate(report)
         if report["outcome"] == "updated":
             self._follow(report["new_pid"])
+        elif report["old_pid"] not in (0, self.pid):  # one of several steps was made
+            self._follow(report["old_pid"])
         return Update(status, report, stderr)
 
     def _follow(self, pid: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -99,3 +100,85 @@ def test_rehearsed_updated_rolled_back_and_updated_again(
         assert done.report["connections"] == CLIENTS
         for guest in guests:
             guest.look(version)
+
+
+# Handlers of every step -----------------------------------------------------------------------------------
+
+HANDLER = """
+import os
+from instar.ext import transform
+
+@transform("struct session.{new}", from_="struct session.{old}")
+def finer(count: int) -> int:
+    return count * 10
+
+@finer.backward
+def coarser(count: int) -> int:
+    if os.path.exists({forbidden!r}):
+        raise ValueError("not now")
+    return count // 10
+"""
+UNITS = ("commands", "tenths", "hundredths")
+
+
+@pytest.fixture
+def finer(builder: Builder, tmp_path: Path) -> list[tuple[Path, Path]]:
+    """Three versions that count commands in finer units each time, and the handlers that lead to them."""
+    source, found = (HALLWAY / "v1" / "hallway.c").read_text(), []
+    for number, unit in enumerate(UNITS):
+        text = source.replace("    unsigned commands;", f"    unsigned {unit};", 1)
+        text = re.sub(r"s->commands(?!\+)", f"s->{unit} / {10**number}", text)
+        text = text.replace("s->commands++", f"s->{unit} += {10**number}")
+        path, handlers = tmp_path / f"{unit}.c", tmp_path / f"{unit}.py"
+        path.write_text(text)
+        old = UNITS[max(number - 1, 0)]
+        handlers.write_text(HANDLER.format(old=old, new=unit, forbidden=str(tmp_path / f"no-{unit}")))
+        found.append((builder.build({"hallway.c": path}, Toolchain()), handlers))
+    return found
+
+
+def _look_all(guests: list[Guest]) -> None:
+    for guest in guests:
+        guest.look("v1")
+
+
+def test_two_steps_back_by_the_handlers_of_each(
+    service: Service, guests: list[Guest], finer: list[tuple[Path, Path]], tmp_path: Path
+) -> None:
+    def forward(first: int) -> None:
+        for program, handlers in finer[first:]:
+            done = service.update(program, "--handlers", str(handlers))
+            assert done.outcome == "updated", done.told()
+
+    forward(1)
+    _look_all(guests)
+    # What is known beforehand to stop a later step is refused before the first.
+    versions, before = service.home / "state" / "instar" / "versions", service.pid
+    first = next(
+        path for path in versions.glob("handlers-*.py") if '"struct session.tenths"' in path.read_text()
+    )
+    first.rename(tmp_path / "away.py")
+    refused = service.rollback("--steps", "2")
+    assert refused.report is not None and refused.report["error"]["code"] == "no-kept-version"
+    assert service.pid == before
+    (tmp_path / "away.py").rename(first)
+    # What only the state tells leaves the version between, whole.
+    (tmp_path / "no-tenths").touch()
+    partly = service.rollback("--steps", "2")
+    assert partly.outcome == "refused" and partly.report is not None, partly.told()
+    assert partly.report["error"]["code"] == "handler-failed"
+    assert any("1 of 2 updates were taken back" in text for text in partly.report["warnings"])
+    assert service.pid != before
+    _look_all(guests)
+    (status,) = service.status(str(service.pid))
+    assert [kept["steps"] for kept in status["kept"]] == [1]
+    (tmp_path / "no-tenths").unlink()
+    forward(2)
+    before = service.pid
+    done = service.rollback("--steps", "2")
+    assert done.outcome == "updated" and done.report is not None, done.told()
+    assert done.report["old_pid"] == before and done.report["kind"] == "rollback"
+    _look_all(guests)
+    (status,) = service.status(str(service.pid))
+    assert status["kept"] == []
+    assert service.processes() == [service.pid]

@@ -185,6 +185,26 @@ def test_one_that_does_not_end_is_ended(attempt: tuple[Service, Try]) -> None:
     assert service.ask("check") == "ok v1"
 
 
+@pytest.mark.parametrize("deed", ["import ctypes; ctypes.string_at(0)", "hang()"])
+def test_handlers_hear_of_the_way_back_though_the_worker_was_lost(
+    attempt: tuple[Service, Try], tmp_path: Path, deed: str
+) -> None:
+    """In a process of their own, which has no rights either."""
+    service, update = attempt
+    source = (
+        "def hang():\n    while True:\n        try: time.sleep(1)\n        except BaseException: pass\n"
+        f"@on('quiesced')\ndef f():\n    {deed}\n"
+        "@on('rolled_back')\ndef told():\n"
+        f"    try: open({str(tmp_path / 'written')!r}, 'w')\n"
+        "    except PermissionError: print('the handler was told')\n"
+    )
+    done = update(source, "--max-pause", "700")
+    assert _code(done) in ("worker-lost", "pause-too-long"), done.told()
+    assert "the handler was told" in done.stderr, done.stderr
+    assert not (tmp_path / "written").exists()
+    assert service.ask("check") == "ok v1"
+
+
 def test_its_memory_is_bounded(attempt: tuple[Service, Try]) -> None:
     service, update = attempt
     source = (

@@ -17,22 +17,22 @@ from typing import Any, NoReturn, TypeVar
 
 from instar.process.forking import fork, open_signals
 from instar.update.errand import error_from, error_to, retire
-from instar.update.exchange import GarbageError, Wire
-from instar.update.worker import WorkerLostError
+from instar.update.exchange import GarbageError, Wire, WorkerLostError
 
 T = TypeVar("T")
 
 
-def compute(task: Callable[[], T], kind: Any, keep: Sequence[int] = ()) -> T:
+def compute(task: Callable[[], T], kind: Any, keep: Sequence[int] = (), *, seconds: float | None = None) -> T:
     """Run it in a child that may only compute and read files.
 
     Args:
         task: What is done there.
         kind: Type of what it returns; as which it is decoded here.
         keep: Descriptors that it needs, beside standard output and error.
+        seconds: It may take; None: until it is interrupted.
 
     Raises:
-        WorkerLostError: The child was ended.
+        WorkerLostError: The child was ended, or takes too long.
         GarbageError: It answers something else.
         InstarError: From the task.
     """
@@ -43,6 +43,7 @@ def compute(task: Callable[[], T], kind: Any, keep: Sequence[int] = ()) -> T:
     status = 0
     try:
         theirs.close()
+        ours.settimeout(seconds)
         message = Wire(ours, None).receive()
         if message.kind == "failed":
             raise error_from(message)
@@ -50,6 +51,8 @@ def compute(task: Callable[[], T], kind: Any, keep: Sequence[int] = ()) -> T:
             raise GarbageError(message.kind)
         answer: T = message.value(0, kind)
         return answer
+    except TimeoutError:
+        raise WorkerLostError("does not come to an end") from None
     except EOFError:
         status = _end(pid, None)
         how = f"was killed by {signal.Signals(status).name}" if 0 < status < 65 else "has ended"

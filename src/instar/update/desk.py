@@ -97,9 +97,7 @@ class Desk:
             RefusedError: From the handler file.
         """
         given = self._given
-        self._handlers = Handlers.find(
-            given.options.handlers, given.new_path, given.old, given.new, backwards=given.options.backwards
-        )
+        self.load_handlers()
         self.pairing = plan_pairing(
             given.old, given.new, allow=given.options.allow, settled=self._handlers.settled
         )
@@ -107,6 +105,13 @@ class Desk:
             return []
         renames = [p for p in self.pairing.problems if p.code == "likely-rename"]  # explains the others
         return list(dict.fromkeys([*renames, *self.pairing.variable_problems]))
+
+    def load_handlers(self) -> None:
+        """Run the handler file; raises RefusedError."""
+        given, options = self._given, self._given.options
+        self._handlers = Handlers.find(
+            options.handlers, given.new_path, given.old, given.new, backwards=options.backwards
+        )
 
     def prepare(self) -> bool:
         """Whatever needs no process; returns whether handlers run once the state was written."""

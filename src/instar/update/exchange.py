@@ -41,6 +41,17 @@ class GarbageError(InstarError):
         )
 
 
+class WorkerLostError(InstarError):
+    """The worker has ended, was ended, or does not answer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "worker-lost",
+            f"the process that plans the transfer and runs the handlers {why}",
+            "look at what the handlers do, at the memory that is left, and try again",
+        )
+
+
 class SharedBytes(typing.Protocol):
     """Memory that both ends have mapped."""
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from instar.errors import HostError, RefusedError
+from instar.errors import HostError, InternalError, RefusedError
 from instar.handlers.session import Handlers
 from instar.metadata.model import TypeFlag
-from instar.metadata.version import load_version
+from instar.metadata.pieces import align_pieces
+from instar.metadata.version import Version, load_version
 from instar.pairing.layout import TAGGED
 from instar.pairing.plan import PairingPlan, plan_pairing, variable_name
 from instar.pairing.problems import Problem
@@ -24,7 +25,7 @@ from instar.update.attempt import read_steps
 from instar.update.confined import compute
 from instar.update.journal import journal_path
 from instar.update.kept_versions import find_handlers_kept, find_kept
-from instar.update.lineage import find_chain, identify
+from instar.update.lineage import Step, find_chain, identify
 from instar.update.outcome import VersionId
 from instar.update.preflight import load_running, require_reach
 
@@ -58,6 +59,16 @@ def find_way_back(pid: int, steps: int) -> WayBack:
         HostError: There is no such process, or it is out of reach, or the journal may not be read.
         RefusedError: "no-kept-version".
     """
+    return _way(_find_ways(pid, steps))
+
+
+def find_single_ways(pid: int, steps: int) -> list[WayBack]:
+    """The same way in steps of one update each, the first to be made first; raises as ``find_way_back``."""
+    ways = _find_ways(pid, steps)
+    return [_way([way]) for way in reversed(ways)]
+
+
+def _find_ways(pid: int, steps: int) -> list[Step]:
     require_reach(pid)
     process = identify(pid)
     if process is None:
@@ -77,43 +88,72 @@ def find_way_back(pid: int, steps: int) -> WayBack:
             f"{known if ways else f'no update of process {pid} is in {journal_path()}'}, not {steps}",
             "see `instar status`; run instar as the user that made the updates",
         )
-    target = ways[-steps].old_version
-    kept = find_kept(target.build_id)
-    used = tuple(way.handlers for way in reversed(ways[-steps:]) if way.handlers)
-    return WayBack(kept.path, target, steps, used)
+    return list(ways[-steps:])
+
+
+def _way(ways: list[Step]) -> WayBack:
+    target = ways[0].old_version
+    used = tuple(way.handlers for way in reversed(ways) if way.handlers)
+    return WayBack(find_kept(target.build_id).path, target, len(ways), used)
 
 
 def handlers_for(way: WayBack) -> Path | None:
-    """The handler file whose backward halves lead back; None where the update used none.
+    """The handler file whose backward halves lead back; None where the updates used none.
 
     Raises:
-        RefusedError: "one-step-at-a-time": several updates are taken back, and one of them used handlers;
-            "no-kept-version".
+        RefusedError: "no-kept-version".
+        InternalError: Several updates are taken back at once, and one of them used handlers.
     """
     if not way.handlers:
         return None
     if way.steps > 1:
-        raise RefusedError(
-            "one-step-at-a-time",
-            f"of the {way.steps} updates {len(way.handlers)} used handlers, which know their own step only",
-            f"run `instar rollback PID` {way.steps} times: each uses the handlers of its own update",
-        )
+        raise InternalError("handlers know their own step only")
     return find_handlers_kept(way.handlers[0])
+
+
+def goes_singly(pid: int, steps: int) -> bool:
+    """Whether updates must be taken back one after the other: one of them used handlers."""
+    return steps > 1 and bool(find_way_back(pid, steps).handlers)
+
+
+def require_steps(pid: int, steps: int, allow: frozenset[str]) -> None:
+    """Refuse, before the first of several steps is made, what can be known to end a later one.
+
+    Raises:
+        RefusedError: What the update would say, or "data-left-behind", or "no-kept-version".
+    """
+    old = load_running(pid)
+    for way in find_single_ways(pid, steps):
+        new = load_version(way.path)
+        lost, problems = _look(old, new, way, allow, handlers_for(way))
+        _refuse(*([] if LOST in allow else lost), *problems)
+        old = new
 
 
 def require_nothing_lost(pid: int, way: WayBack, allow: frozenset[str], handlers: Path | None) -> None:
     """Refuse a return to what is not there any more; raises RefusedError with all names."""
-    if LOST in allow:
-        return
-    old, new = load_running(pid), load_version(way.path)
+    if LOST not in allow:
+        lost, _ = _look(load_running(pid), load_version(way.path), way, allow, handlers)
+        _refuse(*lost)
 
-    def look() -> list[Problem]:
+
+def _look(
+    old: Version, new: Version, way: WayBack, allow: frozenset[str], handlers: Path | None
+) -> tuple[list[Problem], list[Problem]]:
+    """What is lost, and what is not settled about variables; in a child without rights."""
+    old, new = align_pieces(old, new)
+
+    def look() -> tuple[list[Problem], list[Problem]]:
         settled = Handlers.find(handlers, way.path, old, new, backwards=True).settled
-        return find_lost(plan_pairing(old, new, allow=allow, settled=settled))
+        plan = plan_pairing(old, new, allow=allow, settled=settled)
+        return find_lost(plan), list(plan.variable_problems)
 
-    lost = compute(look, list[Problem])
-    if lost:
-        first, *rest = lost
+    return compute(look, tuple[list[Problem], list[Problem]])
+
+
+def _refuse(*problems: Problem) -> None:
+    if problems:
+        first, *rest = problems
         details = tuple(f"{problem.cause} [{problem.code}]" for problem in rest)
         raise RefusedError(first.code, first.cause, first.remedy, details=details)
 

@@ -30,9 +30,11 @@ from instar.process.registers import Registers
 from instar.transfer.plan import TransferPlan
 from instar.update import errand
 from instar.update.calls import FutureCalls
+from instar.update.confined import compute
 from instar.update.desk import Assignment, Desk
 from instar.update.details import Details
 from instar.update.exchange import GarbageError, Message, Wire
+from instar.update.exchange import WorkerLostError as WorkerLostError
 from instar.update.unexpected import as_instar_error
 from instar.validation.outcome import Validation
 from instar.validation.remaining import Unwritten, all_written
@@ -43,17 +45,6 @@ _PROC = (*LINKS, *FOLDERS, "maps", "stat", "pagemap")
 _MOST_SPANS = 1 << 22
 _MOST_READ = 1 << 30
 _LATE_S = 10.0  # for what is asked when everything else is over
-
-
-class WorkerLostError(InstarError):
-    """The worker has ended, was ended, or does not answer."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            "worker-lost",
-            f"the process that plans the transfer and runs the handlers {why}",
-            "look at what the handlers do, at the memory that is left, and try again",
-        )
 
 
 class Worker:
@@ -70,7 +61,7 @@ class Worker:
     """
 
     def __init__(self, assignment: Assignment, past: Past, deadline: Deadline) -> None:
-        self._past, self._deadline = past, deadline
+        self._assignment, self._past, self._deadline = assignment, past, deadline
         self._memories: dict[int, Memory] = {past.pid: past.memory}
         self._future: FutureCalls | None = None
         self._unwritten: Unwritten = all_written
@@ -158,13 +149,19 @@ class Worker:
             self._future = None
 
     def rolled_back(self) -> str | None:
-        """See ``Desk``; what does not answer any more is a warning too."""
-        if self._broken:
-            return None
+        """See ``Desk``, in a process of their own where the worker is lost; what fails then is a warning."""
         try:
+            if self._broken:
+                return compute(self._anew, str | None, seconds=_LATE_S)
             return self._call("rolled_back", deadline=Deadline(_LATE_S)).value(0, str | None)  # type: ignore[no-any-return]
-        except (WorkerLostError, GarbageError) as error:
+        except InstarError as error:
             return f"{error.code}: {error.cause}"
+
+    def _anew(self) -> str | None:
+        """With handlers that know nothing of what the lost ones did."""
+        desk = Desk(self._assignment)
+        desk.load_handlers()
+        return desk.rolled_back()
 
     def details(self) -> Details:
         """See ``Desk``."""

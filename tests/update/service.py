@@ -184,7 +184,7 @@ class Service:
     def ask(self, command: str) -> str:
         """Say a line to whoever serves. What a new version printed at start is held back until the commit."""
         answer = self.program.talk.ask(command)
-        if answer == "ready":
+        while answer == "ready":
             self.announced += 1
             answer = self.program.talk.line()
         return answer

@@ -30,10 +30,10 @@ test: venv-dev native ## all tests but those of real servers (TEST=path for some
 test-real: venv-dev native ## updates of real servers, fetched as source packages
 	@$(PYTEST) tests -m real $(PYTESTFLAGS)
 
-bench: venv-dev native ## measure; a table on the terminal, figures in bench/results faults/results fuzz/findings
+bench: venv-dev native ## measure; a table on the terminal, figures in bench/results
 	@.venv/bin/python -m bench $(BENCH)
 
-faults: venv-dev native ## inject 2,100 faults into updates, FAULTS="--seed 2 --count 100"; a table, all of it in faults/results
+faults: venv-dev native ## inject 2,100 faults into updates, FAULTS="--seed 2 --count 100"; a table, all of it in faults/results (--resume FILE goes on)
 	@.venv/bin/python -m faults $(FAULTS)
 
 fuzz: venv-dev native ## damage whatever an update reads, FUZZ="--seconds 60 walker"; needs clang

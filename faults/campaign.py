@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import platform
 import queue
 import random
 import shutil
 import signal
-import subprocess
+import statistics
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from faults import code, environment, files, futures, kernels, plans
+from faults.ledger import Ledger, Terms
 from faults.outcome import BAD, OUTCOMES, Result
+from faults.pace import Pace
 from faults.runner import Runner
 from faults.servers import Dnsmasq, Hallway
-from faults.subjects import ROOT, Subject, Tables
+from faults.subjects import Subject, Tables
 
-RESULTS = Path(__file__).parent / "results"
 SUBJECTS: dict[str, type[Subject]] = {kind.name: kind for kind in (Tables, Hallway, Dnsmasq)}
 #: Types of faults in plans, kernels and code, in the order of the table.
 TRANSFER = (
@@ -97,10 +95,12 @@ class Campaign:
         faults: What to inject.
         jobs: How many at once.
         home: For everything that is written.
+        pace: How long things may take.
     """
 
-    def __init__(self, faults: Sequence[Fault], jobs: int, home: Path) -> None:
+    def __init__(self, faults: Sequence[Fault], jobs: int, home: Path, pace: Pace) -> None:
         self.results: list[Result] = []
+        self._pace = pace
         self._todo: queue.SimpleQueue[Fault] = queue.SimpleQueue()
         for fault in faults:
             self._todo.put(fault)
@@ -130,7 +130,7 @@ class Campaign:
 
     def _work(self, home: Path) -> None:
         try:
-            with Runner(home, SUBJECTS) as runner:
+            with Runner(home, SUBJECTS, self._pace) as runner:
                 while not self._stop.is_set():
                     try:
                         fault = self._todo.get_nowait()
@@ -154,21 +154,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--number", type=int, action="append", help="only these injections of the campaign")
     parser.add_argument("-j", "--jobs", type=int, default=2, help="at once (default 2)")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="take up a campaign; begin it if need be")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     arguments = parser.parse_args(argv)
-    faults = plan_faults(
-        arguments.seed, arguments.count, arguments.only, arguments.program or sorted(SUBJECTS)
-    )
-    if arguments.number:
-        faults = [fault for fault in faults if fault.number in arguments.number]
-    for name in sorted({fault.program for fault in faults}):
-        SUBJECTS[name].programs()
+    names = tuple(arguments.program or sorted(SUBJECTS))
+    terms = Terms(arguments.seed, arguments.count, tuple(arguments.only), names)
+    try:
+        ledger = Ledger(arguments.resume, terms) if arguments.resume else Ledger.new(terms)
+    except ValueError as error:
+        parser.error(str(error))
+    faults = plan_faults(arguments.seed, arguments.count, arguments.only, names)
     for number in (signal.SIGTERM, signal.SIGINT):  # also where a shell's background ignores Ctrl-C
         signal.signal(number, _interrupt)
-    results = perform(faults, arguments.jobs, quiet=arguments.quiet)
-    print_table(faults, results)
-    keep(arguments.seed, faults, results)
-    return 1 if any(result.outcome in BAD and not is_named(result) for result in results) else 0
+    todo = [fault for fault in faults if fault.number not in ledger.results]
+    if arguments.number:
+        todo = [fault for fault in faults if fault.number in arguments.number]
+    perform(todo, arguments.jobs, quiet=arguments.quiet, ledger=ledger)
+    print_table(faults, ledger.in_order())
+    print(f"all of it: {ledger.path}")
+    return 1 if any(one.outcome in BAD and not is_named(one) for one in ledger.in_order()) else 0
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -180,27 +184,57 @@ def is_named(result: Result) -> bool:
     return result.place == "handler" or (result.place, result.kind) == ("input", "DWARF")
 
 
-def perform(faults: Sequence[Fault], jobs: int, *, quiet: bool) -> list[Result]:
+def perform(faults: Sequence[Fault], jobs: int, *, quiet: bool, ledger: Ledger | None = None) -> list[Result]:
     """Run, tell progress; Ctrl-C ends it early and in order."""
     home = Path(tempfile.mkdtemp(prefix="instar-faults-"))
-    campaign = Campaign(faults, jobs, home)
-    begun = time.monotonic()
+    results: list[Result] = []
     try:
         with suppress(KeyboardInterrupt):
+            pace = measure_pace({fault.program for fault in faults}, home / "pace")
+            if ledger is not None:
+                ledger.begin(pace)
+            campaign = Campaign(faults, jobs, home, pace)
+            begun = time.monotonic()
             for done, result in enumerate(campaign.run(), 1):
-                if result.outcome in BAD:
-                    print(
-                        f"\r#{result.number} {result.place}/{result.kind} on {result.program}: "
-                        f"{result.outcome}: {'; '.join(result.done)[:150]} -> {result.complaints[:2]}",
-                        flush=True,
-                    )
-                if not quiet:
-                    rate = done / (time.monotonic() - begun)
-                    print(f"\r{done}/{len(faults)}, {rate:.2f} a second ", end="", flush=True)
+                results.append(result)
+                if ledger is not None:
+                    ledger.add(result)
+                _tell(result, quiet=quiet, progress=(done, len(faults), time.monotonic() - begun))
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    print()
-    return campaign.results
+    return results
+
+
+def _tell(result: Result, *, quiet: bool, progress: tuple[int, int, float]) -> None:
+    """What escaped, and how far it is."""
+    if result.outcome in BAD:
+        print(
+            f"\r#{result.number} {result.place}/{result.kind} on {result.program}: "
+            f"{result.outcome}: {'; '.join(result.done)[:150]} -> {result.complaints[:2]}",
+            flush=True,
+        )
+    if not quiet:
+        done, count, seconds = progress
+        ended = "\n" if done == count else ""
+        print(f"\r{done}/{count}, {done / seconds:.2f} a second {ended}", end="", flush=True)
+
+
+def measure_pace(programs: Iterable[str], home: Path) -> Pace:
+    """From updates without a fault, the first of which fills the cache and is not counted.
+
+    Raises:
+        RuntimeError: An update without a fault fails: nothing that a campaign finds would mean anything.
+    """
+    slowest = 0.0
+    generous = Pace.of(6.0)
+    with Runner(home, SUBJECTS, generous) as runner:
+        for name in sorted(programs):
+            results = [runner.run(Fault(-1, "none", "no fault", name, f"pace:{name}:{n}")) for n in range(4)]
+            bad = [result for result in results if result.outcome != "no effect"]
+            if bad:
+                raise RuntimeError(f"without a fault: {bad[0]}")
+            slowest = max(slowest, statistics.median(result.seconds for result in results[1:]))
+    return Pace.of(slowest)
 
 
 def print_table(faults: Sequence[Fault], results: Sequence[Result]) -> None:
@@ -221,29 +255,3 @@ def print_table(faults: Sequence[Fault], results: Sequence[Result]) -> None:
 def _line(name: str, counts: Counter[str], width: int) -> str:
     cells = " ".join(f"{counts[column] or '.':>{max(len(column), 5)}}" for column in OUTCOMES)
     return f"{name:<{width}} {sum(counts.values()):>6} {cells}"
-
-
-def keep(seed: int, faults: Sequence[Fault], results: Sequence[Result]) -> Path:
-    """All results as JSON, in order."""
-    RESULTS.mkdir(exist_ok=True)
-    document: dict[str, Any] = {
-        "schema": 1,
-        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "commit": _commit(),
-        "kernel": platform.release(),
-        "seed": seed,
-        "planned": len(faults),
-        "outcomes": dict(Counter(result.outcome for result in results)),
-        "results": [result.to_json() for result in sorted(results, key=lambda one: one.number)],
-    }
-    path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"all of it: {path}")
-    return path
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()

@@ -23,9 +23,8 @@ from instar.testing.programs import TalkError
 
 if TYPE_CHECKING:
     from faults.campaign import Fault
+    from faults.pace import Pace
 
-_TOOL_S = 15.0  # the tool's own deadlines are shorter
-_OPTIONS = ("--timeout", "6", "--start-timeout", "3", "--max-pause", "1500", "--json", "--quiet")
 _PACE_S = 0.004
 _MOST_USES = 40
 
@@ -70,10 +69,11 @@ class Runner:
     Args:
         home: For everything that it writes.
         kinds: The programs by name.
+        pace: How long things may take.
     """
 
-    def __init__(self, home: Path, kinds: dict[str, type[Subject]]) -> None:
-        self._home, self._kinds = home, kinds
+    def __init__(self, home: Path, kinds: dict[str, type[Subject]], pace: Pace) -> None:
+        self._home, self._kinds, self._pace = home, kinds, pace
         self._subjects: dict[str, Subject] = {}
         self._uses = 0
         self._made = 0
@@ -142,7 +142,15 @@ class Runner:
         own = work if fault.place == "input" else self._home
         new = prepared.new or subject.new
         return {
-            "argv": ["update", str(subject.pid), str(new), *_OPTIONS, *prepared.options],
+            "argv": [
+                "update",
+                str(subject.pid),
+                str(new),
+                *self._pace.options,
+                "--json",
+                "--quiet",
+                *prepared.options,
+            ],
             "environment": {
                 "XDG_CACHE_HOME": str(own / "cache"),
                 "XDG_STATE_HOME": str(own / "state"),
@@ -164,7 +172,7 @@ class Runner:
         import select
 
         pid = self._tool.start(request)
-        end, complaints, ended = time.monotonic() + _TOOL_S, [], False
+        end, complaints, ended = time.monotonic() + self._pace.tool_s, [], False
         poll = select.poll()
         poll.register(self._tool.fileno(), select.POLLIN)
         while not poll.poll(_PACE_S * 1000):

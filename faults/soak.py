@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from faults.campaign import RESULTS
+from faults.ledger import RESULTS
 from faults.outcome import read_report
 from faults.runner import Tool
 from faults.servers import Hallway

@@ -22,7 +22,7 @@ from instar.testing.programs import Program, TalkError, find_marked, wait_until_
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".cache" / "faults"
 MARK = "INSTAR_FAULTS_PROGRAM"
-PATIENCE_S = 10.0  # a pause is far shorter, but the machine may be busy
+PATIENCE_S = 60.0  # a pause is far shorter, but the machine may be busy
 SETTLE_S = 5.0
 
 

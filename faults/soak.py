@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,20 +174,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1000, help="updates (default %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     arguments = parser.parse_args(argv)
+    failed: AssertionError | None = None
     with tempfile.TemporaryDirectory(prefix="instar-soak-") as home:
         soak = Soak(Path(home))
         try:
             soak.run(arguments.count, quiet=arguments.quiet)
+        except (AssertionError, KeyboardInterrupt) as error:  # what was measured until then is worth having
+            failed = error if isinstance(error, AssertionError) else AssertionError("interrupted")
         finally:
             soak.close()
-    print(f"\n{len(soak.measures)} updates, {len(soak.refused)} tries refused {sorted(set(soak.refused))}")
-    print(f"{'':<12} {'first tenth':>12} {'last tenth':>12} {'ratio':>7}")
-    for name, (first, last, ratio) in growth(soak.measures).items():
-        print(f"{name:<12} {first:>12.1f} {last:>12.1f} {ratio:>7.2f}")
+    print(f"\n{len(soak.measures)} updates, {len(soak.refused)} tries refused {Counter(soak.refused)}")
+    if failed is not None:
+        print(f"failed: {failed}")
+    print_growth(soak.measures)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"soak-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.write_text(json.dumps([asdict(one) for one in soak.measures]) + "\n")
-    return 0
+    return 0 if failed is None else 1
+
+
+def print_growth(measures: Sequence[Measure]) -> None:
+    """A line for each figure."""
+    print(f"{'':<12} {'first tenth':>12} {'last tenth':>12} {'ratio':>7}")
+    for name, (first, last, ratio) in growth(measures).items():
+        print(f"{name:<12} {first:>12.1f} {last:>12.1f} {ratio:>7.2f}")
 
 
 if __name__ == "__main__":

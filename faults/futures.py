@@ -45,6 +45,8 @@ def _at_a_point(injection: Injection) -> None:
         if (phase, where) == wanted and running:
             driver = running[0].driver
             running.clear()
+            if driver is None:
+                injection.failed(LookupError(f"no new version at {phase} {where}"))
             injection.note(f"{injection.kind} of the new version, {phase} {where}")
             if number is None:
                 driver.future.tracee.inject_syscall(_EXIT_GROUP, 0)
@@ -64,39 +66,38 @@ _SIGNALS: dict[str, Any] = {
 
 
 def _flip_before_validation(injection: Injection) -> None:
-    """One bit of the state that the future was given: a byte of a live object's counterpart."""
+    """One bit of the state that the future was given: of a block that lives on, or of what was written."""
     from instar.update.transaction import Transaction
 
     compare = Transaction._compare
     in_pause = injection.random.random() < 0.5
     seed = injection.random.random()
+    plans: list[Any] = []  # later ones may name only what differs
 
     def compared(transaction: Any, plan: Any) -> None:
+        plans.append(plan)
         if (transaction.clock.paused_at is not None) == in_pause:
-            found = _flip(random.Random(seed), transaction)
+            try:
+                found = _flip(random.Random(seed), transaction.driver.future.tracee.memory, plans[0])
+            except Exception as error:
+                injection.failed(error)
+                raise
             injection.note(f"{found}, {'in the pause' if in_pause else 'while the old version serves'}")
         compare(transaction, plan)
 
     Transaction._compare = compared  # type: ignore[method-assign]
 
 
-def _flip(rng: random.Random, transaction: Any) -> str:
-    import numpy as np
-
-    planner, _ = transaction.planning._last
-    objects = planner.state.objects
-    live = ((objects["flags"] & (1 | 1024)) != 0) & (objects["fate"] <= 1) & (objects["kind"] <= 2)
-    rows = np.flatnonzero(live & (objects["size"] > 0))
-    row = rng.choice(rows.tolist())
-    entry = objects[row]
-    moves = int(entry["fate"]) == 1
-    start = int(entry["new_address" if moves else "address"])
-    size = int(entry["out_size" if moves and entry["out_size"] else "size"])
+def _flip(rng: random.Random, memory: Any, plan: Any) -> str:
+    ranges = [*plan.kept, *([plan.arena] if plan.arena is not None else [])]
+    blocks = [(int(start), int(size)) for one in ranges for start, size in one.blocks]
+    written = [(write.address, len(write.data)) for write in plan.writes]
+    kinds = [places for places in (blocks, written) if places]
+    start, size = rng.choice(rng.choice(kinds))
     at, bit = start + rng.randrange(size), rng.randrange(8)
-    memory = transaction.driver.future.tracee.memory
     byte = memory.read(at, 1)[0]
     memory.write(at, bytes([byte ^ (1 << bit)]))
-    return f"bit {bit} of byte {at - start} of {size} of the counterpart of {int(entry['address']):#x}"
+    return f"bit {bit} of byte {at - start} of {size} at {start:#x}"
 
 
 KINDS = ("crash", "hang", "exit", "bit flip before validation")

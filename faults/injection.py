@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_ROOM = 1 << 16
+#: What an injector itself does wrong; it would pass for a fault that was detected.
+FAILED = "injector failed"
+
+
+class Notes:
+    """What was made wrong, in memory that lives on when the process dies, and that its children share.
+
+    Much of an update runs in a process that may open no file.
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _ROOM)
+
+    def add(self, text: str) -> None:
+        """One more line; those that there is no room for are dropped."""
+        data = text.replace("\n", " ").encode()[:2000] + b"\n"
+        end = self._memory[:].find(b"\0")
+        if 0 <= end < _ROOM - len(data):
+            self._memory[end : end + len(data)] = data
+
+    def take(self) -> str:
+        """All of it; nothing is left."""
+        text = self._memory[:].partition(b"\0")[0].decode(errors="replace")
+        self._memory[: len(self._memory)] = bytes(_ROOM)
+        return text
 
 
 @dataclass(frozen=True)
@@ -16,25 +44,28 @@ class Injection:
     Attributes:
         kind: The type of the fault.
         random: Where every decision comes from.
-        log: File for ``note``.
+        notes: Where ``note`` puts it.
         facts: What the campaign says besides: paths, the moment.
     """
 
     kind: str
     random: random.Random
-    log: Path
+    notes: Notes
     facts: dict[str, Any]
 
     def note(self, text: str) -> None:
         """Say what was made wrong, once it was."""
-        with self.log.open("a") as file:
-            file.write(text + "\n")
+        self.notes.add(text)
+
+    def failed(self, error: BaseException) -> None:
+        """Say that nothing was made wrong because the injector is."""
+        self.notes.add(f"{FAILED}: {type(error).__name__}: {error}")
 
 
 Injector = Callable[[Injection], None]
 
 
-def inject(fault: dict[str, Any], log: Path) -> None:
+def inject(fault: dict[str, Any], notes: Notes) -> None:
     """Choose by the fault's place ("kernel", "code", "plan", ...) who injects it."""
     from faults import code, environment, futures, kernels, plans
 
@@ -47,7 +78,12 @@ def inject(fault: dict[str, Any], log: Path) -> None:
         "environment": environment.inject,
         "outside": lambda _: None,
     }
-    places[fault["place"]](Injection(fault["kind"], random.Random(fault["seed"]), log, fault))
+    injection = Injection(fault["kind"], random.Random(fault["seed"]), notes, fault)
+    try:
+        places[fault["place"]](injection)
+    except Exception as error:
+        injection.failed(error)
+        raise
 
 
 def describe(log: Path) -> list[str]:
@@ -55,4 +91,4 @@ def describe(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-__all__ = ["Injection", "Injector", "describe", "inject"]
+__all__ = ["FAILED", "Injection", "Injector", "Notes", "describe", "inject"]

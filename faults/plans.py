@@ -24,7 +24,11 @@ def inject(injection: Injection) -> None:
     said: set[str] = set()
 
     def spoil(value: Any) -> None:
-        text = change(random.Random(seed), value)  # the same in the pre-copy and in the pause
+        try:
+            text = change(random.Random(seed), value)  # the same in the pre-copy and in the pause
+        except Exception as error:
+            injection.failed(error)
+            raise
         if text is not None and text not in said:
             said.add(text)
             injection.note(f"plan, {site.__name__.strip('_')}: {text}")

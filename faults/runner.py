@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from faults import files
-from faults.injection import describe
+from faults.injection import FAILED, describe
 from faults.outcome import Result, judge, read_report
 from faults.subjects import ROOT, Subject
 from instar.testing.programs import TalkError
@@ -106,6 +106,8 @@ class Runner:
         seconds = time.monotonic() - begun
         report = read_report(work / "output")
         done = [prepared.text] if prepared.text else describe(log)
+        if any(text.startswith(FAILED) for text in done):
+            raise RuntimeError(f"injection {fault.number}, {fault.place}/{fault.kind}: {done}")
         return self._result(fault, subject, status, report, done, complaints, seconds, work)
 
     def _subject(self, fault: Fault) -> Subject:

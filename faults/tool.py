@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from faults.injection import inject
+from faults.injection import Notes, inject
 
 _ROOM = 1 << 20
 _MOST_MEMORY = 3 << 30  # a fault may make a loop that collects without end
@@ -30,18 +30,20 @@ def main() -> int:
     import instar.validation.validator  # noqa: F401
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    notes = Notes()
     for line in sys.stdin:
         request = json.loads(line)
         pipes = {name: _pipe() for name in ("output", "errors")}  # not files: there may be no room for them
         child = os.fork()
         if child == 0:
-            _run(request, pipes)
+            _run(request, pipes, notes)
         print(child, flush=True)
         _, status = os.waitpid(child, 0)
         for name, (reader, writer) in pipes.items():
             os.close(writer)
             Path(request[name]).write_bytes(_drain(reader))
             os.close(reader)
+        Path(request["log"]).write_text(notes.take())
         print(os.waitstatus_to_exitcode(status), flush=True)
     return 0
 
@@ -65,7 +67,7 @@ def _limit(which: int, value: int) -> None:
     resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
 
 
-def _run(request: dict[str, Any], pipes: dict[str, tuple[int, int]]) -> None:
+def _run(request: dict[str, Any], pipes: dict[str, tuple[int, int]], notes: Notes) -> None:
     """In the child: become the tool, inject, never return."""
     status = 1
     try:
@@ -79,7 +81,7 @@ def _run(request: dict[str, Any], pipes: dict[str, tuple[int, int]]) -> None:
         os.environ.update(request["environment"])
         _limit(resource.RLIMIT_DATA, _MOST_MEMORY)
         _limit(resource.RLIMIT_CORE, 0)
-        inject(request["fault"], Path(request["log"]))
+        inject(request["fault"], notes)
         from instar.cli.main import main as instar
 
         status = instar(request["argv"])

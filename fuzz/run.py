@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from fuzz import walker
+from fuzz.guided import HARNESSES
+from fuzz.peers import PEERS
 from fuzz.targets import TARGETS, Fuzzed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fuzz; the exit status is 1 when anything was found."""
-    names = ["walker", *(target.name for target in TARGETS)]
+    names = [*HARNESSES, *(target.name for target in (*TARGETS, *PEERS))]
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("only", nargs="*", choices=[*names, []], help="targets (default: all)")
     parser.add_argument("--seconds", type=int, default=30, help="for each (default %(default)s)")
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(name: str, home: Path, seconds: int, seed: int) -> Fuzzed:
     """One target."""
-    if name == "walker":
-        return walker.run(home, seconds, seed)
-    target = next(target for target in TARGETS if target.name == name)
+    if name in HARNESSES:
+        return HARNESSES[name].run(home, seconds, seed)
+    target = next(target for target in (*TARGETS, *PEERS) if target.name == name)
     return target(home).fuzz(seconds, seed)

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from fuzz.peers import PEERS, Questions, framed
 from fuzz.targets import TARGETS, Target
 
-#: Enough to see what each has found: in a core file's notes, number 230 and 604 of this seed.
-INPUTS = {"core": 700, "wire": 2000, "heap": 2000, "program": 60}
+from instar.errors import InstarError
+from instar.update.exchange import GarbageError
+
+INPUTS = {"core": 60, "wire": 2000, "heap": 2000, "program": 60, "answers": 400, "questions": 400}
+#: What has found something.
+FOUND = {"core": (230, 604)}
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", (*TARGETS, *PEERS), ids=lambda target: target.name)
 def test_no_input_is_too_much(target: type[Target], tmp_path: Path) -> None:
-    found = target(tmp_path).fuzz(300, 1, INPUTS.get(target.name, 200))
+    one = target(tmp_path)
+    found = one.fuzz(300, 1, INPUTS.get(target.name, 200))
     assert not found.findings
     assert found.executed == INPUTS.get(target.name, 200)
     assert 0 < found.refused < found.executed, "all or nothing was read"
+    for number in FOUND.get(target.name, ()):
+        with suppress(InstarError):
+            one.read(one.one(f"1:{target.name}:{number}"))
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", (*TARGETS, *PEERS), ids=lambda target: target.name)
 def test_what_is_whole_is_read(target: type[Target], tmp_path: Path) -> None:
     one = target(tmp_path)
     assert all(one.read(seed) for seed in one.seeds)
+
+
+def test_an_offset_that_no_file_has_is_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: it came as OverflowError, for which nobody is to blame."""
+    target = Questions(tmp_path)
+    for offset in (1 << 63, 1 << 64, -1):
+        with pytest.raises(GarbageError):
+            target.read(framed("proc", os.getpid(), "stat", 64, offset))

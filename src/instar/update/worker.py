@@ -276,7 +276,12 @@ class Worker:
     def _proc(self, message: Message) -> bytes:
         pid, name = message.value(0, int), message.value(1, str)
         size, offset = message.value(2, int), message.value(3, int)
-        if pid not in self._memories or name not in _PROC or not -1 <= size <= _MOST_READ or offset < 0:
+        if (
+            pid not in self._memories
+            or name not in _PROC
+            or not -1 <= size <= _MOST_READ
+            or not 0 <= offset < 1 << 63
+        ):
             raise GarbageError(f"/proc/{pid}/{name}")
         return read_proc(pid, name, size, offset)
 

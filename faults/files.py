@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,93 +151,6 @@ def _elf(rng: random.Random, subject: Subject, home: Path) -> Prepared:
 
 def _dwarf(rng: random.Random, subject: Subject, home: Path) -> Prepared:
     return _broken_program(rng, subject, home, debug=True)
-
-
-# Handlers -------------------------------------------------------------------------------------------------
-
-_HANDLER = """from instar.ext import transform
-keep = []
-@transform("struct entry.share")
-def share(value, old, new):
-    {before}
-    result = value
-    {after}
-    return result
-{backward}
-"""
-_BACKWARD = """@share.backward
-def share_back(value):
-    return value
-"""
-_BATCH = """from instar.ext import transform
-@transform("struct pair", batch=True)
-def pairs(old, new):
-    for name in ("first", "second"):
-        new[name] = 0
-        new[name]{place} = old[name]{place}
-"""
-
-
-def _handler(before: str = "pass", after: str = "pass", backward: str = "") -> str:
-    return _HANDLER.format(before=before, after=after, backward=backward)
-
-
-def _raising(rng: random.Random) -> str:
-    error = rng.choice(
-        ("ValueError('no')", "MemoryError()", "KeyboardInterrupt()", "SystemExit(0)", "OSError(28, 'full')")
-    )
-    return _handler(f"if old.key % 97 == {rng.randrange(97)}: raise {error}")
-
-
-def _hanging(rng: random.Random) -> str:
-    what = rng.choice(("while True: pass", "__import__('time').sleep(1000)"))
-    return _handler(f"if old.key % 97 == {rng.randrange(97)}:\n        {what}")
-
-
-def _hungry(rng: random.Random) -> str:
-    return _handler(
-        f"if old.key % 97 == {rng.randrange(97)}:\n        while True: keep.append(bytearray(1 << 24))"
-    )
-
-
-def _wrong_checked(rng: random.Random) -> str:
-    """With a backward half: the way back gives another value."""
-    return _handler(after=f"result += 1.5 if old.key % 97 == {rng.randrange(97)} else 0", backward=_BACKWARD)
-
-
-def _wrong_unchecked(rng: random.Random) -> str:
-    """Without one: nobody but the user knows that it is wrong."""
-    return _handler(after=f"result += 1.5 if old.key % 97 == {rng.randrange(97)} else 0")
-
-
-def _partial(rng: random.Random) -> str:
-    """A batch of which some rows are left out."""
-    return _BATCH.format(place=rng.choice(("[:1]", "[1:]", "[:-1]", "[::2]")))
-
-
-def _mutating(rng: random.Random) -> str:
-    what = rng.choice(("old.key = 7", "old.leaf.weight = 1", "old.made[1].second += 1", "old.name = 'x'"))
-    return _handler(f"if old.key % 97 == {rng.randrange(97)}: {what}")
-
-
-_HANDLERS: dict[str, Callable[[random.Random], str]] = {
-    "exception": _raising,
-    "hang": _hanging,
-    "memory hog": _hungry,
-    "wrong value, backward half": _wrong_checked,
-    "wrong value, no check": _wrong_unchecked,
-    "partial batch": _partial,
-    "mutated past": _mutating,
-}
-HANDLER_KINDS = tuple(_HANDLERS)
-
-
-def prepare_handlers(kind: str, rng: random.Random, home: Path) -> Prepared:
-    """A file with one wrong handler."""
-    path = home / "handlers.py"
-    text = _HANDLERS[kind](rng)
-    path.write_text(text)
-    return Prepared(["--handlers", str(path)], text=text)
 
 
 # Programs that fail in their start-up ---------------------------------------------------------------------

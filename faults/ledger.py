@@ -77,7 +77,7 @@ class Ledger:
             with self.path.open("a") as file:
                 file.write("\n")  # a line that was cut stays alone
 
-    def begin(self, pace: Pace) -> None:
+    def begin(self, paces: dict[str, Pace]) -> None:
         """A piece of the campaign begins."""
         self._append(
             {
@@ -86,7 +86,7 @@ class Ledger:
                 "commit": _commit(),
                 "kernel": platform.release(),
                 "terms": self.terms.to_json(),
-                "pace": pace.to_json(),
+                "paces": {name: pace.to_json() for name, pace in sorted(paces.items())},
             }
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 #: In the order of the table.
 OUTCOMES = (
     "no effect", "refused", "validation", "check", "crash", "deadline",
-    "damaged", "old lost", "connections lost", "silent",
+    "unvalidated", "damaged", "old lost", "connections lost", "silent",
 )  # fmt: skip
 BAD = ("damaged", "old lost", "connections lost", "silent")
 _VALIDATION = ("validation-difference", "invariant-broken")
@@ -58,6 +58,12 @@ def read_report(output: Path) -> dict[str, Any] | None:
         return found
     except (OSError, ValueError):
         return None
+
+
+def names_unvalidated(report: dict[str, Any] | None) -> bool:
+    """Whether the report says that a handler made values that nothing contradicts or confirms."""
+    said = [(report or {}).get("validation"), (report or {}).get("warnings")]
+    return "unvalidated" in json.dumps(said)
 
 
 def judge(

@@ -30,9 +30,9 @@ class Pace:
     def of(cls, update_s: float) -> Pace:
         """That suits a machine on which a whole update takes this long."""
         unit = max(update_s, _LEAST_UPDATE_S)
-        timeout = round(10 * unit, 1)
+        timeout = round(8 * unit, 1)
         return cls(
-            timeout, round(5 * unit, 1), round(2500 * unit), round(timeout + 2500 * unit / 1000 + 8, 1)
+            timeout, round(4 * unit, 1), round(2000 * unit), round(timeout + 2000 * unit / 1000 + 8, 1)
         )
 
     @property

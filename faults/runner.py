@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from faults import files
+from faults import files, handlers
 from faults.injection import FAILED, describe
-from faults.outcome import Result, judge, read_report
+from faults.outcome import Result, judge, names_unvalidated, read_report
 from faults.subjects import ROOT, Subject
 from instar.testing.programs import TalkError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from faults.campaign import Fault
     from faults.pace import Pace
 
-_PACE_S = 0.004
+_PACE_S = 0.008
 _MOST_USES = 40
 
 
@@ -69,11 +69,11 @@ class Runner:
     Args:
         home: For everything that it writes.
         kinds: The programs by name.
-        pace: How long things may take.
+        paces: How long things may take, by program.
     """
 
-    def __init__(self, home: Path, kinds: dict[str, type[Subject]], pace: Pace) -> None:
-        self._home, self._kinds, self._pace = home, kinds, pace
+    def __init__(self, home: Path, kinds: dict[str, type[Subject]], paces: dict[str, Pace]) -> None:
+        self._home, self._kinds, self._paces = home, kinds, paces
         self._subjects: dict[str, Subject] = {}
         self._uses = 0
         self._made = 0
@@ -121,7 +121,7 @@ class Runner:
 
     def _prepare(self, fault: Fault, rng: random.Random, subject: Subject, work: Path) -> files.Prepared:
         if fault.place == "handler":
-            return files.prepare_handlers(fault.kind, rng, work)
+            return handlers.prepare(fault.kind, rng, work)
         if fault.place == "input":
             files.copy_cache(self._home / "cache", work)
             shutil.copytree(self._home / "state", work / "state")
@@ -148,7 +148,7 @@ class Runner:
                 "update",
                 str(subject.pid),
                 str(new),
-                *self._pace.options,
+                *self._paces[subject.name].options,
                 "--json",
                 "--quiet",
                 *prepared.options,
@@ -174,7 +174,7 @@ class Runner:
         import select
 
         pid = self._tool.start(request)
-        end, complaints, ended = time.monotonic() + self._pace.tool_s, [], False
+        end, complaints, ended = time.monotonic() + self._paces[subject.name].tool_s, [], False
         poll = select.poll()
         poll.register(self._tool.fileno(), select.POLLIN)
         while not poll.poll(_PACE_S * 1000):
@@ -211,6 +211,8 @@ class Runner:
         outcome = judge(
             status, report, committed=committed, lost=lost, complaints=complaints, alive=len(left) == 1
         )
+        if outcome == "silent" and fault.place == "handler" and names_unvalidated(report):
+            outcome = "unvalidated"
         if committed or complaints or len(left) != 1 or subject.rounds > 4000:
             subject.close()
             del self._subjects[fault.program]

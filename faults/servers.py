@@ -17,7 +17,8 @@ from instar.testing.programs import Program, TalkError
 
 _CLIENTS = 24
 _NAMES = 60
-_READY_S = 20.0
+_READY_S = 60.0
+_TRIES = 5
 
 
 class Connection:
@@ -80,6 +81,7 @@ class Hallway(Subject):
     """The example server, with clients in rooms."""
 
     name = "hallway"
+    weight = 4
 
     @classmethod
     @cache
@@ -170,6 +172,7 @@ class Dnsmasq(Subject):
     """A resolver with a cache, whose upstream server answers nothing any more."""
 
     name = "dnsmasq"
+    weight = 2
 
     @classmethod
     @cache
@@ -183,33 +186,42 @@ class Dnsmasq(Subject):
         _, self._dns, _ = _real()
         self._upstream = self._dns.Upstream()
         self._upstream.__enter__()
-        port = _free_port(socket.SOCK_DGRAM)
-        command = [
-            str(self.old), "-C", "/dev/null", f"--port={port}", "--listen-address=127.0.0.1",
-            "--bind-interfaces", "--no-resolv", "--no-hosts", f"--server=127.0.0.1#{self._upstream.port}",
-            "--cache-size=500", "--user=root", "--group=root", "--keep-in-foreground",
-            f"--pid-file={self.home / 'dnsmasq.pid'}", f"--log-facility={self.home / 'log'}",
-        ]  # fmt: skip
-        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=self.home, env=self.environment)
+        for _ in range(_TRIES):  # a port that was free may be another's by now
+            port = _free_port(socket.SOCK_DGRAM)
+            self._child = self._spawn(port)
+            if self._is_ready(port):
+                break
+        else:
+            raise RuntimeError(f"dnsmasq does not start; see {self.home / 'log'}")
         self._client = self._dns.Client(port, PATIENCE_S)
-        self._wait_until_ready(port)
         self._names = [f"host{i}.{'long-name.' * (i % 4) * 2}name.test" for i in range(_NAMES)]
         for name in self._names:
             self._require(name)
         self._counted = self._insertions()
         return self._child.pid
 
-    def _wait_until_ready(self, port: int) -> None:
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        command = [
+            str(self.old), "-C", "/dev/null", f"--port={port}", "--listen-address=127.0.0.1",
+            "--bind-interfaces", "--no-resolv", "--no-hosts", f"--server=127.0.0.1#{self._upstream.port}",
+            "--cache-size=500", "--user=root", "--group=root", "--keep-in-foreground",
+            f"--pid-file={self.home / 'dnsmasq.pid'}", f"--log-facility={self.home / 'log'}",
+        ]  # fmt: skip
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=self.home, env=self.environment)
+
+    def _is_ready(self, port: int) -> bool:
+        """Whether it answers; False when it has ended."""
         end = time.monotonic() + _READY_S
-        while True:
+        while self._child.poll() is None:
             try:
-                with self._dns.Client(port, 0.2) as probe:
+                with self._dns.Client(port, 0.5) as probe:
                     probe.text("version.bind")
-                return
+                return self._child.poll() is None  # not another's answer
             except OSError:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.01)
+        return False
 
     def _require(self, name: str) -> None:
         found = self._client.ask(name)

@@ -34,11 +34,13 @@ class Subject(ABC):
 
     Attributes:
         name: What it is called on the command line and in results.
+        weight: How often it is chosen, in proportion; those that take long less often.
         old, new: The two programs.
         pid: The process that serves.
     """
 
     name: ClassVar[str]
+    weight: ClassVar[int] = 1
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -144,6 +146,7 @@ class Tables(Subject):
     """Lists, hash tables, a tree; one client, over pipes."""
 
     name = "tables"
+    weight = 5
 
     @classmethod
     def programs(cls) -> tuple[Path, Path]:

@@ -25,6 +25,7 @@ from instar.process.thread import Stop
 _TIMER_SLACK = 29  # PR_SET_TIMERSLACK: sleeps end when they should
 _WINDOW, _PAGE = 16 << 10, 4096
 _RSP = slice(19 * 8, 20 * 8)  # in struct user_regs_struct
+_GRACE_S = 5.0
 _OURS = ("inject", "keep", "share", "copy", "peek", "duplicate")
 _HOLDERS = (
     "seize", "release", "stop", "since", "step", "hold", "signals", "mask",
@@ -44,10 +45,11 @@ class Server:
         self._sent: list[int] = []
 
     def serve(self) -> None:
-        """Until the peer is gone; the past is free then."""
+        """Until the peer is gone; the past is free then, and also when we are stuck: the kernel kills us."""
         try:
             while True:
                 left = self._holder.left()
+                signal.setitimer(signal.ITIMER_REAL, 0 if left is None else left + _GRACE_S)
                 if left == 0 or not select.select([self._channel], [], [], left)[0]:
                     self._holder.release()
                     continue
@@ -127,6 +129,7 @@ def main() -> None:
     """Serve the peer whose socket the command line names."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # who is interrupted tells us, or leaves
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills
     ctypes.CDLL(None).prctl(_TIMER_SLACK, 1, 0, 0, 0)
     Server(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])).serve()
 

@@ -47,6 +47,8 @@ _PROGRAM = Path(__file__).with_name("__main__.py")
 _SHARED = (1 << 40, 1 << 36, 1 << 33, 1 << 31)  # sparse: what is not used costs nothing
 BOUNCE = 4 << 20
 _STEP_S, _SHORTEST_S = 0.5, 0.001
+_ANSWER_S, _RELEASE_S = 10.0, 3.0  # beyond what a request may take: a guard that says nothing is stuck
+_LONGEST_S = 1e6
 _SPANS = 1024
 _AT_ONCE = 1 << 30
 _UNIT_NS = {MS: 10**6, TIMESPEC: 1, TIMEVAL: 1000}
@@ -120,6 +122,7 @@ class Past:
         self.lost = False
         self._lock = threading.Lock()
         self._serial = 0
+        self._until = 0.0  # the guard holds the past so long at most
         self._window: tuple[int, bytes] = (0, b"")
         self._libc = (0, 0)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -160,16 +163,28 @@ class Past:
         """End the guard; a past that it holds goes on."""
         reach_through(self.pid, None)
         self._channel.close()
-        self._process.wait()
+        try:
+            self._process.wait(_RELEASE_S)
+        except subprocess.TimeoutExpired:  # stuck: the kernel lets go of what it holds
+            self._process.kill()
+            self._process.wait()
 
     # ------------------------------------------------------------------------------------ requests
 
     def _ask(
-        self, name: str, *arguments: Any, data: bytes = b"", given: Sequence[int] = ()
+        self,
+        name: str,
+        *arguments: Any,
+        data: bytes = b"",
+        given: Sequence[int] = (),
+        within: float | None = None,
     ) -> tuple[Any, bytes, list[int]]:
         with self._lock:
             self._serial += 1
+            if within is None:
+                within = max(self._until - time.monotonic(), 0.0) + _ANSWER_S
             try:
+                self._channel.settimeout(min(within, _LONGEST_S))
                 wire.send(self._channel, [self._serial, name, *arguments], data, given)
                 while True:
                     answer, window, descriptors = wire.receive(self._channel)
@@ -178,6 +193,8 @@ class Past:
                     wire.close(descriptors)  # asked for by somebody who was interrupted
             except (EOFError, OSError) as error:
                 self.lost = True
+                if isinstance(error, TimeoutError):  # it is stuck: the kernel lets the past go on
+                    self._process.kill()
                 raise GuardLostError(self.pid) from error
         if answer[1] == "ok":
             return answer[2], window, descriptors
@@ -224,6 +241,7 @@ class Past:
             raise problem
         try:
             self._ask("seize", limit_s)
+            self._until = time.monotonic() + limit_s
         except OSError as error:
             raise explain_seize(self.pid, error) from error
 
@@ -276,6 +294,7 @@ class Past:
     def hold(self, limit_s: float) -> Sight:
         """From the entry of a call to the state of a thread that was stopped while it waited in it."""
         sight = self._see(*self._ask("hold", limit_s)[:2])
+        self._until = time.monotonic() + limit_s
         if sight.stops:
             self.since(time.monotonic_ns())
         return sight
@@ -284,7 +303,8 @@ class Past:
         """Let it go as if nothing had been; harmless when it is free, or the guard is gone."""
         self._goes()
         with suppress(GuardLostError):
-            self._ask("release")
+            self._ask("release", within=_RELEASE_S)
+            self._until = 0.0
 
     def registers(self) -> Registers:
         """Of the stopped thread."""
@@ -348,7 +368,7 @@ class Past:
 
     def run_end(self, seconds: float) -> None:
         """Let it run into its exit."""
-        self._ask("run_end", seconds)
+        self._ask("run_end", seconds, within=min(seconds, _LONGEST_S) + _ANSWER_S)
 
     # ------------------------------------------------------------------------------------ bytes and files
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from instar.errors import InternalError, RefusedError
 from instar.handlers.repairing import Repairs, repaired_texts
@@ -31,6 +33,8 @@ from instar.validation.conditions import Conditions, CopyReader
 from instar.validation.outcome import Validation
 from instar.validation.remaining import Unwritten, all_written
 from instar.validation.validator import Validator
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def prepare(old: Version, new: Version, pairing: PairingPlan) -> Prepared:
@@ -151,13 +155,20 @@ class Planning:
             registers: DWARF number -> value, of the future's thread.
             unwritten: Pages of the future that nobody wrote since before the first validation.
         """
+        return self._checked().check(plan, registers, unwritten)
+
+    def alike(self, past: Array, future: Array) -> Array:
+        """Per word of both: whether they lead to the same, or are the same number."""
+        return self._checked().alike(past, future)
+
+    def _checked(self) -> Validator:
         if self._last is None:
             raise InternalError("nothing was planned")
-        planner = self._last[0]
         if self._validator is None:
+            planner = self._last[0]
             memories = planner.past.subject.memory, planner.future.subject.memory
             self._validator = Validator(planner, memories[0].read, memories[1].read_into)
-        return self._validator.check(plan, registers, unwritten)
+        return self._validator
 
     def unmet(self, conditions: Conditions) -> list[str]:
         """Filters that the past, which must be held, does not meet."""

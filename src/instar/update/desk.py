@@ -196,6 +196,11 @@ class Desk:
         statuses, values = self.planned.translate(words)
         return np.ascontiguousarray(statuses), np.ascontiguousarray(values)
 
+    def alike(self, past: Array, future: Array) -> Array:
+        """Per word of the past and the future: 1 when both lead to the same, or are the same number."""
+        same: Array = self.planning.alike(past, future).astype(np.uint8)
+        return same
+
     def validate(self, registers: Mapping[int, int], unwritten: Unwritten = all_written) -> Validation:
         """See ``carry.Planning``."""
         return self.planning.validate(self.planned, registers, unwritten)

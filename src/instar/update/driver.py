@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from instar.control.chains import function_names
 from instar.control.channel import open_channel, raised_limit
 from instar.control.dispositions import apply_dispositions, plan_dispositions
-from instar.control.epoll import Cookies, fill_epolls, plan_epolls
+from instar.control.epoll import Cookies, Translate, fill_epolls, plan_epolls
 from instar.control.gate import Gate
 from instar.control.handover import Fetched, hand_over
 from instar.control.quiescence import QuiescentPoint
@@ -47,6 +47,7 @@ from instar.update.options import UpdateOptions
 from instar.update.overreach import require_ranges, require_sources, require_writes
 from instar.update.own import OwnMappings
 from instar.update.watching import Bytes, watch_future
+from instar.validation.differences import kernel_word_problem
 from instar.validation.remaining import all_written
 
 _ARENA_ROOM = 1 << 40
@@ -62,6 +63,9 @@ class Driver:
     Args:
         version: What it runs.
         options: Of the update.
+
+    Attributes:
+        told: What the kernel keeps for the program, the past's words and what was made of them.
     """
 
     def __init__(self, version: Version, options: UpdateOptions) -> None:
@@ -77,6 +81,7 @@ class Driver:
         self._written: WrittenPages | None = None
         self._signal_values: dict[int, int] = {}
         self._stopped = False
+        self.told: list[tuple[str, Cookies, Cookies]] = []
         self.warnings: list[str] = []
 
     # Start --------------------------------------------------------------------------------------------------
@@ -215,7 +220,9 @@ class Driver:
     def take_descriptors(self, fetched: Fetched, plan: TransferPlan) -> None:
         """Give the future the past's descriptors, its epoll sets with translated cookies."""
         hand_over(fetched, self.runtime, self.channel)
-        fill_epolls(self.runtime, plan_epolls(fetched, lambda cookies: _translate(plan, cookies)))
+        self.told.clear()
+        tell = self._tells("an epoll set holds", plan, _translate)
+        fill_epolls(self.runtime, plan_epolls(fetched, tell))
         fill_epolls(self.runtime, self._own_registrations())
 
     def _own_registrations(self) -> Rows:
@@ -244,12 +251,11 @@ class Driver:
     def take_signals(self, guard: Guard, plan: TransferPlan) -> None:
         """Give the future the past's timers, and the dispositions that its own start-up left alone."""
         timers = guard.timers()
-        apply_timers(self.future.tracee, timers, lambda values: _translate(plan, values))
+        apply_timers(self.future.tracee, timers, self._tells("a timer holds", plan, _translate))
         dispositions = plan_dispositions(read_status(guard.pid), read_status(self.pid))
         handlers = guard.handlers(dispositions.caught)
-        apply_dispositions(
-            self.runtime, dispositions, handlers, lambda values: _translate_functions(plan, values)
-        )
+        tell = self._tells("a signal is handled by", plan, _translate_functions)
+        apply_dispositions(self.runtime, dispositions, handlers, tell)
         self._translate_signals(guard, timers, plan)
 
     def _translate_signals(self, guard: Guard, timers: Timers, plan: TransferPlan) -> None:
@@ -262,6 +268,33 @@ class Driver:
             statuses, counterparts = plan.translate(words)
             moved = np.isin(statuses, (Status.MOVED, Status.LIBRARY))
             self._signal_values = dict(zip(words[moved].tolist(), counterparts[moved].tolist(), strict=True))
+            self.told.append(("a queued signal carries", words[moved], counterparts[moved]))
+
+    def _tells(self, what: str, plan: TransferPlan, translate: Callable[..., Cookies]) -> Translate:
+        """Translates words for the kernel, and remembers what was made of them."""
+
+        def tell(words: Cookies) -> Cookies:
+            told = translate(plan, words)
+            self.told.append((what, words.copy(), told.copy()))
+            return told
+
+        return tell
+
+    def require_alike(self, alike: Callable[[Cookies, Cookies], Cookies]) -> None:
+        """Validate what the kernel keeps for the program, which is no memory of its; raises RolledBackError.
+
+        Args:
+            alike: Per word of the past and the future, whether they lead to the same.
+        """
+        if not any(len(past) for _, past, _ in self.told):
+            return
+        past = np.concatenate([words for _, words, _ in self.told])
+        future = np.concatenate([words for _, _, words in self.told])
+        wrong = np.flatnonzero(alike(past, future) == 0)
+        if len(wrong):
+            row = int(wrong[0])
+            names = [what for what, words, _ in self.told for _ in words]
+            raise kernel_word_problem(names[row], int(past[row]), int(future[row]))
 
     # Commit -------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ _TASKS: dict[str, tuple[Any, ...]] = {
     "look_past": (Registers,),
     "plan": (dict[int, int], int),
     "translate": (Array,),
+    "alike": (Array, Array),
     "validate": (dict[int, int],),
     "unmet": (),
     "broken": (Literal["old version", "new version"],),

@@ -1,13 +1,15 @@
 """Fault points for tests: ``INSTAR_FAULT=phase:where:what`` makes this very process misbehave there.
 
 ``where`` is before, middle or after; ``what`` is kill (SIGKILL to itself), stop (SIGSTOP; goes on when it is
-continued), raise (an unexpected exception), hang, oom (MemoryError) or enospc (OSError). Without the variable
-every point is free.
+continued), raise (an unexpected exception), hang, spin (in C, without giving the interpreter back), oom
+(MemoryError) or enospc (OSError); kill-ROLE and stop-ROLE are signals to another one.
+Without the variable every point is free.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import time
@@ -35,14 +37,17 @@ def reach(phase: str, where: str) -> None:
 def _misbehave(what: str) -> None:
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if what.startswith("kill-"):
-        os.kill(roles[what.removeprefix("kill-")], signal.SIGKILL)
+    if what.startswith(("kill-", "stop-")):
+        name, _, role = what.partition("-")
+        os.kill(roles[role], signal.SIGKILL if name == "kill" else signal.SIGSTOP)
         return
     if what == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
         return
     if what == "hang":
         time.sleep(_FOREVER_S)
+    if what == "spin":
+        sum(itertools.repeat(0))
     if what == "oom":
         raise MemoryError("injected")
     if what == "enospc":

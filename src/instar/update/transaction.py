@@ -273,6 +273,8 @@ class Transaction:
         faults.reach("validate", "middle")
         self.driver.check(self._planned())
         self._compare(self._planned())
+        if self.options.validate:
+            self.driver.require_alike(self.worker.alike)
         self._run_handlers()
         self._refuse(self._broken("new version"))
         self.deadline.check("the update")

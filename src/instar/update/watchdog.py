@@ -2,7 +2,8 @@
 
 While the past is held, code of ours runs: kernels, system calls. When the pause exceeds its limit an
 exception is raised in the main thread, and everything is rolled back. Should even that not help (a loop in a
-kernel), the process kills itself: the kernel then ends the future (EXITKILL) and lets the past go on.
+kernel), the process kills itself: the kernel then ends the future (EXITKILL) and lets the past go on. Should
+the interpreter itself be stuck, the kernel kills it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from types import FrameType
 
 from instar.errors import RolledBackError
 from instar.process.deadline import Deadline, DeadlineError
+from instar.process.last_resort import LastResort
 
 _GRACE_S = 2.0
+_STUCK_S = 1.0  # more, for the thread that says why
 _LATE_S = 1.0  # after --timeout: waits that know it have given up by then
 
 
@@ -47,12 +50,15 @@ def bounded_pause(limit_ms: float) -> Iterator[None]:
 
     over = threading.Event()
     last_resort = threading.Thread(target=_end_unless, args=(over, limit_ms), daemon=True)
-    previous = signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, limit_ms / 1000)
+    stuck = LastResort()
     last_resort.start()
+    previous = signal.signal(signal.SIGALRM, alarm)
     try:
+        stuck.set(limit_ms / 1000 + _GRACE_S + _STUCK_S)
+        signal.setitimer(signal.ITIMER_REAL, limit_ms / 1000)
         yield
     finally:
+        stuck.set(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
         over.set()
@@ -92,15 +98,18 @@ def bounded_work(deadline: Deadline, is_over: Callable[[], bool]) -> Iterator[No
         yield
         return
     over, lock, main = threading.Event(), threading.Lock(), threading.get_ident()
+    stuck = LastResort()
 
     def watch() -> None:
         if over.wait(deadline.remaining() + _LATE_S):
             return
         with lock:
             if over.is_set() or is_over():
+                stuck.set(0)
                 return
             _raise_in(main, WorkTooLongError)
         if over.wait(_GRACE_S) or is_over():
+            stuck.set(0)
             return
         print(
             "instar: the update does not end: giving up, the old version goes on", file=sys.stderr, flush=True
@@ -108,11 +117,13 @@ def bounded_work(deadline: Deadline, is_over: Callable[[], bool]) -> Iterator[No
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+    stuck.set(deadline.remaining() + _LATE_S + _GRACE_S + _STUCK_S)
     try:
         yield
     finally:
         with lock:
             over.set()
+            stuck.set(0)
             _raise_in(main, None)  # one that did not come up yet
 
 

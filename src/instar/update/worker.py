@@ -123,6 +123,14 @@ class Worker:
             raise GarbageError("translated words")
         return statuses.copy(), values.astype(np.uint64)
 
+    def alike(self, past: Array, future: Array) -> Array:
+        """See ``Desk``."""
+        message = self._call("alike", *(np.ascontiguousarray(words, np.uint64) for words in (past, future)))
+        same: Array = message.value(0, Array)
+        if same.shape != past.shape or same.dtype != np.uint8:
+            raise GarbageError("compared words")
+        return same.astype(bool)
+
     def validate(self, registers: Mapping[int, int], unwritten: Unwritten = all_written) -> Validation:
         """See ``Desk``."""
         self._unwritten = unwritten

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.errors import RolledBackError
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
 from instar.pairing.problems import Problem
@@ -205,3 +206,9 @@ def merge_exempt(*parts: Iterable[tuple[str, int]]) -> dict[str, int]:
         for reason, count in part:
             total[reason] += int(count)
     return {reason: count for reason, count in sorted(total.items()) if count}
+
+
+def kernel_word_problem(what: str, past: int, future: int) -> RolledBackError:
+    """A word that the kernel keeps does not lead to the same in the new version."""
+    cause = f"{what} {past:#x}, the new version's {future:#x}, which does not lead to the same"
+    return RolledBackError(CODE, cause, _REMEDY)

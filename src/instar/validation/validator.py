@@ -115,6 +115,10 @@ class Validator:
             )
         return replace(outcome, ms=1000 * (time.perf_counter() - started))
 
+    def alike(self, past: Array, future: Array) -> Array:
+        """Per word that the kernel keeps: whether both lead to the same, or are the same number."""
+        return self._comparison.same_words(past, future)
+
     # What is compared ---------------------------------------------------------------------------------------
 
     def _bind(self) -> Comparison:

@@ -46,3 +46,35 @@ def test_what_does_not_come_back_ends_with_the_process() -> None:
     )
     assert done.returncode == -9
     assert "the old version goes on" in done.stderr
+
+
+@pytest.mark.parametrize("manager", ["bounded_work(Deadline(0.01), lambda: False)", "bounded_pause(100)"])
+def test_a_loop_in_c_that_keeps_the_interpreter_is_killed(manager: str) -> None:
+    """No signal handler and no thread of Python's ever runs: the kernel's timer does it."""
+    script = f"""
+        import itertools
+        from instar.process.deadline import Deadline
+        from instar.update import watchdog
+        from instar.update.watchdog import *
+        watchdog._LATE_S = watchdog._GRACE_S = watchdog._STUCK_S = 0.05
+        with {manager}:
+            sum(itertools.repeat(0))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=os.environ, check=False)
+    assert done.returncode == -9
+
+
+def test_nothing_is_killed_after_the_end() -> None:
+    """What was set is called off, also where a version serves for good and the work goes on."""
+    script = """
+        import time
+        from instar.process.deadline import Deadline
+        from instar.update import watchdog
+        watchdog._LATE_S = watchdog._GRACE_S = watchdog._STUCK_S = 0.01
+        with watchdog.bounded_pause(200):
+            pass
+        with watchdog.bounded_work(Deadline(0.01), lambda: True):
+            time.sleep(0.4)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=os.environ, check=False)
+    assert done.returncode == 0

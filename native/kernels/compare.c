@@ -208,6 +208,14 @@ static void note_lead(instar_compare *compare, const comparison *c, uint64_t off
     compare->lead_count++;
 }
 
+/* Does a word that is taken for a pointer, because it is exactly the address of a block, not follow the block? */
+static int is_stale(const instar_compare *compare, uint64_t past, uint64_t reversed)
+{
+    int64_t row = past == reversed ? instar_state_find(compare->state, past) : -1;
+    return is_placed(compare, row) && compare->state->objects[row].address == past &&
+           compare->counterparts[row].future != past;
+}
+
 static void compare_slot(instar_compare *compare, const comparison *c, uint64_t offset, int32_t pointee)
 {
     uint64_t past = word_at(c->past + offset), reversed = word_at(c->reversed + offset);
@@ -241,10 +249,11 @@ static void compare_slots(instar_compare *compare, const comparison *c, uint64_t
             if (offset + 8 > c->size)
                 return;
             if (slot->kind == SLOT_UNION) { /* a word of unknown meaning: compared as data */
-                uint64_t past = word_at(c->past + offset);
-                if (past >= PAGE && is_kept(compare, c, offset) && is_left_behind(compare, past))
-                    note(compare, (instar_difference){past, word_at(c->reversed + offset), offset, c->row,
-                                                      slot->pointee, DIFFERENCE_LEFT, 0});
+                uint64_t past = word_at(c->past + offset), reversed = word_at(c->reversed + offset);
+                int stale = past >= PAGE && is_kept(compare, c, offset) && is_stale(compare, past, reversed);
+                if (stale || (past >= PAGE && is_kept(compare, c, offset) && is_left_behind(compare, past)))
+                    note(compare, (instar_difference){past, reversed, offset, c->row, slot->pointee,
+                                                      stale ? DIFFERENCE_STALE : DIFFERENCE_LEFT, 0});
                 continue;
             }
             compare_slot(compare, c, offset, slot->pointee);

@@ -39,6 +39,7 @@ enum instar_difference_kind {
     DIFFERENCE_ASSUMED = 4, /* a word of unknown meaning that was to be rewritten */
     DIFFERENCE_BEYOND = 5,  /* data behind the last element that was left behind */
     DIFFERENCE_LEFT = 6,    /* a pointer into a block that was left behind as if nothing led there */
+    DIFFERENCE_STALE = 7,   /* a word of a union that is the address of a block, and did not follow it */
 };
 
 typedef struct {

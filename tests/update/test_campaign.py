@@ -14,6 +14,7 @@ from faults.campaign import perform, plan_faults, rows
 from faults.outcome import BAD, OUTCOMES, judge
 from tests.update.test_validation_faults import Faulty, programs, running
 
+from instar.process.numbering import DWARF_NAMES
 from instar.state.columns import Fate
 from instar.transfer.planner import Planner
 
@@ -104,6 +105,24 @@ def test_a_block_that_the_runtime_is_not_told_of_is_found(
     assemble: Callable[..., Any] = Planner.assemble
     monkeypatch.setattr(Planner, "assemble", lambda *arguments: _without_a_block(assemble(*arguments)))
     _is_found(programs, "is not told")
+
+
+@pytest.mark.parametrize("change", [lambda value: value + 8, lambda value: 0])
+def test_an_argument_of_the_waiting_call_that_is_off_is_found(
+    programs: list[Path], monkeypatch: pytest.MonkeyPatch, change: Callable[[int], int]
+) -> None:
+    """Found by the campaign: the buffer of a read lay eight bytes too far."""
+    from dataclasses import replace
+
+    assemble: Callable[..., Any] = Planner.assemble
+    number = DWARF_NAMES.index("rsi")
+
+    def assembled(*arguments: Any) -> Any:
+        plan = assemble(*arguments)
+        return replace(plan, registers={**plan.registers, number: change(plan.registers[number])})
+
+    monkeypatch.setattr(Planner, "assemble", assembled)
+    _is_found(programs, "argument 2 of read")
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGSTOP])

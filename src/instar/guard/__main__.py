@@ -23,9 +23,8 @@ from instar.guard.holder import Holder
 from instar.process.thread import Stop
 
 _TIMER_SLACK = 29  # PR_SET_TIMERSLACK: sleeps end when they should
-_WINDOW, _PAGE = 16 << 10, 4096
+_WINDOW, _PAGE, _GRACE_S = 16 << 10, 4096, 5.0
 _RSP = slice(19 * 8, 20 * 8)  # in struct user_regs_struct
-_GRACE_S = 5.0
 _OURS = ("inject", "keep", "share", "copy", "peek", "duplicate")
 _HOLDERS = (
     "seize", "release", "stop", "since", "step", "hold", "signals", "mask",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.errors import InternalError
 from instar.native import load
 from instar.process.memory import Memory
 from instar.state.columns import CHANGE
@@ -22,6 +23,7 @@ from instar.state.columns import CHANGE
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PAGE = 4096
+_libc = ctypes.CDLL(None)
 _CHUNK = 2 << 20
 _THREADS = 2
 _KEPT = 128  # changed pages of one chunk whose old bytes are kept; with more a new plan is cheaper anyway
@@ -74,7 +76,27 @@ def merge(copy: Array, fresh: Array, address: int, limit: int | None = None) -> 
         ctypes.c_void_p(saved.ctypes.data),
         ctypes.c_uint64(limit),
     )
+    _require_merged(copy, fresh, address, rows[:count] if count <= limit else None)
     return Changes(rows[:count], saved[:count]) if count <= limit else None
+
+
+def _require_merged(copy: Array, fresh: Array, address: int, rows: Array | None) -> None:
+    """What changed is in the copy now: everything else is worked out and checked from it.
+
+    Args:
+        copy, fresh, address: As for ``merge``.
+        rows: ``CHANGE`` rows; None for more than are told apart.
+    """
+    spans = [(0, len(copy))]
+    if rows is not None:
+        spans = list(zip((rows["address"] - np.uint64(address)).tolist(), rows["size"].tolist(), strict=True))
+    places = copy.ctypes.data, fresh.ctypes.data
+    for at, size in spans:
+        inside = 0 <= at <= at + size <= len(copy)
+        if not inside or _libc.memcmp(
+            *(ctypes.c_void_p(place + at) for place in places), ctypes.c_size_t(size)
+        ):
+            raise InternalError(f"the copy of the old version at {address + at:#x} is not what was read")
 
 
 @dataclass(eq=False)

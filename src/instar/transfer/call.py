@@ -8,7 +8,7 @@ timeout) is the future's own, with the past's time in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,24 +85,36 @@ def plan_call(past: Image, future: Image, translate: Translate, *, whole: bool =
     stream's read into its own buffer): there the future's arguments are right.
     """
     plan = CallPlan()
+    for name, index, kind, value, is_timeout in call_arguments(past, future):
+        if kind == "p" and value and _is_of_libc(past, value):
+            if is_timeout:
+                _plan_timeout(plan, past, future, index, value)
+        else:
+            _plan_argument(plan, name, index, value, translate if kind == "p" else None)
+            if kind == "p" and not whole:
+                _refuse_begun(plan, past, future, name, index)
+    return plan
+
+
+def call_arguments(past: Image, future: Image) -> Iterator[tuple[str, int, str, int, bool]]:
+    """(call, index, "n" or "p", the past's value, whether it is a timeout) of the arguments that go over."""
     if past.registers is None or future.registers is None or not past.program_frames:
-        return plan
+        return
     numbers = _number(past.registers), _number(future.registers)
     same = numbers[0] == numbers[1] or (numbers[0] == _RESTART and numbers[1] in RESTARTED)
     call = CALLS.get(numbers[1])
     if not same or call is None or past.program_frames[0].frame.index != 1:
-        return plan
+        return
     timeout = call.timeout_index if call.timeout is not Timeout.NONE else -1
     for index, kind in enumerate(_ARGUMENTS.get(call.name, "")):
-        value = past.registers.syscall_arguments()[index]
-        if kind == "p" and value and _is_of_libc(past, value):
-            if index == timeout:
-                _plan_timeout(plan, past, future, index, value)
-        else:
-            _plan_argument(plan, call.name, index, value, translate if kind == "p" else None)
-            if kind == "p" and not whole:
-                _refuse_begun(plan, past, future, call.name, index)
-    return plan
+        yield call.name, index, kind, past.registers.syscall_arguments()[index], index == timeout
+
+
+def handed_over(past: Image, future: Image) -> Iterator[tuple[str, int, bool, int]]:
+    """(description, DWARF number, whether it is a pointer, the past's value): must lead to the same."""
+    for name, index, kind, value, _ in call_arguments(past, future):
+        if kind != "p" or not (value and _is_of_libc(past, value)):
+            yield f"argument {index + 1} of {name}", _register(index), kind == "p", value
 
 
 def _refuse_begun(plan: CallPlan, past: Image, future: Image, name: str, index: int) -> None:

@@ -22,7 +22,7 @@ from instar.process.deadline import Deadline, DeadlineError
 from instar.process.last_resort import LastResort
 
 _GRACE_S = 2.0
-_STUCK_S = 1.0  # more, for the thread that says why
+_STUCK_S = 3.0  # more, for the thread that says why
 _LATE_S = 1.0  # after --timeout: waits that know it have given up by then
 
 

@@ -27,6 +27,7 @@ class DifferenceKind(IntEnum):
     ASSUMED = 4
     BEYOND = 5
     LEFT = 6
+    STALE = 7
 
 
 class Count(IntEnum):

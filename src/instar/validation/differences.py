@@ -29,6 +29,7 @@ _DEPTH = 24
 _TEXT = {
     DifferenceKind.DATA: "comes back as",
     DifferenceKind.POINTER: "does not lead to the same as",
+    DifferenceKind.STALE: "does not lead to the same as",
     DifferenceKind.ASSUMED: "was taken for a pointer, but does not lead to the same as",
 }
 

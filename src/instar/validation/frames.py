@@ -10,6 +10,7 @@ import numpy as np
 
 from instar.process.numbering import CALLEE_SAVED
 from instar.state.columns import Status
+from instar.transfer.call import handed_over
 from instar.transfer.packed import packed_offsets, words_at
 from instar.transfer.planner import Planner
 from instar.transfer.stack import REGISTER_BASE, FramePair, owned_registers
@@ -65,7 +66,23 @@ def check_frames(
             _check_words(planner, comparison, read, pair, saved[number], check)
             _check_registers(planner, comparison, read, registers, (number, saved[number]), check)
             _check_return(read, pair, check)
+    _check_call(planner, comparison, registers, check)
     return check
+
+
+def _check_call(
+    planner: Planner, comparison: Comparison, registers: Mapping[int, int], check: FrameCheck
+) -> None:
+    """The arguments of the call in which the future waits."""
+    for name, number, is_pointer, past in handed_over(planner.past, planner.future):
+        future = registers.get(number, 0)
+        alike = comparison.same_words(np.array([past], np.uint64), np.array([future], np.uint64))[0]
+        if past == future if not is_pointer else alike:
+            check.words += 1
+        elif not is_pointer or _is_carried(planner, past):
+            check.wrong.append((name, past, future))
+        else:
+            check.unsettled += 1
 
 
 def _saved(planner: Planner, pair: FramePair) -> dict[int, int]:

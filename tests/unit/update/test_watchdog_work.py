@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
 from instar.process.deadline import Deadline
 from instar.update import watchdog
-from instar.update.watchdog import WorkTooLongError, bounded_work
+from instar.update.watchdog import WorkTooLongError, bounded_pause, bounded_work
 
 
 def test_a_loop_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,17 +65,27 @@ def test_a_loop_in_c_that_keeps_the_interpreter_is_killed(manager: str) -> None:
     assert done.returncode == -9
 
 
-def test_nothing_is_killed_after_the_end() -> None:
-    """What was set is called off, also where a version serves for good and the work goes on."""
-    script = """
-        import time
-        from instar.process.deadline import Deadline
-        from instar.update import watchdog
-        watchdog._LATE_S = watchdog._GRACE_S = watchdog._STUCK_S = 0.01
-        with watchdog.bounded_pause(200):
-            pass
-        with watchdog.bounded_work(Deadline(0.01), lambda: True):
-            time.sleep(0.4)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=os.environ, check=False)
-    assert done.returncode == 0
+class _Recorder:
+    """In place of the kernel's timer."""
+
+    def __init__(self) -> None:
+        self.set_to: list[float] = []
+        self.off = threading.Event()
+
+    def set(self, seconds: float) -> None:
+        """Remember."""
+        self.set_to.append(seconds)
+        if not seconds:
+            self.off.set()
+
+
+def test_the_timer_is_called_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end, and where a version serves for good and the work goes on."""
+    timers: list[_Recorder] = []
+    monkeypatch.setattr(watchdog, "LastResort", lambda: timers.append(_Recorder()) or timers[-1])
+    monkeypatch.setattr(watchdog, "_LATE_S", 0.0)
+    with bounded_pause(60_000):
+        assert not timers[0].off.is_set()
+    with bounded_work(Deadline(0.01), lambda: True):
+        assert timers[1].off.wait(60)
+    assert [one.set_to[0] > 0 and one.set_to[-1] == 0 for one in timers] == [True, True]

@@ -48,7 +48,8 @@ def test_a_cookie_that_leads_elsewhere_is_found(
 
     def translated(planner: Planner, words: Any) -> tuple[Any, Any]:
         statuses, values = translate(planner, words)
-        wrong(words, statuses, values)
+        if len(words) > 1:  # not the arguments of its call
+            wrong(words, statuses, values)
         return statuses, values
 
     monkeypatch.setattr(Planner, "translate", translated)

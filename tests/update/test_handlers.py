@@ -177,6 +177,56 @@ def ordered(state):
     assert service.ask("check") == "ok v2"
 
 
+_HALVES = {
+    "member": (
+        '@transform("struct conn.timeout")\ndef f(v): return v * 1000 + (1000 if v == 34 else 0)\n',
+        "@f.backward\ndef g(v): return v // 1000\n",
+    ),
+    "batch": (
+        '@transform("struct conn.timeout", batch=True)\ndef f(v): return v * 1000 + (v == 34) * 1000\n',
+        "@f.backward\ndef g(v): return v // 1000\n",
+    ),
+    "whole": (
+        '@transform("struct conn")\n'
+        "def f(old, new): new.timeout = old.timeout * 1000 + (old.timeout == 34)\n",
+        "@f.backward\ndef g(old, new): new.timeout = old.timeout // 1000 + old.timeout % 1000\n",
+    ),
+    "left out": (
+        '@transform("struct conn")\ndef f(old, new): new.timeout = old.timeout * 1000\n',
+        "@f.backward\ndef g(old, new):\n    if old.timeout != 34000: new.timeout = old.timeout // 1000\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _HALVES)
+def test_a_value_that_does_not_come_back_rolls_back(name: str, attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    result = update("".join(_HALVES[name]))
+    _refused(service, result, "backward-difference", ["pool.first", "34", "f.backward", "wrong.py"])
+    assert result.outcome == "rolled-back"
+
+
+@pytest.mark.parametrize("batch", ["", ", batch=True"])
+def test_what_comes_back_is_counted_and_the_rest_is_named(batch: str, attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    forward = f'@transform("struct conn.timeout"{batch})\ndef f(v): return v * 1000\n'
+    result = update(forward + "@f.backward\ndef g(v): return v // 1000\n")
+    assert result.outcome == "updated", result.told()
+    assert result.report is not None
+    assert result.report["validation"]["taken_back"] > 4
+    assert result.report["validation"]["unchecked"] == []
+    assert service.ask("check") == "ok v2"
+
+
+def test_what_nothing_takes_back_is_named(attempt: tuple[Service, Try]) -> None:
+    _, update = attempt
+    result = update('@transform("struct conn.timeout")\ndef f(v): return v * 1000\n')
+    assert result.report is not None
+    (line,) = result.report["validation"]["unchecked"]
+    assert all(text in line for text in ("struct conn.timeout", "wrong.py", "no backward half", "pool"))
+    assert f"unchecked: {line}" in result.report["warnings"]
+
+
 def test_there_and_back(builder: Builder, start_service: StartService, tmp_path: Path) -> None:
     scenario = Scenario.load(PROGRAMS / "handler-seconds-to-ms")
     old, new = (scenario.build(version, Toolchain(), builder) for version in ("v1", "v2"))

@@ -10,7 +10,7 @@ import numpy as np
 from instar.ext.values import RangeError, TypeMismatchError
 from instar.handlers.binding import TypeTask
 from instar.handlers.failures import failure
-from instar.handlers.memory import BulkMemory, FutureMemory, PastMemory
+from instar.handlers.memory import BulkMemory
 from instar.handlers.objects import Objects
 from instar.handlers.running import CAUGHT, arguments_of
 from instar.handlers.types import RECORDS, Member
@@ -125,7 +125,7 @@ class _Batch:
 
 def _bulk(side: Side) -> BulkMemory:
     memory = side.memory
-    if not isinstance(memory, PastMemory | FutureMemory):
+    if not isinstance(memory, BulkMemory):
         raise TypeMismatchError("a batch works on a whole state only")
     return memory
 

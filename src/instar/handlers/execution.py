@@ -9,6 +9,7 @@ import numpy as np
 
 from instar.errors import InternalError
 from instar.ext.context import within
+from instar.handlers.backward import reverse
 from instar.handlers.batches import run_batch
 from instar.handlers.binding import Binding, TypeTask, VariableTask
 from instar.handlers.failures import HandlerFailure, failure
@@ -28,7 +29,7 @@ from instar.state.image import Image
 from instar.transfer.findings import Judge
 from instar.transfer.places import address_of
 from instar.transfer.planner import Planner
-from instar.transfer.prepared import NO_CHANGES, Changes
+from instar.transfer.prepared import NO_CHANGES, Changes, Reversal
 from instar.transfer.targets import Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -45,6 +46,7 @@ class Execution:
     def __init__(self, binding: Binding, time_s: float = TIME_S) -> None:
         self._binding, self._time_s = binding, time_s
         self._placing: Placing | None = None
+        self._finder: tuple[Planner, ObjectFinder] | None = None
         self._written: tuple[Image | None, dict[int, bytes]] = (None, {})
 
     def place(self, planner: Planner) -> list[Target]:
@@ -89,6 +91,7 @@ class Execution:
         for pointer, address in self._placed.pointers.items():
             memory.write(pointer, address.to_bytes(8, "little"))
         run = _Run(binding, planner, memory)
+        self._finder = planner, run.finder
         try:
             with bounded(self._time_s), within(run.desk):
                 run.all()
@@ -98,6 +101,12 @@ class Execution:
         if self._written[0] is not planner.future:
             self._written = planner.future, {}
         return collect(planner, run.memory, self._written[1])
+
+    def reverse(self, planner: Planner, same_words: Callable[[Array, Array], Array]) -> Reversal:
+        """Run the backward halves, and compare what comes back."""
+        known = self._finder is not None and self._finder[0] is planner
+        finder = self._finder[1] if known and self._finder is not None else _object_finder(planner)
+        return reverse(self._binding, planner, finder, same_words, self._time_s)
 
 
 def _answered_range(binding: Binding, task: TypeTask) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Memory(Protocol):
         """Store; raises ReadOnlyError or PointerError."""
 
 
+@runtime_checkable
 class BulkMemory(Memory, Protocol):
     """Memory from which many objects are read, and to which they are written, at once."""
 

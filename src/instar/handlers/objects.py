@@ -58,10 +58,16 @@ class ObjectFinder:
         live &= (objects["flags"] & ObjectFlag.LIBRARY) == 0
         self._typed = np.flatnonzero(live & (objects["type"] >= 0))
         self._live = live
+        self._known: dict[tuple[int, int], list[Objects]] = {}
         self.problems: list[tuple[int, Problem]] = []
 
     def find(self, old_type: int, new_type: int) -> list[Objects]:
         """All places of a pair of types; ``problems`` has the objects in which they cannot be told."""
+        if (old_type, new_type) not in self._known:
+            self._known[old_type, new_type] = self._find(old_type, new_type)
+        return self._known[old_type, new_type]
+
+    def _find(self, old_type: int, new_type: int) -> list[Objects]:
         finder = SiteFinder(self._pairing, old_type, new_type)
         objects = self._state.objects
         found: list[Objects] = []

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.metadata.elf import (
     SECTION_ALLOCATE,
     SECTION_EXECUTE,
@@ -46,7 +47,7 @@ class TakenAddresses:
     def targets(self) -> Array:
         """Link-time addresses that are taken, or may be: u8, ascending."""
         numbers = [] if self._elf.is_pie else [self._numbers(data) for _, data, _ in self._sections()]
-        return np.unique(np.concatenate([self._computed, self._relocated(), self._exported(), *numbers]))
+        return distinct(np.concatenate([self._computed, self._relocated(), self._exported(), *numbers]))
 
     @cached_property
     def is_conclusive(self) -> bool:
@@ -102,7 +103,7 @@ class TakenAddresses:
             return np.zeros(0, np.uint64)
         low = min(segment.address for segment in self._elf.loads)
         high = max(segment.address + segment.size for segment in self._elf.loads)
-        found = np.unique(_words(data, np.arange(len(data) - 3))).astype(np.int64)
+        found = distinct(_words(data, np.arange(len(data) - 3))).astype(np.int64)
         return found[(found >= low) & (found < high)].astype(np.uint64)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.native import load
 from instar.state.columns import FAULT, WORD, Status
 from instar.state.kernel import State
@@ -151,7 +152,7 @@ class Engine:
             ctypes.c_void_p(rows.ctypes.data),
             ctypes.c_uint64(len(rows)),
         )
-        return None if count < 0 else np.unique(rows[:count])
+        return None if count < 0 else distinct(rows[:count])
 
     def convert_again(self, rows: Array) -> bool:
         """Convert some objects once more, into the output that ``run`` was given; whether nothing is lost."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from instar.errors import FaultError
+from instar.metadata.distinct import distinct
 from instar.state.capture import Subject
 from instar.state.columns import ObjectFlag
 from instar.state.kernel import Span, State
@@ -33,7 +34,7 @@ def library_words(subject: Subject, program: str, heap: Sequence[Span]) -> Array
             continue  # guard pages and the like hold no pointers
         for span in heap:
             found.append(words[(words >= span.start) & (words < span.end)])
-    return np.unique(np.concatenate(found))
+    return distinct(np.concatenate(found))
 
 
 def _library_data(subject: Subject, program: str) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.state.columns import KernelType, ObjectFlag, SlotKind
 from instar.state.kernel import State
 
@@ -43,7 +44,7 @@ class Opaque:
         opaque &= (objects["flags"] & ObjectFlag.BYTES) == 0
         self._rows = np.flatnonzero(opaque)
         self._sizes = objects["size"][self._rows]
-        self._distinct = np.unique(self._sizes)
+        self._distinct = distinct(self._sizes)
 
     def candidates(self, size: int) -> Array:
         """Rows of the blocks that are as large as one object, or several, of a size."""

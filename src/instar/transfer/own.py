@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.metadata.version import Version
 from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
@@ -101,7 +102,7 @@ def kept_mapping(span: Span, mapped: Mapped, patches: Array) -> Iterator[KeptRan
 
 def _patched_pages(mapped: Mapped, patches: Array) -> Array:
     """A page that is as fresh has no pointer, so this is for files only."""
-    pages = np.unique(patches["address"] & ~np.uint64(4095)) if len(patches) else np.zeros(0, np.uint64)
+    pages = distinct(patches["address"] & ~np.uint64(4095)) if len(patches) else np.zeros(0, np.uint64)
     return np.stack([pages, np.full(len(pages), 4096, np.uint64)], axis=1)
 
 

@@ -36,6 +36,21 @@ class Changes:
 NO_CHANGES = Changes()
 
 
+@dataclass(frozen=True)
+class Reversal:
+    """What came of running backward halves on the future's state.
+
+    Attributes:
+        problems: Differences from the past.
+        compared: How many objects and variables came back.
+        unchecked: What no backward half takes back: one line a handler.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    compared: int = 0
+    unchecked: tuple[str, ...] = ()
+
+
 class PlanHandlers(Protocol):
     """The user's handlers, as the planner sees them."""
 
@@ -50,6 +65,12 @@ class PlanHandlers(Protocol):
 
     def convert(self, planner: Any, judge: Judge) -> Changes:
         """Run on a plan whose rules have all been executed; changes its output and patches."""
+
+    def reverse(self, planner: Any, same_words: Any) -> Reversal:
+        """Take the future's state back, once a plan was carried out, and compare it with the past's.
+
+        ``same_words``: whether words of the past and of the future lead to the same.
+        """
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.state.columns import Fate, ObjectKind
 from instar.state.image import Image
 from instar.state.kernel import Span
@@ -160,7 +161,7 @@ def _changed_blocks(arena: KeptRange, planner: Planner, rows: Array) -> KeptRang
     high = objects["new_address"][moved] + objects["out_size"][moved]
     pages = [np.zeros(0, np.uint64)]
     pages += [np.arange(a, b, _PAGE, dtype=np.uint64) for a, b in zip(low, high, strict=True)]
-    starts = np.unique(np.concatenate(pages))
+    starts = distinct(np.concatenate(pages))
     end = np.uint64(arena.start + len(arena.data))
     size = planner.fates.arena_size  # behind it lie copies of strings: then the data is a copy of the output
     data = (

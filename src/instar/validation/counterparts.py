@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.state.columns import Fate, ObjectFlag, ObjectKind, SlotKind, WordSource
 from instar.state.kernel import Span
 from instar.transfer.own import not_leaked
@@ -160,7 +161,7 @@ def _span_at(spans: list[Span], address: int) -> Span | None:
 
 def _bind_words(planner: Planner, found: Counterparts) -> None:
     """Objects with words of unknown meaning that the plan rewrites."""
-    rows = np.unique(assumed_words(planner)["object"])
+    rows = distinct(assumed_words(planner)["object"])
     found.rows["flags"][rows] |= np.uint32(CounterpartFlag.WORDS)
 
 

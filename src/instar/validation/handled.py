@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.state.image import Image
 from instar.transfer.planner import Planner
 from instar.validation.comparison import Comparison
@@ -30,15 +31,23 @@ class HandledBytes:
             output, patches = planner.unhandled
             changed = np.flatnonzero(planner.output.buffer != output).astype(np.uint64)
             parts += _addresses(planner, changed)
-            old = {(int(p["address"]), int(p["value"])) for p in patches}
-            for patch in planner.patches:
-                if (int(patch["address"]), int(patch["value"])) not in old:
-                    parts.append(np.uint64(patch["address"]) + np.arange(8, dtype=np.uint64))
-        self.places: Array = np.unique(np.concatenate(parts))
+            new = _new_patches(planner.patches, patches)
+            parts.append((new["address"][:, None] + np.arange(8, dtype=np.uint64)).reshape(-1))
+        self.places: Array = distinct(np.concatenate(parts))
 
     def covers(self, places: Array) -> bool:
         """Whether any of some addresses of the future was written by a handler."""
         return bool(len(self.places)) and bool(np.isin(places.astype(np.uint64), self.places).any())
+
+
+def _new_patches(patches: Array, before: Array) -> Array:
+    """The ``PATCH`` rows, by address, that were not there before."""
+    if not len(before):
+        return patches
+    at = np.minimum(np.searchsorted(before["address"], patches["address"]), len(before) - 1)
+    known = (before["address"][at] == patches["address"]) & (before["value"][at] == patches["value"])
+    found: Array = patches[~known]
+    return found
 
 
 def _addresses(planner: Planner, offsets: Array) -> list[Array]:

@@ -25,7 +25,9 @@ class Validation:
         exempt: Reason -> how many objects, slots, words or bytes were left out for it.
         problems: Differences; any of them rolls the update back.
         assumptions: What the new version's code takes for granted, and the state breaks.
-        warnings: What of that is not proven.
+        warnings: What of that is not proven; what the user lets pass.
+        taken_back: Objects and variables that backward halves of handlers took back.
+        unchecked: What handlers made and no backward half takes back, a line each.
         ms: How long it took.
     """
 
@@ -40,6 +42,8 @@ class Validation:
     problems: tuple[Problem, ...] = ()
     assumptions: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+    taken_back: int = 0
+    unchecked: tuple[str, ...] = ()
     ms: float = 0.0
 
     def require(self) -> None:
@@ -60,6 +64,8 @@ class Validation:
             "words": int(self.words),
             "targets": int(self.targets),
             "again": int(self.again),
+            "taken_back": int(self.taken_back),
+            "unchecked": list(self.unchecked),
             "exempt": {reason: int(count) for reason, count in self.exempt.items() if count},
             "ms": round(self.ms, 3),
         }

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.metadata.version import Version
 from instar.state.columns import Fate, ObjectKind, SlotKind
 from instar.state.kernel import Span
@@ -101,7 +102,7 @@ class Validator:
                 judge.add(
                     f"register {number}", f"{value:#x} is {registers.get(number, 0):#x} in the new version"
                 )
-        outcome = self._outcome(compared, frames, judge)
+        outcome = self._take_back(self._outcome(compared, frames, judge))
         if not again or self._whole is None:
             self._whole = outcome
         else:
@@ -118,6 +119,22 @@ class Validator:
     def alike(self, past: Array, future: Array) -> Array:
         """Per word that the kernel keeps: whether both lead to the same, or are the same number."""
         return self._comparison.same_words(past, future)
+
+    def _take_back(self, outcome: Validation) -> Validation:
+        """Run the backward halves of handlers."""
+        handlers, allow = self.planner.prepared.handlers, self.planner.options.allow
+        if handlers is None:
+            return outcome
+        found = handlers.reverse(self.planner, self._comparison.same_words)
+        passed = [f"{problem.code}: {problem.cause}" for problem in found.problems if problem.code in allow]
+        passed += [f"unchecked: {text}" for text in found.unchecked]
+        return replace(
+            outcome,
+            problems=(*outcome.problems, *(p for p in found.problems if p.code not in allow)),
+            warnings=(*outcome.warnings, *passed),
+            taken_back=found.compared,
+            unchecked=found.unchecked,
+        )
 
     # What is compared ---------------------------------------------------------------------------------------
 
@@ -162,7 +179,7 @@ class Validator:
     def _fresh_rows(self) -> Array:
         """Objects that were converted again, and those that no range or segment covers."""
         apart = [local.row for local in self.planner.locals.carried] + self.planner.pinned
-        rows = np.unique(np.concatenate([self.planner.changed_rows, np.array(apart, dtype=np.int64)]))
+        rows = distinct(np.concatenate([self.planner.changed_rows, np.array(apart, dtype=np.int64)]))
         rows = rows[(self._counterparts.rows["flags"][rows] & CounterpartFlag.COMPARED) != 0]
         order = np.argsort(self._counterparts.rows["future"][rows], kind="stable")
         return np.ascontiguousarray(rows[order], dtype=np.int64)

@@ -1,0 +1,302 @@
+"""Takes back what handlers made, by their backward halves, and compares it with the past. Pure.
+
+It runs when a plan was carried out: objects of the future are read from the future itself. A handler without
+a backward half is named as unchecked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from instar.ext.context import within
+from instar.ext.registry import Handler
+from instar.handlers.batches import run_batch
+from instar.handlers.binding import Binding, TypeTask, VariableTask
+from instar.handlers.failures import HandlerFailure, shorten
+from instar.handlers.guarding import HandlerTimeoutError, bounded
+from instar.handlers.memory import Blocks, PastMemory
+from instar.handlers.names import Names
+from instar.handlers.objects import ObjectFinder, Objects
+from instar.handlers.paths import handled_path
+from instar.handlers.reversal import Cleared, LiveMemory, ReversedMemory, is_same_text, leaves_of
+from instar.handlers.running import run_object, run_variable
+from instar.handlers.store import store
+from instar.handlers.surroundings import Desk, StateView
+from instar.handlers.types import Member
+from instar.handlers.views import Side, load, load_member
+from instar.pairing.problems import Problem
+from instar.transfer.places import address_of
+from instar.transfer.planner import Planner
+from instar.transfer.prepared import Reversal
+
+Array = np.ndarray[Any, np.dtype[Any]]
+SameWords = Callable[[Array, Array], Array]
+
+CODE = "backward-difference"
+_REMEDY = (
+    "correct one of the two halves, or pass --allow backward-difference where the way back loses something"
+)
+_BLOCKS = 1 << 62
+_SHOWN = 3
+_MOST = 8
+_TAG = np.uint64(7)
+
+
+def reverse(
+    binding: Binding, planner: Planner, finder: ObjectFinder, same_words: SameWords, time_s: float
+) -> Reversal:
+    """Run every backward half on the future's state; see ``Reversal``."""
+    run = _Backward(binding, planner, finder, same_words)
+    try:
+        with bounded(time_s):
+            for task in binding.type_tasks:
+                run.types(task)
+            for variable in binding.variable_tasks:
+                run.variable(variable)
+    except HandlerFailure as failed:
+        run.problems.append(failed.problem)
+    except HandlerTimeoutError as error:
+        cause = f"backward halves: {error}"
+        run.problems.append(Problem("handler-timeout", "", cause, "make them quicker: batch=True"))
+    return Reversal(tuple(run.problems), run.compared, tuple(run.unchecked))
+
+
+class _Backward:
+    def __init__(
+        self, binding: Binding, planner: Planner, finder: ObjectFinder, same_words: SameWords
+    ) -> None:
+        self._binding, self._planner, self._finder = binding, planner, finder
+        self._same_words = same_words
+        ranges = [(span.start, span.data) for span in planner.state.spans]
+        self._past = PastMemory(planner.state.bytes_at, planner.past.subject.memory.read, ranges)
+        self._future = Side(binding.new, LiveMemory(planner.future.subject.memory))
+        self.problems: list[Problem] = []
+        self.unchecked: list[str] = []
+        self.compared = 0
+
+    # Objects ------------------------------------------------------------------------------------------------
+
+    def types(self, task: TypeTask) -> None:
+        """All objects of a type."""
+        found = [objects for objects in self._finder.find(task.old_type, task.new_type) if len(objects)]
+        if not found:
+            return
+        if task.handler.inverse is None:
+            paths = [
+                self._path(task, objects, i) for objects in found for i in range(min(len(objects), _SHOWN))
+            ]
+            self._unchecked(task.handler, sum(map(len, found)), paths, "no backward half")
+            return
+        for objects in found:
+            self._reverse(task, objects)
+
+    def _reverse(self, task: TypeTask, objects: Objects) -> None:
+        order = np.argsort(objects.old, kind="stable")
+        objects = Objects(
+            objects.rows[order], objects.offsets[order], objects.new[order], objects.old[order],
+            objects.bits and (objects.bits[1], objects.bits[0]),
+        )  # fmt: skip
+        old, member = self._binding.old, task.old_member
+        if objects.bits is not None:
+            field = objects.bits[1]
+            size, cleared = (field.bit_offset + field.bit_size + 7) // 8, []
+        elif member is not None:
+            size = old.size(task.old_type)
+            cleared = [] if member.bit_size else leaves_of(old, member.type, member.offset)
+        else:
+            size, cleared = old.size(task.old_type), leaves_of(old, task.old_type)
+        memory = ReversedMemory(self._past, objects.new, size, cleared, Blocks(_BLOCKS))
+        side = Side(old, memory, lambda address, _old, _new, _path: address, "reversed")
+        back = _inverted(task)
+        with within(self._desk(side, memory.blocks)):
+            if back.handler.is_batch:
+                self._prepare(task, objects, side)
+                run_batch(back, [objects], (self._future, side), lambda row, at: self._named(task, row, at))
+            else:
+                for index in range(len(objects)):
+                    self._one(back, task, objects, index, side)
+        self._compare(task, objects, memory)
+
+    def _one(self, back: TypeTask, task: TypeTask, objects: Objects, index: int, side: Side) -> None:
+        addresses = int(objects.old[index]), int(objects.new[index])
+        if task.old_member is None and objects.bits is None:
+            self._by_name(task, addresses, side)
+        settled = self._planner.prepared.pool.pairing.settled
+        run_object(
+            back, (self._future, side), addresses, objects.bits,
+            lambda: self._path(task, objects, index), settled,
+        )  # fmt: skip
+
+    def _prepare(self, task: TypeTask, objects: Objects, side: Side) -> None:
+        if task.old_member is None:
+            for old, new in zip(objects.old.tolist(), objects.new.tolist(), strict=True):
+                self._by_name(task, (old, new), side)
+
+    def _by_name(self, task: TypeTask, addresses: tuple[int, int], side: Side) -> None:
+        """Members of a record that both versions have come back by their rules first, as they went.
+
+        Those for which there is none are the past's until the backward half stores them.
+        """
+        types, settled = side.types, self._planner.prepared.pool.pairing.settled
+        renames = settled.members.get(task.old_type, {})
+        theirs = self._binding.new.members(task.new_type)
+        for name, member in types.members(task.old_type).items():
+            other = theirs.get(renames.get(name, name))
+            if member.bit_size:
+                continue  # not cleared either
+            place = addresses[1] + member.offset
+            size = types.size(types.strip(member.type))
+            try:
+                if other is None:
+                    raise KeyError(name)
+                value = load_member(self._future, other, addresses[0], name)
+                store(side, member.type, place, value, name)
+            except Exception:
+                side.memory.write(place, self._past.read(place, size))
+
+    # Variables ----------------------------------------------------------------------------------------------
+
+    def variable(self, task: VariableTask) -> None:
+        """One variable."""
+        if task.handler.inverse is None or task.old_variable is None:
+            self._unchecked(task.handler, 1, [task.handler.target], "no backward half")
+            return
+        old, new = self._binding.old, self._binding.new
+        kinds = (
+            int(old.version.variables["type"][task.old_variable]),
+            int(new.version.variables["type"][task.new_variable]),
+        )
+        place = address_of(self._planner.past, task.old_variable)
+        size = old.size(old.strip(kinds[0]))
+        memory = ReversedMemory(
+            self._past, np.array([place], np.uint64), size, leaves_of(old, kinds[0]), Blocks(_BLOCKS)
+        )
+        side = Side(old, memory, lambda address, _old, _new, _path: address, "reversed")
+        back = VariableTask(_backward(task.handler), task.new_variable, task.old_variable)
+        source = kinds[1], address_of(self._planner.future, task.new_variable)
+        with within(self._desk(side, memory.blocks)):
+            run_variable(back, (self._future, side), source, (kinds[0], place))
+        name = old.version.text(int(old.version.variables["name"][task.old_variable]))
+        self.compared += 1
+        if self._unlike(memory, leaves_of(old, kinds[0])):
+            values = [load(s, k, p, name) for s, k, p in (
+                (Side(old, self._past), kinds[0], place), (self._future, *source), (side, kinds[0], place)
+            )]  # fmt: skip
+            self._differs(name, task.handler, values)
+
+    # Comparison ---------------------------------------------------------------------------------------------
+
+    def _compare(self, task: TypeTask, objects: Objects, memory: ReversedMemory) -> None:
+        self.compared += len(objects)
+        old = self._binding.old
+        leaves = [] if objects.bits is not None else leaves_of(old, task.old_type)
+        for index in self._unlike(memory, leaves)[:_MOST]:
+            where = self._path(task, objects, index)
+            sides = (Side(old, self._past), self._future, Side(old, memory))
+            places = (int(objects.new[index]), int(objects.old[index]), int(objects.new[index]))
+            values: list[Any]
+            if task.old_member is not None and task.new_member is not None:
+                members: tuple[Member, ...] = (task.old_member, task.new_member, task.old_member)
+                where = f"{where}.{task.old_member.name}"
+                values = [
+                    load_member(side, member, place, "")
+                    for side, member, place in zip(sides, members, places, strict=True)
+                ]
+            elif objects.bits is not None:
+                members = (objects.bits[1], objects.bits[0], objects.bits[1])
+                values = [
+                    load_member(side, member, place, "")
+                    for side, member, place in zip(sides, members, places, strict=True)
+                ]
+            else:
+                rows = (task.old_type, task.new_type, task.old_type)
+                values = [load(s, row, place, "") for s, row, place in zip(sides, rows, places, strict=True)]
+            self._differs(where, task.handler, values)
+
+    def _unlike(self, memory: ReversedMemory, leaves: Cleared) -> list[int]:
+        """Objects that came back otherwise."""
+        rows = np.flatnonzero((memory.before != memory.data).any(axis=1))
+        return [row for row in rows.tolist() if self._row_differs(memory, row, leaves)]
+
+    def _row_differs(self, memory: ReversedMemory, row: int, leaves: Cleared) -> bool:
+        before, after = memory.before[row], memory.data[row]
+        covered = np.zeros(memory.size, bool)
+        for start, size in leaves:
+            covered[start : start + size] = True
+            one, other = before[start : start + size], after[start : start + size]
+            if np.array_equal(one, other):
+                continue
+            if size == 8 and self._leads_same(memory, one, other):
+                continue
+            if size != 8 and self._is_pointers_or_text(memory, one, other):
+                continue
+            return True
+        return bool((before != after)[~covered].any())
+
+    def _leads_same(self, memory: ReversedMemory, one: Array, other: Array) -> bool:
+        past, word = (np.ascontiguousarray(part).view(np.uint64) for part in (one, other))
+        if (past & _TAG)[0] == (word & _TAG)[0] and self._same_words(past & ~_TAG, word & ~_TAG).all():
+            return True
+        return bool(self._same_words(past, word).all()) or self._is_same_text_behind(memory, past, word)
+
+    def _is_same_text_behind(self, memory: ReversedMemory, past: Array, word: Array) -> bool:
+        """A text that the backward half has made anew."""
+        blocks, address = memory.blocks, int(word[0])
+        if address not in blocks or not int(past[0]):
+            return False
+        made = blocks.data[address - blocks.base : blocks.used].tobytes().partition(b"\0")[0] + b"\0"
+        try:
+            return self._past.read(int(past[0]), len(made)) == made
+        except Exception:
+            return False
+
+    def _is_pointers_or_text(self, memory: ReversedMemory, one: Array, other: Array) -> bool:
+        if len(one) % 8 == 0 and all(
+            np.array_equal(one[i : i + 8], other[i : i + 8])
+            or self._leads_same(memory, one[i : i + 8], other[i : i + 8])
+            for i in range(0, len(one), 8)
+        ):
+            return True
+        return len(one) > 1 and is_same_text(one.tobytes(), other.tobytes())
+
+    # Names --------------------------------------------------------------------------------------------------
+
+    def _differs(self, where: str, handler: Handler[..., Any], values: Sequence[Any]) -> None:
+        past, future, back = (shorten(value) for value in values)
+        cause = f"{where} = {past} became {future}, which {handler.__name__}.backward at {handler.line} takes"
+        self.problems.append(Problem(CODE, where, f"{cause} back to {back}", _REMEDY))
+
+    def _unchecked(self, handler: Handler[..., Any], count: int, paths: Sequence[str], why: str) -> None:
+        shown = ", ".join(paths[:_SHOWN])
+        text = f"{handler.kind} {handler.target} at {handler.line}: {count} made, {why}: {shown}"
+        self.unchecked.append(text)
+
+    def _path(self, task: TypeTask, objects: Objects, index: int) -> str:
+        return self._named(task, int(objects.rows[index]), int(objects.offsets[index]))
+
+    def _named(self, task: TypeTask, row: int, offset: int) -> str:
+        planner = self._planner
+        names = {**planner.statics.symbol_names, **planner.locals.names}
+        return handled_path(planner.state, planner.old, (row, offset), task.old_type, names)
+
+    def _desk(self, side: Side, blocks: Blocks) -> Desk:
+        names = Names(self._binding.new, "new"), Names(self._binding.old, "old")
+        past = StateView(names[0], self._future, lambda row: address_of(self._planner.future, row))
+        future = StateView(names[1], side, lambda row: address_of(self._planner.past, row))
+        return Desk(past, future, (self._future, side), blocks)
+
+
+def _backward(handler: Handler[..., Any]) -> Handler[..., Any]:
+    assert handler.inverse is not None
+    back: Handler[..., Any] = Handler(
+        handler.kind, handler.source or handler.target, handler.target, handler.is_batch, handler.inverse,
+        handler.line,
+    )  # fmt: skip
+    return back
+
+
+def _inverted(task: TypeTask) -> TypeTask:
+    return TypeTask(_backward(task.handler), task.new_type, task.old_type, task.new_member, task.old_member)

@@ -56,9 +56,11 @@ typedef struct {
 typedef struct {
     uint64_t start, end;
     uint8_t *data;
-    const int32_t *granules; /* one object per 16 bytes, -1 for none; NULL: see single, first, last */
-    int64_t single;          /* the one object of the region, -1 otherwise */
-    int64_t first, last;     /* rows of `objects`, sorted by address, to search */
+    const uint64_t *begins; /* a bit per 16 bytes: an object begins there; NULL: not known, search */
+    const uint32_t *ranks;  /* per word of `begins` how many begin before it */
+    int64_t single;         /* the one object of the region, -1 otherwise */
+    int64_t first, last;    /* rows of `objects`, sorted by address */
+    uint64_t granular;      /* a heap: what lies in an object's last 16 bytes counts as inside */
 } instar_region;
 
 enum instar_type_kind {
@@ -142,8 +144,8 @@ int64_t instar_state_find(const instar_state *state, uint64_t address);
 int64_t instar_state_before(const instar_state *state, uint64_t address);
 const instar_region *instar_state_region(const instar_state *state, uint64_t address);
 
-void instar_state_fill_granules(const instar_object *objects, int64_t first, int64_t last, uint64_t start,
-                                int32_t *granules);
+int instar_state_rank(const instar_object *objects, int64_t first, int64_t last, uint64_t start,
+                      uint64_t *begins, uint32_t *ranks, uint64_t words);
 void instar_state_make_blocks(instar_object *objects, const uint8_t *blocks, uint64_t stride, uint64_t count);
 uint64_t instar_state_merge(uint8_t *copy, const uint8_t *fresh, uint64_t address, uint64_t size,
                             instar_change *changes, uint8_t *saved, uint64_t capacity);

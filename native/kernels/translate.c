@@ -186,7 +186,7 @@ uint8_t instar_transfer_translate(const instar_transfer *transfer, uint64_t valu
     if (value < PAGE || value >= (uint64_t)-PAGE)
         return STATUS_SMALL;
     const instar_region *region = instar_state_region(transfer->state, value);
-    if (region && (region->granules || region->single >= 0)) {
+    if (region && (region->granular || region->single >= 0)) {
         int64_t row = instar_state_find(transfer->state, value);
         int64_t behind =
             row < 0 || transfer->state->objects[row].size <= value + 8 - transfer->state->objects[row].address

@@ -161,10 +161,12 @@ REGION = np.dtype(
         ("start", "u8"),
         ("end", "u8"),
         ("data", "u8"),
-        ("granules", "u8"),
+        ("begins", "u8"),
+        ("ranks", "u8"),
         ("single", "i8"),
         ("first", "i8"),
         ("last", "i8"),
+        ("granular", "u8"),
     ]
 )
 KTYPE = np.dtype(

@@ -132,7 +132,7 @@ class State:
             firsts[span.start] = row
             self._take(span, row)
             row += span.count
-        self._granules: list[Array] = []
+        self._ranks: list[Array] = []  # the regions point into them
         self.regions = np.zeros(len(self.spans), dtype=REGION)
         for region, span in zip(self.regions, self.spans, strict=True):
             first = firsts[span.start]
@@ -141,8 +141,9 @@ class State:
             region["first"], region["last"] = first, first + span.count
             region["single"] = first if span.granular and span.count == 1 else -1
             span.objects = self.objects[first : first + span.count]
+            region["granular"] = span.granular
             if span.granular and span.count != 1:
-                region["granules"] = self._fill(span, first)
+                region["begins"], region["ranks"] = self._rank(span, first)
 
     def _take(self, span: Span, row: int) -> None:
         """Put a span's objects into their place in the column."""
@@ -158,17 +159,24 @@ class State:
             ctypes.c_uint64(len(blocks)),
         )
 
-    def _fill(self, span: Span, first: int) -> int:
-        granules = np.full(len(span.data) // GRANULE + 2, -1, dtype=np.int32)
-        load("kernels").instar_state_fill_granules(
+    def _rank(self, span: Span, first: int) -> tuple[int, int]:
+        """Where the columns are that make a lookup one load; (0, 0) where objects lie too close for them."""
+        words = (len(span.data) // GRANULE + 2) // 64 + 1
+        begins, ranks = np.zeros(words, dtype=np.uint64), np.empty(words, dtype=np.uint32)
+        function = load("kernels").instar_state_rank
+        function.restype = ctypes.c_int
+        if not function(
             ctypes.c_void_p(self.objects.ctypes.data),
             ctypes.c_int64(first),
             ctypes.c_int64(first + len(span.objects)),
             ctypes.c_uint64(span.start),
-            ctypes.c_void_p(granules.ctypes.data),
-        )
-        self._granules.append(granules)
-        return granules.ctypes.data
+            ctypes.c_void_p(begins.ctypes.data),
+            ctypes.c_void_p(ranks.ctypes.data),
+            ctypes.c_uint64(words),
+        ):
+            return 0, 0
+        self._ranks += [begins, ranks]
+        return begins.ctypes.data, ranks.ctypes.data
 
     def _bind(self) -> _CState:
         return _CState(

@@ -79,7 +79,7 @@ static int leads_to_object(const instar_compare *compare, int64_t row, uint64_t 
     const instar_object *object = &compare->state->objects[row];
     const instar_counterpart *counterpart = &compare->counterparts[row];
     uint64_t offset = future - counterpart->future;
-    if (future < counterpart->future || offset > counterpart->future_size + 8)
+    if (future < counterpart->future || offset > instar_future_size(compare, row) + 8)
         return 0;
     return is_same_place(compare, counterpart->mapping, object->count, object->size, past - object->address,
                          offset, pointee);
@@ -161,6 +161,7 @@ typedef struct {
     int32_t row;
     const uint8_t *past, *reversed;
     uint64_t size; /* bytes that are compared */
+    uint64_t future_size;
 } comparison;
 
 /* Is a byte of the past's layout one that must come back? */
@@ -402,16 +403,15 @@ static void compare_fresh(instar_compare *compare, const comparison *c, const ui
 {
     const instar_mapping *mapping = &compare->mappings[c->counterpart->mapping];
     const uint8_t *bits = compare->mask_bits + compare->masks[c->counterpart->mapping].fresh;
+    const instar_extra *extra = instar_extra_of(compare, c->counterpart);
     for (uint64_t i = 0; i < c->object->count; i++)
         for (uint64_t k = 0; k < mapping->old_size; k++) {
             uint64_t at = i * mapping->old_size + k;
-            if (at >= c->counterpart->future_size)
+            if (at >= c->future_size)
                 return;
             if (!bits[k])
                 continue;
-            uint8_t made = c->counterpart->baseline && at < c->counterpart->baseline_size
-                               ? c->counterpart->baseline[at]
-                               : 0;
+            uint8_t made = extra->baseline && at < extra->baseline_size ? extra->baseline[at] : 0;
             compare->counts[COUNT_FRESH]++;
             if ((future[at] ^ made) & bits[k])
                 note(compare, (instar_difference){made, future[at], at, c->row, -1, DIFFERENCE_FRESH, 1});
@@ -466,18 +466,18 @@ static void compare_row(instar_compare *compare, int64_t row, const uint8_t *fut
         return;
     }
     comparison c = {object, counterpart, (int32_t)row, region->data + (object->address - region->start),
-                    future, object->size};
+                    future, object->size, instar_future_size(compare, row)};
     compare->counts[COUNT_OBJECTS]++;
     if (counterpart->mapping >= 0) {
-        instar_reverse_object(compare, object, counterpart, future, compare->scratch);
+        instar_reverse_object(compare, object, counterpart->mapping, c.future_size, future, compare->scratch);
         c.reversed = compare->scratch;
         compare->counts[COUNT_REVERSED]++;
         compare_masked(compare, &c);
         compare_fresh(compare, &c, future);
         compare_beyond(compare, &c);
     } else {
-        if (counterpart->future_size < c.size)
-            c.size = counterpart->future_size;
+        if (c.future_size < c.size)
+            c.size = c.future_size;
         compare_data(compare, &c);
     }
     compare->counts[COUNT_BYTES] += c.size;
@@ -493,12 +493,54 @@ void instar_compare_rows(instar_compare *compare, const int64_t *rows, uint64_t 
     for (uint64_t i = 0; i < count; i++) {
         const instar_counterpart *counterpart = &compare->counterparts[rows[i]];
         if (counterpart->future < start || counterpart->future - start > size ||
-            counterpart->future_size > size - (counterpart->future - start)) {
+            instar_future_size(compare, rows[i]) > size - (counterpart->future - start)) {
             note(compare, (instar_difference){0, 0, 0, (int32_t)rows[i], -1, DIFFERENCE_MISSING, 0});
             continue;
         }
         compare_row(compare, rows[i], future + (counterpart->future - start));
     }
+}
+
+static int is_told(const instar_told *ranges, uint64_t range_count, uint64_t address, uint64_t size)
+{
+    uint64_t low = 0, high = range_count;
+    while (low < high) { /* first range whose first block lies behind the address */
+        uint64_t middle = (low + high) / 2;
+        if (ranges[middle].blocks[0] <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (!low)
+        return 0;
+    const instar_told *range = &ranges[low - 1];
+    low = 0, high = range->count;
+    while (low < high) {
+        uint64_t middle = (low + high) / 2;
+        if (range->blocks[2 * middle] <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low && range->blocks[2 * low - 2] == address && range->blocks[2 * low - 1] == size;
+}
+
+/* Rows of the wanted objects whose counterparts are in no table of blocks; returns how many there are. */
+uint64_t instar_compare_told(const instar_compare *compare, const uint8_t *wanted, const instar_told *ranges,
+                             uint64_t range_count, int64_t *missing, uint64_t capacity)
+{
+    uint64_t count = 0;
+    for (uint64_t row = 0; row < compare->state->object_count; row++) {
+        if (!wanted[row])
+            continue;
+        uint64_t size = instar_future_size(compare, (int64_t)row);
+        if (is_told(ranges, range_count, compare->counterparts[row].future, size))
+            continue;
+        if (count < capacity)
+            missing[count] = (int64_t)row;
+        count++;
+    }
+    return count;
 }
 
 void instar_compare_words(const instar_compare *compare, const uint64_t *past, const uint64_t *future,

@@ -31,7 +31,6 @@ enum instar_walk_reason {
 
 typedef struct {
     uint64_t address, size; /* what malloc returned, what malloc_usable_size would say */
-    uint8_t kind, spare[7];
 } instar_heap_block;
 
 typedef struct {
@@ -41,7 +40,7 @@ typedef struct {
     uint64_t top;    /* address of the top chunk, 0 when the segment must end with fenceposts */
     uint64_t fault;  /* chunk that is wrong */
     uint32_t state, reason;
-    uint8_t kind, foreign_arena, previous_free, spare[5];
+    uint8_t foreign_arena, previous_free, spare[6];
 } instar_heap_walk;
 
 typedef struct {
@@ -129,7 +128,7 @@ uint64_t instar_heap_segment(instar_heap_walk *walk, instar_heap_block *out, uin
             return count;
         }
         if (live)
-            out[count++] = (instar_heap_block){chunk + HEADER, size - 8, walk->kind, {0}};
+            out[count++] = (instar_heap_block){chunk + HEADER, size - 8};
         walk->previous_free = !live;
         chunk += size;
     }

@@ -172,18 +172,19 @@ static void reverse_tail(const instar_compare *compare, const instar_mapping *ma
 }
 
 void instar_reverse_object(const instar_compare *compare, const instar_object *object,
-                           const instar_counterpart *counterpart, const uint8_t *future, uint8_t *reversed)
+                           int32_t mapping_row, uint64_t future_size, const uint8_t *future,
+                           uint8_t *reversed)
 {
-    const instar_mapping *mapping = &compare->mappings[counterpart->mapping];
+    const instar_mapping *mapping = &compare->mappings[mapping_row];
     memset(reversed, 0, object->size);
     for (uint64_t i = 0; i < object->count; i++) {
         uint64_t from = i * mapping->old_size, to = i * mapping->new_size;
-        if (from >= counterpart->future_size || to >= object->size)
+        if (from >= future_size || to >= object->size)
             break;
-        window element = {future + from, counterpart->future_size - from, reversed + to, object->size - to};
+        window element = {future + from, future_size - from, reversed + to, object->size - to};
         reverse_moves(compare, mapping->first_move, mapping->move_count, element);
     }
-    window whole = {future, counterpart->future_size, reversed, object->size};
+    window whole = {future, future_size, reversed, object->size};
     if (object->flags & FLAG_TRUNCATED)
         reverse_tail(compare, mapping, whole);
 }

@@ -14,16 +14,22 @@ enum instar_counterpart_flag {
     COUNTERPART_WORDS = 4,    /* some of its words of unknown meaning must have been rewritten */
     COUNTERPART_LISTED = 8,   /* its type has slots that are not aligned, or in unions: no bitmap */
     COUNTERPART_LEFT = 16,    /* a leak: no pointer slot may lead into it */
+    COUNTERPART_REGISTER = 32, /* a local that is a register of the future: `extra` tells its size */
 };
 
-/* One row per object of the past. */
+/* One row per object of the past. Its size in the future is that of the object, converted if it moves. */
 typedef struct {
-    uint64_t future, future_size;
+    uint64_t future;
+    int32_t mapping; /* of one future element to one past element; -1: the same layout */
+    uint32_t flags;  /* above the lowest 8 bits: a row of `extras`, from 1; 0 for none */
+} instar_counterpart;
+
+/* What only few counterparts have. */
+typedef struct {
     const uint8_t *baseline; /* what its start-up left in members that only the new version has; NULL: zero */
     uint64_t baseline_size;
-    int32_t mapping; /* of one future element to one past element; -1: the same layout */
-    uint32_t flags;
-} instar_counterpart;
+    uint64_t register_size;
+} instar_extra;
 
 /* Which bits of an element are compared: `keep` of a reversed one, `fresh` of a future one. First bytes in `bits`. */
 typedef struct {
@@ -76,6 +82,7 @@ typedef struct {
     uint64_t fixed_count;
     const int32_t *fixed_mappings; /* per fixed row, the inverse mapping of one element, or -1 */
     const instar_counterpart *counterparts;
+    const instar_extra *extras;
     const instar_mapping *mappings;
     const instar_move *moves;
     const instar_bits *bits;
@@ -99,13 +106,38 @@ typedef struct {
     uint64_t counts[COUNT_LAST];
 } instar_compare;
 
+/* Blocks that the future's runtime is told of, by address: address and size of each. At least one. */
+typedef struct {
+    const uint64_t *blocks;
+    uint64_t count;
+} instar_told;
+
+static inline const instar_extra *instar_extra_of(const instar_compare *compare,
+                                                  const instar_counterpart *counterpart)
+{
+    static const instar_extra none = {NULL, 0, 0};
+    return counterpart->flags >> 8 ? &compare->extras[(counterpart->flags >> 8) - 1] : &none;
+}
+
+/* Bytes of an object in the future. */
+static inline uint64_t instar_future_size(const instar_compare *compare, int64_t row)
+{
+    const instar_object *object = &compare->state->objects[row];
+    const instar_counterpart *counterpart = &compare->counterparts[row];
+    if (counterpart->flags & COUNTERPART_REGISTER)
+        return instar_extra_of(compare, counterpart)->register_size;
+    return object->fate == FATE_MOVE ? object->out_size : object->size;
+}
+
 /* Makes the past layout of an object from its future bytes in a zeroed buffer; pointers stay the future's words. */
 void instar_reverse_object(const instar_compare *compare, const instar_object *object,
-                           const instar_counterpart *counterpart, const uint8_t *future, uint8_t *reversed);
+                           int32_t mapping, uint64_t future_size, const uint8_t *future, uint8_t *reversed);
 int instar_compare_leads_same(const instar_compare *compare, uint64_t past, uint64_t future, int32_t pointee,
                               int *literal);
 void instar_compare_rows(instar_compare *compare, const int64_t *rows, uint64_t count, uint64_t start,
                          uint64_t size, const uint8_t *future);
+uint64_t instar_compare_told(const instar_compare *compare, const uint8_t *wanted, const instar_told *ranges,
+                             uint64_t range_count, int64_t *missing, uint64_t capacity);
 void instar_compare_words(const instar_compare *compare, const uint64_t *past, const uint64_t *future,
                           uint64_t count, uint8_t *same);
 int64_t instar_compare_patched(const uint8_t *future, const uint8_t *past, uint64_t address, uint64_t size,

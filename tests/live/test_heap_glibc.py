@@ -182,7 +182,7 @@ def test_threads(run: Run, options: dict[str, int]) -> None:
     assert_exact(pid, record, image, finished)
     assert len(image.library) == 1 + options["threads"] - finished
     if options.get("arena_max") is None:
-        assert (image.blocks["kind"] == BlockKind.ARENA).any()
+        assert any(region.kind == BlockKind.ARENA for region in image.regions)
 
 
 def test_arena_of_several_heaps(run: Run) -> None:

@@ -13,14 +13,7 @@ Bytes = npt.NDArray[np.uint8]
 Blocks = npt.NDArray[np.void]
 Addresses = npt.NDArray[np.uint64]
 
-BLOCK = np.dtype(
-    {
-        "names": ["address", "size", "kind"],
-        "formats": ["u8", "u8", "u1"],
-        "offsets": [0, 8, 16],
-        "itemsize": 24,
-    }
-)
+BLOCK = np.dtype([("address", "u8"), ("size", "u8")])
 """One live block: ``address`` is what malloc returned, ``size`` what malloc_usable_size would say."""
 
 Reader = Callable[[int, int], Bytes]
@@ -28,7 +21,7 @@ Reader = Callable[[int, int], Bytes]
 
 
 class BlockKind(IntEnum):
-    """Where the allocator got a block from."""
+    """Where the allocator got the blocks of a region from."""
 
     MAIN = 0
     ARENA = 1

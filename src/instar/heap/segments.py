@@ -164,7 +164,7 @@ class SegmentWalker:
         """Add the mapped chunks."""
         for chunk in chunks:
             data = self.reader(chunk.start, chunk.end - chunk.start)
-            row = np.array([(chunk.address, chunk.usable, BlockKind.MAPPED)], BLOCK)
+            row = np.array([(chunk.address, chunk.usable)], BLOCK)
             self._add(HeapRegion(chunk.start, data, chunk.end, BlockKind.MAPPED), row)
 
     def _add(self, region: HeapRegion, found: Blocks) -> None:
@@ -180,7 +180,7 @@ class SegmentWalker:
             return ordered[0]
         total = sum(len(piece) for piece in ordered)
         blocks = self.pool.take(total * BLOCK.itemsize).view(BLOCK)
-        return np.concatenate(ordered, out=blocks)  # without `out` the padding of the dtype would be lost
+        return np.concatenate(ordered, out=blocks)
 
     def bytes_at(self, address: int, size: int) -> Bytes:
         """Copied bytes."""

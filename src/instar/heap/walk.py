@@ -43,10 +43,9 @@ class _Walk(ctypes.Structure):
         ("fault", ctypes.c_uint64),
         ("state", ctypes.c_uint32),
         ("reason", ctypes.c_uint32),
-        ("kind", ctypes.c_uint8),
         ("foreign_arena", ctypes.c_uint8),
         ("previous_free", ctypes.c_uint8),
-        ("spare", ctypes.c_uint8 * 5),
+        ("spare", ctypes.c_uint8 * 6),
     )
 
 
@@ -118,7 +117,6 @@ def walk_segment(
         end=start + data.nbytes,
         cursor=first,
         top=top,
-        kind=kind,
         foreign_arena=kind == BlockKind.ARENA,
     )
     function = load("kernels").instar_heap_segment

@@ -13,9 +13,10 @@ import numpy as np
 from instar.metadata.model import TypeKind
 from instar.pairing.mapping import Relation
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
-from instar.transfer.plan import KeptRange, TransferPlan
+from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
 from instar.validation.columns import CounterpartFlag
+from instar.validation.comparison import Comparison
 from instar.validation.counterparts import Counterparts
 
 _TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
@@ -23,8 +24,10 @@ _TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def missing_blocks(planner: Planner, found: Counterparts, plan: TransferPlan) -> Array:
-    """Object rows of heap blocks that are in no table of the plan, or there with another size."""
+def missing_blocks(
+    planner: Planner, found: Counterparts, plan: TransferPlan, comparison: Comparison
+) -> Array:
+    """Rows of (the first) heap blocks that are in no table of the plan, or there with another size."""
     objects = planner.state.objects
     placed = (found.rows["flags"] & CounterpartFlag.PLACED) != 0
     wanted = placed & (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] != Fate.REPLACE)
@@ -32,16 +35,8 @@ def missing_blocks(planner: Planner, found: Counterparts, plan: TransferPlan) ->
     for span in planner.past.heap:
         if span.mapped is not None:  # nobody frees it
             wanted &= (objects["address"] < span.start) | (objects["address"] >= span.end)
-    rows = np.flatnonzero(wanted)
-    told = _told([*plan.kept, *([plan.arena] if plan.arena is not None else [])])
-    at = np.searchsorted(told[:, 0], found.rows["future"][rows])
-    at = np.minimum(at, max(len(told) - 1, 0))
-    if not len(told):
-        return rows
-    same = told[at, 0] == found.rows["future"][rows]
-    same &= told[at, 1] == found.rows["future_size"][rows]
-    result: Array = rows[~same]
-    return result
+    ranges = [*plan.kept, *([plan.arena] if plan.arena is not None else [])]
+    return comparison.untold(wanted, [kept.blocks for kept in ranges if not kept.plain])
 
 
 def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
@@ -69,13 +64,3 @@ def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
             changed.append(kind)
     result: Array = np.flatnonzero(stay & np.isin(objects["type"], changed))
     return result
-
-
-def _told(ranges: list[KeptRange]) -> Array:
-    """(address, size) of all blocks in tables, by address."""
-    tables = [np.zeros((0, 2), dtype=np.uint64)]
-    tables += [kept.blocks.astype(np.uint64) for kept in ranges if not kept.plain and len(kept.blocks)]
-    told = np.concatenate(tables)
-    if (told[1:, 0] < told[:-1, 0]).any():
-        told = told[np.argsort(told[:, 0], kind="stable")]
-    return told

@@ -15,6 +15,7 @@ class CounterpartFlag(IntFlag):
     WORDS = 4
     LISTED = 8
     LEFT = 16
+    REGISTER = 32
 
 
 class DifferenceKind(IntEnum):
@@ -46,13 +47,12 @@ class Count(IntEnum):
 COUNTERPART = np.dtype(
     [
         ("future", "u8"),
-        ("future_size", "u8"),
-        ("baseline", "u8"),
-        ("baseline_size", "u8"),
         ("mapping", "i4"),
         ("flags", "u4"),
     ]
 )
+EXTRA = np.dtype([("baseline", "u8"), ("baseline_size", "u8"), ("register_size", "u8")])
+EXTRA_SHIFT = 8
 MASK = np.dtype([("keep", "u8"), ("fresh", "u8"), ("tail_keep", "u8")])
 LEAD = np.dtype([("object", "i4"), ("fixed", "u4"), ("offset", "u8")])
 DIFFERENCE = np.dtype(

@@ -28,6 +28,8 @@ _LEADS = 1 << 14
 _LEADS_SEEN = 4096  # LEADS_SEEN of native/kernels/validation.h
 _THREADS = 2
 _SPARE = 64
+_UNTOLD = 64
+_ROWS = 1 << 16  # at a time: columns of all objects would be as large as their contents
 
 
 class _CCompare(ctypes.Structure):
@@ -37,6 +39,7 @@ class _CCompare(ctypes.Structure):
         ("fixed_count", ctypes.c_uint64),
         ("fixed_mappings", ctypes.c_void_p),
         ("counterparts", ctypes.c_void_p),
+        ("extras", ctypes.c_void_p),
         ("mappings", ctypes.c_void_p),
         ("moves", ctypes.c_void_p),
         ("bits", ctypes.c_void_p),
@@ -116,8 +119,8 @@ class Comparison:
     ) -> None:
         self._library = load("kernels")
         self._state, self._counterparts = state, counterparts
-        columns = inverse.columns()
-        self._keep = (fixed, fixed_mappings, pointees, words, columns)
+        columns, extras = inverse.columns(), counterparts.extras()
+        self._keep = (fixed, fixed_mappings, pointees, words, columns, extras)
         reversed_rows = counterparts.rows["mapping"] >= 0
         self._scratch = int(state.objects["size"][reversed_rows].max(initial=0)) + _SPARE
         self._arguments = {
@@ -126,6 +129,7 @@ class Comparison:
             "fixed_count": len(fixed),
             "fixed_mappings": fixed_mappings.ctypes.data,
             "counterparts": counterparts.rows.ctypes.data,
+            "extras": extras.ctypes.data,
             "mappings": columns["mappings"].ctypes.data,
             "moves": columns["moves"].ctypes.data,
             "bits": columns["bits"].ctypes.data,
@@ -144,7 +148,8 @@ class Comparison:
 
     def compare(self, rows: Array, read: ReadInto) -> Compared:
         """Compare objects, given by their place in the future, with what ``read`` gives of it."""
-        pieces = self._pieces(rows)
+        batches = (rows[at : at + _ROWS] for at in range(0, len(rows), _ROWS))
+        pieces = [piece for batch in batches for piece in self._pieces(batch)]
         if len(pieces) < 2 * _THREADS:
             return self._compare(pieces, read)
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -165,10 +170,33 @@ class Comparison:
         )
         return same.astype(bool)
 
+    def untold(self, wanted: Array, tables: Sequence[Array]) -> Array:
+        """The first rows whose counterparts are in no table, or there with another size.
+
+        Args:
+            wanted: Per object, bool: is it to be looked for?
+            tables: (n, 2) u8 each, contiguous: address and size of blocks, by address, in ranges of their own.
+        """
+        tables = sorted((table for table in tables if len(table)), key=lambda table: int(table[0, 0]))
+        told = np.array([(table.ctypes.data, len(table)) for table in tables], np.uint64).reshape(-1, 2)
+        missing = np.empty(_UNTOLD, dtype=np.int64)
+        c = _CCompare(**self._arguments)
+        function = self._library.instar_compare_told
+        function.restype = ctypes.c_uint64
+        count = function(
+            ctypes.byref(c),
+            ctypes.c_void_p(np.ascontiguousarray(wanted).ctypes.data),
+            ctypes.c_void_p(told.ctypes.data),
+            ctypes.c_uint64(len(told)),
+            ctypes.c_void_p(missing.ctypes.data),
+            ctypes.c_uint64(len(missing)),
+        )
+        return missing[: min(int(count), len(missing))]
+
     def _pieces(self, rows: Array, gap: int = _GAP) -> list[Piece]:
         """Cut rows into stretches of about a megabyte without large holes."""
         starts = self._counterparts.rows["future"][rows]
-        ends = starts + self._counterparts.rows["future_size"][rows]
+        ends = starts + self._counterparts.sizes(rows)
         breaks = np.append(np.flatnonzero(starts[1:] > ends[:-1] + np.uint64(gap)) + 1, len(rows))
         pieces = []
         at = 0

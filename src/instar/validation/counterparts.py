@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from instar.errors import InternalError
 from instar.metadata.distinct import distinct
 from instar.state.columns import Fate, ObjectFlag, ObjectKind, SlotKind, WordSource
-from instar.state.kernel import Span
+from instar.state.kernel import Span, State
 from instar.transfer.own import not_leaked
 from instar.transfer.planner import Planner
 from instar.transfer.startup_blocks import FutureHeap
-from instar.validation.columns import COUNTERPART, CounterpartFlag
+from instar.validation.columns import COUNTERPART, EXTRA, EXTRA_SHIFT, CounterpartFlag
 from instar.validation.inverse import InversePool
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_ROWS = 1 << 16  # at a time
 REGISTER_PLACE = 0xFFFF_9000_0000_0000
 """Where the comparison keeps locals that are registers of the future: addresses that no program can have."""
 
@@ -27,22 +29,67 @@ class Counterparts:
     """Rows for the kernel, and why what is not compared is not.
 
     Attributes:
+        state: The past's.
         rows: ``COUNTERPART``, one per object of the past.
         exempt: Reason -> objects that are not compared.
         registers: DWARF number -> object row, of locals that are registers of the future.
         keep: Arrays that rows point into.
     """
 
+    state: State
     rows: Array
     exempt: dict[str, int] = field(default_factory=dict)
     registers: dict[int, int] = field(default_factory=dict)
     keep: list[Array] = field(default_factory=list)
+    _extras: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def sizes(self, rows: Array) -> Array:
+        """Bytes of objects (by row) in the future, u8."""
+        objects = self.state.objects
+        sizes: Array = objects["size"][rows]
+        moved = objects["fate"][rows] == Fate.MOVE
+        sizes[moved] = objects["out_size"][rows[moved]]
+        if self.registers:
+            flags = self.rows["flags"][rows]
+            for at in np.flatnonzero(flags & CounterpartFlag.REGISTER).tolist():
+                sizes[at] = self._extras[(int(flags[at]) >> EXTRA_SHIFT) - 1][2]
+        return sizes
+
+    def extras(self) -> Array:
+        """``EXTRA`` rows."""
+        return np.array(self._extras, dtype=EXTRA)
+
+    def add_baseline(self, row: int, data: Array) -> None:
+        """What the future's start-up left in an object."""
+        data = np.ascontiguousarray(data)
+        self.keep.append(data)
+        self._add_extra(row, (data.ctypes.data, len(data), self._size_of_register(row)))
+
+    def add_register(self, row: int, number: int, size: int) -> None:
+        """A local is a register of the future; nothing points at it."""
+        self.registers[number] = row
+        entry = self.rows[row]
+        entry["future"] = REGISTER_PLACE + 64 * number
+        entry["flags"] &= ~np.uint32(CounterpartFlag.PLACED)
+        entry["flags"] |= np.uint32(CounterpartFlag.REGISTER)
+        self._add_extra(row, (0, 0, size))
+
+    def _size_of_register(self, row: int) -> int:
+        index = int(self.rows["flags"][row]) >> EXTRA_SHIFT
+        return self._extras[index - 1][2] if index else 0
+
+    def _add_extra(self, row: int, extra: tuple[int, int, int]) -> None:
+        if len(self._extras) >= (1 << 32 - EXTRA_SHIFT) - 1:
+            raise InternalError(f"{len(self._extras)} objects with contents of the start-up's")
+        self._extras.append(extra)
+        flags = int(self.rows["flags"][row]) & ((1 << EXTRA_SHIFT) - 1)
+        self.rows["flags"][row] = flags | len(self._extras) << EXTRA_SHIFT
 
     def compared(self) -> Array:
         """Object rows by their place in the future."""
         rows = np.flatnonzero(self.rows["flags"] & CounterpartFlag.COMPARED)
         future = self.rows["future"][rows]
-        if (future[1:] < future[:-1]).any():
+        if (future[1:] < future[:-1]).any():  # else they are in order already, at no cost
             rows = rows[np.argsort(future, kind="stable")]
         return np.ascontiguousarray(rows, dtype=np.int64)
 
@@ -52,7 +99,7 @@ def find_counterparts(planner: Planner, inverse: InversePool) -> Counterparts:
     objects = planner.state.objects
     rows = np.zeros(len(objects), dtype=COUNTERPART)
     rows["mapping"] = -1
-    found = Counterparts(rows)
+    found = Counterparts(planner.state, rows)
     live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
     library = (objects["flags"] & ObjectFlag.LIBRARY) != 0
     heap, frame = objects["kind"] == ObjectKind.HEAP, objects["kind"] == ObjectKind.FRAME
@@ -61,8 +108,8 @@ def find_counterparts(planner: Planner, inverse: InversePool) -> Counterparts:
     moved = (live | ~heap) & ~library & ~frame & (objects["fate"] == Fate.MOVE)
     replaced = (live | ~heap) & ~frame & ~local & (objects["fate"] == Fate.REPLACE)
     replaced &= objects["new_address"] != 0
-    rows["future"] = np.where(stay, objects["address"], objects["new_address"])
-    rows["future_size"] = np.where(moved, objects["out_size"], objects["size"])
+    rows["future"] = objects["new_address"]
+    np.copyto(rows["future"], objects["address"], where=stay)
     rows["flags"][stay | moved] = CounterpartFlag.PLACED | CounterpartFlag.COMPARED
     rows["flags"][replaced] = CounterpartFlag.PLACED
     rows["flags"][_listed(planner)] |= np.uint32(CounterpartFlag.LISTED)
@@ -95,10 +142,7 @@ def _listed(planner: Planner) -> Array:
 def _place_locals(planner: Planner, found: Counterparts) -> None:
     for local in planner.locals.carried:
         if local.register is not None:
-            entry = found.rows[local.row]
-            entry["future"], entry["future_size"] = REGISTER_PLACE + 64 * local.register, max(local.size, 1)
-            entry["flags"] &= ~np.uint32(CounterpartFlag.PLACED)  # nothing points at a register
-            found.registers[local.register] = local.row
+            found.add_register(local.row, local.register, max(local.size, 1))
 
 
 def _bind_mappings(planner: Planner, inverse: InversePool, found: Counterparts) -> None:
@@ -133,7 +177,7 @@ def _bind_baselines(planner: Planner, found: Counterparts, mapped: Array) -> Non
         size = min(size, int(planner.state.objects["out_size"][row]))
         data = heap.bytes_at(address, size) if found.rows["mapping"][row] >= 0 else None
         if data is not None:
-            _bind_baseline(found, row, data)
+            found.add_baseline(row, data)
     spans = [*planner.future.statics, *([planner.future.tls] if planner.future.tls else [])]
     places = found.rows["future"]
     outside = mapped[planner.state.objects["kind"][mapped] != ObjectKind.HEAP]
@@ -141,18 +185,12 @@ def _bind_baselines(planner: Planner, found: Counterparts, mapped: Array) -> Non
         span = _span_at(spans, int(places[row]))
         if span is not None:
             at = int(places[row]) - span.start
-            _bind_baseline(found, row, span.data[at : at + int(found.rows["future_size"][row])])
+            found.add_baseline(row, span.data[at : at + int(found.sizes(np.array([row]))[0])])
         elif planner.state.objects["kind"][row] == ObjectKind.LOCAL and places[row] < REGISTER_PLACE:
             # What was in it besides the members that are carried is not known any more: not compared.
-            size = int(found.rows["future_size"][row])
+            size = int(found.sizes(np.array([row]))[0])
             now = planner.future.subject.memory.read(int(places[row]), size)
-            _bind_baseline(found, row, np.frombuffer(now, dtype=np.uint8))
-
-
-def _bind_baseline(found: Counterparts, row: int, data: Array) -> None:
-    data = np.ascontiguousarray(data)
-    found.keep.append(data)
-    found.rows["baseline"][row], found.rows["baseline_size"][row] = data.ctypes.data, len(data)
+            found.add_baseline(row, np.frombuffer(now, dtype=np.uint8))
 
 
 def _span_at(spans: list[Span], address: int) -> Span | None:
@@ -177,7 +215,11 @@ def overlaps(planner: Planner, found: Counterparts) -> Array:
     kinds = planner.state.objects["kind"]
     rows = found.compared()
     rows = rows[kinds[rows] != ObjectKind.LOCAL]
-    start = found.rows["future"][rows]
-    end = start + found.rows["future_size"][rows]
-    clash = np.flatnonzero(end[:-1] > start[1:])
+    clashes = [np.zeros(0, np.int64)]
+    for at in range(0, len(rows), _ROWS):
+        some = rows[at : at + _ROWS + 1]
+        start = found.rows["future"][some]
+        end = start + found.sizes(some)
+        clashes.append(at + np.flatnonzero(end[:-1] > start[1:]))
+    clash = np.concatenate(clashes)
     return np.stack([rows[clash], rows[clash + 1]], axis=1)

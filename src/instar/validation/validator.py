@@ -159,7 +159,9 @@ class Validator:
 
     def _compare(self, rows: Array, registers: Mapping[int, int]) -> Compared:
         """Objects in memory, then those in registers."""
-        in_register = self._counterparts.rows["future"][rows] >= np.uint64(REGISTER_PLACE)
+        memory = len(rows)  # registers have the highest places
+        while memory and self._counterparts.rows["future"][rows[memory - 1]] >= REGISTER_PLACE:
+            memory -= 1
 
         def read_register(address: int, buffer: Array) -> None:
             buffer[:] = 0
@@ -171,8 +173,8 @@ class Validator:
 
         return join_compared(
             [
-                self._comparison.compare(rows[~in_register], self._read_into),
-                self._comparison.compare(rows[in_register], read_register),
+                self._comparison.compare(rows[:memory], self._read_into),
+                self._comparison.compare(rows[memory:], read_register),
             ]
         )
 
@@ -195,7 +197,9 @@ class Validator:
         """The future can free what it inherits, and nothing stays that had to be converted."""
         for row in unconverted_blocks(self.planner, self._counterparts)[:8].tolist():
             judge.add(self._path(row), "it was never converted, although its type has another layout")
-        for row in missing_blocks(self.planner, self._counterparts, plan)[:8].tolist():
+        for row in missing_blocks(
+            self.planner, self._counterparts, plan, self._comparison
+        )[:8].tolist():
             judge.add(self._path(row), "the new version's runtime is not told of this block")
 
     def _word_path(self, row: int, offset: int) -> str:
@@ -262,7 +266,7 @@ class Validator:
             self._read_into(span.start, now)
             inside = moved & (rows["future"] >= span.start) & (rows["future"] < span.end)
             low = (rows["future"][inside] - np.uint64(span.start)).astype(np.int64)
-            high = low + rows["future_size"][inside].astype(np.int64)
+            high = low + self._counterparts.sizes(np.flatnonzero(inside)).astype(np.int64)
             low, high = self._with_handled(span, low, high)
             old, new = memoryview(span.data.data), memoryview(now.data)
             for start, end in _gaps(low, high, len(now)):

@@ -19,8 +19,8 @@ def make_basis() -> Basis:
     for place, head in heads.items():
         data[place + 8 : place + 16].view("<u8")[0] = head
     data[0x370:0x378].view("<u8")[0] = 0x50  # the size of the free chunk before
-    rows = [(START + 0x2A0, 0x28, 0), (START + 0x300, 0x28, 0), (START + 0x380, 0x28, 0)]
-    rows.append((MAPPED + 16, 0x1FF0, BlockKind.MAPPED))
+    rows = [(START + 0x2A0, 0x28), (START + 0x300, 0x28), (START + 0x380, 0x28)]
+    rows.append((MAPPED + 16, 0x1FF0))
     image = HeapImage(
         "glibc",
         np.array(rows, BLOCK),

@@ -54,8 +54,7 @@ class Segment:
 
 def walk(segment: Segment, top: int = 0, kind: BlockKind = BlockKind.MAIN) -> tuple[list, WalkState, int]:
     blocks, state, cursor = walk_segment(segment.array(), segment.base, segment.base, top, kind, BufferPool())
-    assert (blocks["kind"] == kind).all()
-    return [(a, s) for a, s, _ in blocks.tolist()], state, cursor
+    return [(a, s) for a, s in blocks.tolist()], state, cursor
 
 
 def test_layouts() -> None:
@@ -199,7 +198,7 @@ def test_thread_cache(layout: object) -> None:
     data[2:4] = (5).to_bytes(2, "little")
     at = 2 * layout.bins + 8  # type: ignore[attr-defined]
     data[at : at + 8] = (small[0] + 16).to_bytes(8, "little")
-    blocks = np.array([(a, s, 0) for a, s in segment.live], BLOCK)
+    blocks = np.array([(a, s) for a, s in segment.live], BLOCK)
     found = read_cache(
         np.frombuffer(bytes(data), np.uint8),
         layout,
@@ -230,14 +229,14 @@ def test_sizes_of_thread_caches() -> None:
 
 @given(st.lists(st.booleans(), max_size=80))
 def test_removal_of_any_rows(dead: list[bool]) -> None:
-    blocks = np.array([(BASE + 32 * i, 24, 0) for i in range(len(dead))], BLOCK)
+    blocks = np.array([(BASE + 32 * i, 24) for i in range(len(dead))], BLOCK)
     expected = [row for row, gone in zip(blocks.tolist(), dead, strict=True) if not gone]
     gone = blocks["address"][np.array(dead, np.bool_)].copy()
     assert remove_dead(blocks, [gone[::-1]]).tolist() == expected
 
 
 def test_block_on_two_lists_is_refused() -> None:
-    blocks = np.array([(BASE + 16, 24, 0)], BLOCK)
+    blocks = np.array([(BASE + 16, 24)], BLOCK)
     twice = np.array([BASE + 16], np.uint64)
     with pytest.raises(RefusedError) as caught:
         remove_dead(blocks, [twice, twice])

@@ -7,12 +7,12 @@ import pytest
 from instar.native import load
 from instar.pairing.moves import BITFIELD, ENUM_TABLE, MOVE
 from instar.state import columns
-from instar.validation.columns import COUNTERPART, DIFFERENCE, LEAD, MASK
+from instar.validation.columns import COUNTERPART, DIFFERENCE, EXTRA, LEAD, MASK
 
 ORDER = [
     columns.OBJECT, columns.REGION, columns.KTYPE, columns.SLOT, columns.FIXED, MOVE, BITFIELD, ENUM_TABLE,
     columns.KMAPPING, columns.INNER, columns.WORD, columns.FAULT,
-    columns.CHANGE, COUNTERPART, MASK, DIFFERENCE, LEAD,
+    columns.CHANGE, COUNTERPART, MASK, DIFFERENCE, LEAD, EXTRA,
 ]  # fmt: skip
 
 

@@ -27,12 +27,12 @@ BASE = 0x7000_0000
 def compare(world: World, rows: list[int], memory: Array) -> Compared:
     """Transfer objects back from the future's memory at ``BASE``."""
     objects, inverse = world.state.objects, InversePool(world.pairing)
-    counterparts = Counterparts(np.zeros(len(objects), dtype=COUNTERPART))
+    counterparts = Counterparts(world.state, np.zeros(len(objects), dtype=COUNTERPART))
     counterparts.rows["mapping"] = -1
     for row in rows:
         entry = counterparts.rows[row : row + 1]
         compiled = world.pool.compiled[int(objects["mapping"][row])]
-        entry["future"], entry["future_size"] = objects["new_address"][row], objects["out_size"][row]
+        entry["future"] = objects["new_address"][row]
         entry["mapping"] = inverse.row(compiled.old_type, compiled.new_type)
         entry["flags"] = CounterpartFlag.PLACED | CounterpartFlag.COMPARED
 

@@ -233,7 +233,8 @@ class Runtime:
         self.call("reserve_blocks", address, len(requests), what="tables of inherited blocks")
         self.fetch(address, requests)
         sizes = np.array([table.nbytes for table in tables], np.uint64)
-        self.memory.write_spans(requests["blocks"], sizes, np.concatenate(tables))
+        joined = tables[0] if len(tables) == 1 else np.concatenate(tables)
+        self.memory.write_spans(requests["blocks"], sizes, joined)
         self.call("set_blocks", address, len(requests), what="blocks overlap or lie outside of their range")
 
     def allocate(self, sizes: npt.ArrayLike, alignments: npt.ArrayLike | None = None) -> Column:

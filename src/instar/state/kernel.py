@@ -102,20 +102,17 @@ class State:
         table: The version's types.
         spans: Copied memory, sorted by address.
         objects: ``OBJECT`` rows of all spans.
-        origins: Per object the row of its variable or local, -1 for none.
     """
 
     table: TypeTable
     spans: list[Span]
     objects: Array = field(init=False)
-    origins: Array = field(init=False)
     verdicts: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.spans = sorted(self.spans, key=lambda span: span.start)
         self._lay_out()
         self._library = load("kernels")
-        self._queue = np.zeros(max(len(self.objects), 1), dtype=np.int32)
         self._claims = np.zeros(2 * _CLAIM_CAPACITY, dtype=np.int32)
         self._unknown = np.zeros(2 * _UNKNOWN_CAPACITY, dtype=np.int32)
         self.c_state = self._bind()
@@ -125,7 +122,8 @@ class State:
         order = [span for span in self.spans if span.granular] + [s for s in self.spans if not s.granular]
         total = sum(span.count for span in order)
         self.objects = np.empty(total, dtype=OBJECT)
-        self.origins = np.full(total, -1, dtype=np.int32)
+        self._granular = sum(span.count for span in order if span.granular)
+        self._origins = np.full(total - self._granular, -1, dtype=np.int32)
         firsts: dict[int, int] = {}
         row = 0
         for span in order:
@@ -149,7 +147,9 @@ class State:
         """Put a span's objects into their place in the column."""
         if span.blocks is None:
             self.objects[row : row + span.count] = span.objects
-            self.origins[row : row + span.count] = span.origins
+            if not span.granular:
+                first = row - self._granular
+                self._origins[first : first + span.count] = span.origins
             return
         blocks = np.ascontiguousarray(span.blocks)
         load("kernels").instar_state_make_blocks(
@@ -187,7 +187,6 @@ class State:
             types=self.table.types.ctypes.data,
             type_count=len(self.table.types),
             slots=self.table.slots.ctypes.data,
-            queue=self._queue.ctypes.data,
             unknown_pairs=self._unknown.ctypes.data,
             unknown_capacity=_UNKNOWN_CAPACITY,
             bitmaps=self.table.bitmaps.ctypes.data,
@@ -276,6 +275,10 @@ class State:
         function.restype = ctypes.c_int64
         row = int(function(ctypes.byref(self.c_state), ctypes.c_uint64(address)))
         return None if row < 0 else row
+
+    def origin(self, row: int) -> int:
+        """The row of an object's variable or local, -1 for none."""
+        return -1 if row < self._granular else int(self._origins[row - self._granular])
 
     def span_of(self, address: int) -> Span | None:
         """The span that holds an address."""

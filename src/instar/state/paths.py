@@ -65,8 +65,8 @@ def object_path(state: State, version: Version, row: int, local_names: dict[int,
     current = row
     for _ in range(_DEPTH):
         entry = state.objects[current]
-        if entry["kind"] in (ObjectKind.STATIC, ObjectKind.TLS) and state.origins[current] >= 0:
-            trail.append(variable_name(version, int(state.origins[current])))
+        if entry["kind"] in (ObjectKind.STATIC, ObjectKind.TLS) and state.origin(current) >= 0:
+            trail.append(variable_name(version, state.origin(current)))
             break
         if current in local_names:
             trail.append(local_names[current])
@@ -100,7 +100,7 @@ def word_path(state: State, version: Version, row: int, offset: int, local_names
     """A word of an object, from the variable on: ``table.buckets[7]->next``."""
     base = object_path(state, version, row, local_names)
     tail = slot_path(state, version, row, offset)
-    is_root = state.origins[row] >= 0 or row in local_names
+    is_root = state.origin(row) >= 0 or row in local_names
     if is_root:
         return base + tail
     return f"{base}->{tail.removeprefix('.')}" if tail.startswith(".") else f"(*{base}){tail}"

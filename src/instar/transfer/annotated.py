@@ -40,7 +40,7 @@ class _Silent:
         entry = self._state.objects[row]
         kind = int(entry["type"])
         size = self._version.size_of(kind) if kind >= 0 else 0
-        variable = int(self._state.origins[row]) if entry["kind"] in (1, 2) else -1
+        variable = self._state.origin(row) if entry["kind"] in (1, 2) else -1
         if variable >= 0 and self._ranges(int(self._version.variables["type"][variable]), offset):
             return True
         return bool(

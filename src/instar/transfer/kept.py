@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from instar.process.memory import Memory
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.state.kernel import Span, State
 from instar.transfer.own import kept_mapping
 from instar.transfer.plan import PATCH, KeptRange
-
-if TYPE_CHECKING:
-    from instar.transfer.strings import StringResolver
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,13 +28,23 @@ def sort_patches(addresses: Array, values: Array) -> Array:
     return patches
 
 
-def kept_ranges(state: State, heap: Sequence[Span], patches: Array) -> tuple[KeptRange, ...]:
+def block_table(addresses: Array, sizes: Array, chosen: Array, memory: Memory) -> Array:
+    """(n, 2) u8: address and size of the chosen blocks, where no further copy of it is needed."""
+    count = int(np.count_nonzero(chosen))
+    table: Array = memory.room(16 * count).view(np.uint64).reshape(count, 2)
+    np.compress(chosen, addresses, out=table[:, 0])
+    np.compress(chosen, sizes, out=table[:, 1])
+    return table
+
+
+def kept_ranges(state: State, heap: Sequence[Span], patches: Array, memory: Memory) -> tuple[KeptRange, ...]:
     """The heap ranges with at least one block that stays, block tables and pages to copy.
 
     Args:
         state: Fates decided.
         heap: The past's.
         patches: ``PATCH`` rows by address: words of staying blocks that are rewritten.
+        memory: Of the past: has the room for tables.
     """
     result: list[KeptRange] = []
     for span in heap:
@@ -47,7 +55,7 @@ def kept_ranges(state: State, heap: Sequence[Span], patches: Array) -> tuple[Kep
             continue
         start = span.start & ~(PAGE - 1)
         end = (span.end + PAGE - 1) & ~(PAGE - 1)
-        blocks = np.stack([rows["address"][stay], rows["size"][stay]], axis=1)
+        blocks = block_table(rows["address"], rows["size"], stay, memory)
         first, last = np.searchsorted(patches["address"], [span.start, span.end])
         if span.mapped is not None:
             result.extend(kept_mapping(span, span.mapped, patches[first:last]))
@@ -72,25 +80,31 @@ def page_spans(blocks: Array, span: Span) -> Array:
 
 
 def arena_range(
-    state: State, base: int, size: int, output: Array, strings: StringResolver, pinned: Sequence[int]
+    state: State, base: int, size: int, output: Array, carried: int, pinned: Sequence[int], memory: Memory
 ) -> KeptRange | None:
-    """The new range with the blocks that moved, and the strings that the new version does not have."""
+    """The new range with the blocks that moved, and room for strings that the new version does not have.
+
+    Args:
+        state: Fates decided.
+        base: Address of the range.
+        size: Bytes of the blocks.
+        output: Begins with them.
+        carried: Bytes of strings behind them.
+        pinned: Rows of blocks that lie elsewhere.
+        memory: Of the past: has the room for tables.
+    """
     objects = state.objects
     live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
     inside = live & (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)
     inside[list(pinned)] = False
-    blocks = np.stack([objects["new_address"][inside], objects["out_size"][inside]], axis=1)
+    blocks = block_table(objects["new_address"], objects["out_size"], inside, memory)
     if (blocks[1:, 0] < blocks[:-1, 0]).any():
         blocks = blocks[np.argsort(blocks[:, 0], kind="stable")]
-    carried = strings.carried()
     if carried:  # nobody frees it, so the range is never given back while a string lies in it
-        blocks = np.concatenate([blocks, np.array([[base + size, len(carried)]], dtype=np.uint64)])
-    total = size + len(carried)
+        blocks = np.concatenate([blocks, np.array([[base + size, carried]], dtype=np.uint64)])
+    total = size + carried
     if not total:
         return None
-    data = output[:size]
-    if len(carried):
-        data = np.concatenate([data, np.frombuffer(carried, dtype=np.uint8)])
     length = (total + PAGE - 1) & ~(PAGE - 1)
-    spans = np.array([[base, total]], dtype=np.uint64)
-    return KeptRange(base, length, blocks, spans, data, base)
+    spans = np.array([[base, size]] if size else np.zeros((0, 2)), dtype=np.uint64)
+    return KeptRange(base, length, blocks, spans, output[:size], base)

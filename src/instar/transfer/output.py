@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.process.memory import Memory
 from instar.state.columns import Fate, ObjectKind
 from instar.state.image import Image
 from instar.state.kernel import Span, State
@@ -20,13 +21,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Output:
     """One buffer: first the arena, then the future's segments, then what else was given room.
 
+    Args:
+        memory: Of the past: has the room from which whoever writes the future reads.
+
     Attributes:
         buffer: u8.
         bases: Spans of the future and where they begin in the buffer.
     """
 
-    def __init__(self, state: State, prepared: Prepared, future: Image) -> None:
+    def __init__(self, state: State, prepared: Prepared, future: Image, memory: Memory) -> None:
         self.state, self.prepared, self.future = state, prepared, future
+        self._memory = memory
         self.buffer: Array = np.zeros(0, dtype=np.uint8)
         self.bases: list[tuple[Span, int]] = []
 
@@ -53,7 +58,8 @@ class Output:
             counterparts: Blocks of the future by the rows that they stand for.
         """
         objects = self.state.objects
-        self.buffer = np.zeros(size, dtype=np.uint8)
+        self.buffer = self._memory.room(size)
+        self.buffer[:] = 0
         self._fill_from_startup(counterparts)
         for span, base in self.bases:
             self.buffer[base : base + len(span.data)] = span.data

@@ -6,7 +6,7 @@ writes a process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -89,8 +89,8 @@ class TransferPlan:
         warnings: For the report.
         figures: For the report.
         translate: (statuses, new values) of words that turn up later.
-        refreshed: The plan before was carried out, and this one has only what differs: mapped ranges, block
-            tables and all bytes that it does not name are right already.
+        refreshed: The plan before was carried out, and this one has only what differs: mapped ranges and all
+            bytes that it does not name are right already, block tables are left out.
     """
 
     kept: tuple[KeptRange, ...]
@@ -102,3 +102,10 @@ class TransferPlan:
     figures: Figures
     translate: Any = field(repr=False, default=None)
     refreshed: bool = False
+
+
+def without_blocks(plan: TransferPlan) -> TransferPlan:
+    """The plan without its tables of blocks, which are as large as a fifth of small blocks themselves."""
+    none = np.zeros((0, 2), dtype=np.uint64)
+    arena = None if plan.arena is None else replace(plan.arena, blocks=none)
+    return replace(plan, kept=tuple(replace(kept, blocks=none) for kept in plan.kept), arena=arena)

@@ -95,7 +95,7 @@ class Planner:
         self.unhandled: tuple[Array, Array] | None = None  # output and patches before handlers ran
         self.state = self._state()
         self.statics = Statics(self.state, prepared, self.types, self.fates, past, future)
-        self.output = Output(self.state, prepared, future)
+        self.output = Output(self.state, prepared, future, past.subject.memory)
 
     def _state(self) -> State:
         spans = [*self.past.statics, *self.past.heap]
@@ -359,11 +359,14 @@ class Planner:
             self.arena_base,
             self.fates.arena_size,
             self.output.buffer,
-            self.prepared.strings,
+            len(self.prepared.strings.carried()),
             self.pinned,
+            self.past.subject.memory,
         )
         self.judged, self.figures = judge.result, self._count(scan)
-        return self.assemble(kept_ranges(self.state, self.past.heap, self.patches), arena)
+        return self.assemble(
+            kept_ranges(self.state, self.past.heap, self.patches, self.past.subject.memory), arena
+        )
 
     def _carry_environment(self) -> None:
         """A changed environment goes behind the arena's blocks, where nobody frees it."""
@@ -401,6 +404,8 @@ class Planner:
         whole = not self.pairs or self.pairs[0].whole
         call = plan_call(self.past, self.future, self.translate, whole=whole)
         writes += [Write(address, data) for address, data in call.writes]
+        carried = self.prepared.strings.carried()
+        writes += [Write(self.arena_base + self.fates.arena_size, carried)] if carried else []
         writes += [self._environ] if self._environ is not None else []
         unread = check_reading(self.past, self.future, self.translate)
         writes += self.handled.writes

@@ -21,7 +21,7 @@ from instar.state.kernel import Span
 from instar.state.mirror import Changes, join_changes, merge
 from instar.transfer.environment import changed_environment
 from instar.transfer.library_blocks import library_rows, library_words
-from instar.transfer.plan import KeptRange, TransferPlan
+from instar.transfer.plan import KeptRange, TransferPlan, without_blocks
 from instar.transfer.planner import Planner
 from instar.transfer.stack import FramePair, stack_spans
 
@@ -70,7 +70,7 @@ def refresh_plan(
     planner.changed_pages = np.union1d(planner.changed_pages, changes.rows["address"])
     kept = tuple(_changed_pages(one, changes.rows) for one in plan.kept)
     arena = None if plan.arena is None else _changed_blocks(plan.arena, planner, rows)
-    return replace(planner.assemble(kept, arena), refreshed=True)
+    return without_blocks(replace(planner.assemble(kept, arena), refreshed=True))
 
 
 def _is_same_shape(planner: Planner, past: Image, pairs: Sequence[FramePair]) -> bool:
@@ -163,11 +163,5 @@ def _changed_blocks(arena: KeptRange, planner: Planner, rows: Array) -> KeptRang
     pages += [np.arange(a, b, _PAGE, dtype=np.uint64) for a, b in zip(low, high, strict=True)]
     starts = distinct(np.concatenate(pages))
     end = np.uint64(arena.start + len(arena.data))
-    size = planner.fates.arena_size  # behind it lie copies of strings: then the data is a copy of the output
-    data = (
-        arena.data
-        if len(arena.data) == size
-        else np.concatenate([planner.output.buffer[:size], arena.data[size:]])
-    )
     spans = np.stack([starts, np.minimum(end - starts, np.uint64(_PAGE))], axis=1)
-    return replace(arena, data=data, pages=spans)
+    return replace(arena, pages=spans)

@@ -73,14 +73,12 @@ def write_plan(plan: TransferPlan, runtime: Runtime, future: Tracee) -> int:
 
 
 def _set_blocks(ranges: Sequence[KeptRange], runtime: Runtime) -> None:
-    blocks = np.empty(sum(len(kept.blocks) for kept in ranges if not kept.plain), dtype=BLOCK)
-    at = 0
-    for kept in ranges:
-        if not kept.plain:
-            part = blocks[at : at + len(kept.blocks)]
-            part["address"], part["size"] = kept.blocks[:, 0], kept.blocks[:, 1]
-            at += len(kept.blocks)
-    runtime.set_blocks(blocks)
+    tables = [kept.blocks.view(BLOCK).reshape(-1) for kept in ranges if not kept.plain and len(kept.blocks)]
+    runtime.set_blocks(_join(tables or [np.empty(0, BLOCK)]))
+
+
+def _join(tables: Sequence[npt.NDArray[np.void]]) -> npt.NDArray[np.void]:
+    return tables[0] if len(tables) == 1 else np.concatenate(tables)
 
 
 def _write_range(kept: KeptRange, future: Tracee) -> int:

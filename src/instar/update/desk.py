@@ -181,6 +181,7 @@ class Desk:
         """See ``carry.Planning``."""
         given = self._given.options
         options = Options(given.strict, given.allow, arena_base)
+        self._plan = None  # its columns are as large as the state
         self._plan = self.planning.plan(self.past, self.future, dict(streams), options)
         return self._plan
 

@@ -32,7 +32,7 @@ from instar.process.deadline import Deadline
 from instar.process.numbering import DWARF_NAMES
 from instar.process.status import read_environment
 from instar.process.surroundings import read_surroundings
-from instar.transfer.plan import TransferPlan
+from instar.transfer.plan import TransferPlan, without_blocks
 from instar.update import faults, rehearsal
 from instar.update.aftermath import Finishing, judge_commit
 from instar.update.calls import FutureCalls
@@ -237,6 +237,7 @@ class Transaction:
         self._refuse(plan.problems)
         self.driver.map(plan, self.guard.maps())
         self.driver.write(plan)
+        plan = without_blocks(plan)
         self.driver.watch(plan)
         self._compare(plan)
         self.descriptors = look_again(self.descriptors)

@@ -175,9 +175,12 @@ class Comparison:
 
         Args:
             wanted: Per object, bool: is it to be looked for?
-            tables: (n, 2) u8 each, contiguous: address and size of blocks, by address, in ranges of their own.
+            tables: (n, 2) u8 each, contiguous: address and size of blocks by address, each a range.
         """
-        tables = sorted((table for table in tables if len(table)), key=lambda table: int(table[0, 0]))
+        tables = sorted(
+            (np.ascontiguousarray(table, np.uint64) for table in tables if len(table)),
+            key=lambda table: int(table[0, 0]),
+        )
         told = np.array([(table.ctypes.data, len(table)) for table in tables], np.uint64).reshape(-1, 2)
         missing = np.empty(_UNTOLD, dtype=np.int64)
         c = _CCompare(**self._arguments)

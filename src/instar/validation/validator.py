@@ -197,9 +197,7 @@ class Validator:
         """The future can free what it inherits, and nothing stays that had to be converted."""
         for row in unconverted_blocks(self.planner, self._counterparts)[:8].tolist():
             judge.add(self._path(row), "it was never converted, although its type has another layout")
-        for row in missing_blocks(
-            self.planner, self._counterparts, plan, self._comparison
-        )[:8].tolist():
+        for row in missing_blocks(self.planner, self._counterparts, plan, self._comparison)[:8].tolist():
             judge.add(self._path(row), "the new version's runtime is not told of this block")
 
     def _word_path(self, row: int, offset: int) -> str:

@@ -78,8 +78,8 @@ static int leads_to_object(const instar_compare *compare, int64_t row, uint64_t 
 {
     const instar_object *object = &compare->state->objects[row];
     const instar_counterpart *counterpart = &compare->counterparts[row];
-    uint64_t offset = future - counterpart->future;
-    if (future < counterpart->future || offset > instar_future_size(compare, row) + 8)
+    uint64_t place = instar_future_place(compare, row), offset = future - place;
+    if (future < place || offset > instar_future_size(compare, row) + 8)
         return 0;
     return is_same_place(compare, counterpart->mapping, object->count, object->size, past - object->address,
                          offset, pointee);
@@ -491,13 +491,13 @@ void instar_compare_rows(instar_compare *compare, const int64_t *rows, uint64_t 
                          uint64_t size, const uint8_t *future)
 {
     for (uint64_t i = 0; i < count; i++) {
-        const instar_counterpart *counterpart = &compare->counterparts[rows[i]];
-        if (counterpart->future < start || counterpart->future - start > size ||
-            instar_future_size(compare, rows[i]) > size - (counterpart->future - start)) {
+        uint64_t place = instar_future_place(compare, rows[i]);
+        if (place < start || place - start > size ||
+            instar_future_size(compare, rows[i]) > size - (place - start)) {
             note(compare, (instar_difference){0, 0, 0, (int32_t)rows[i], -1, DIFFERENCE_MISSING, 0});
             continue;
         }
-        compare_row(compare, rows[i], future + (counterpart->future - start));
+        compare_row(compare, rows[i], future + (place - start));
     }
 }
 
@@ -534,7 +534,7 @@ uint64_t instar_compare_told(const instar_compare *compare, const uint8_t *wante
         if (!wanted[row])
             continue;
         uint64_t size = instar_future_size(compare, (int64_t)row);
-        if (is_told(ranges, range_count, compare->counterparts[row].future, size))
+        if (is_told(ranges, range_count, instar_future_place(compare, (int64_t)row), size))
             continue;
         if (count < capacity)
             missing[count] = (int64_t)row;

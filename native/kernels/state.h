@@ -39,18 +39,21 @@ enum instar_fate { FATE_STAY = 0, FATE_MOVE = 1, FATE_REPLACE = 2, FATE_DROP = 3
 typedef struct {
     uint64_t address, size;
     uint64_t new_address;
-    uint64_t out; /* offset of its new bytes in the output buffer (FATE_MOVE) */
+    union {
+        uint64_t out; /* offset of its new bytes in the output buffer (FATE_MOVE) */
+        struct {      /* what was claimed of a block without a type, before anything moves */
+            int32_t claim_type;
+            uint32_t claim_offset;
+        };
+    };
     uint64_t out_size;
     int32_t parent; /* object whose slot made the claim, -1 for a root */
     uint32_t parent_offset;
     int32_t type; /* -1: opaque */
     uint32_t count;
     int32_t mapping;
-    int32_t claim_type;
-    uint32_t claim_offset;
-    uint8_t kind, strength, fate, spare;
-    uint32_t flags;
-    uint32_t spare2;
+    uint8_t kind, fate;
+    uint16_t flags : 14, strength : 2;
 } instar_object;
 
 typedef struct {

@@ -14,12 +14,11 @@ enum instar_counterpart_flag {
     COUNTERPART_WORDS = 4,    /* some of its words of unknown meaning must have been rewritten */
     COUNTERPART_LISTED = 8,   /* its type has slots that are not aligned, or in unions: no bitmap */
     COUNTERPART_LEFT = 16,    /* a leak: no pointer slot may lead into it */
-    COUNTERPART_REGISTER = 32, /* a local that is a register of the future: `extra` tells its size */
+    COUNTERPART_REGISTER = 32, /* a local that is a register of the future: see its extra */
 };
 
-/* One row per object of the past. Its size in the future is that of the object, converted if it moves. */
+/* One row per object of the past. Where it is in the future, and its size there, follow from the object. */
 typedef struct {
-    uint64_t future;
     int32_t mapping; /* of one future element to one past element; -1: the same layout */
     uint32_t flags;  /* above the lowest 8 bits: a row of `extras`, from 1; 0 for none */
 } instar_counterpart;
@@ -28,7 +27,7 @@ typedef struct {
 typedef struct {
     const uint8_t *baseline; /* what its start-up left in members that only the new version has; NULL: zero */
     uint64_t baseline_size;
-    uint64_t register_size;
+    uint64_t place, register_size;
 } instar_extra;
 
 /* Which bits of an element are compared: `keep` of a reversed one, `fresh` of a future one. First bytes in `bits`. */
@@ -115,8 +114,17 @@ typedef struct {
 static inline const instar_extra *instar_extra_of(const instar_compare *compare,
                                                   const instar_counterpart *counterpart)
 {
-    static const instar_extra none = {NULL, 0, 0};
+    static const instar_extra none = {NULL, 0, 0, 0};
     return counterpart->flags >> 8 ? &compare->extras[(counterpart->flags >> 8) - 1] : &none;
+}
+
+static inline uint64_t instar_future_place(const instar_compare *compare, int64_t row)
+{
+    const instar_object *object = &compare->state->objects[row];
+    const instar_counterpart *counterpart = &compare->counterparts[row];
+    if (counterpart->flags & COUNTERPART_REGISTER)
+        return instar_extra_of(compare, counterpart)->place;
+    return object->kind == OBJECT_HEAP && object->fate == FATE_STAY ? object->address : object->new_address;
 }
 
 /* Bytes of an object in the future. */

@@ -315,8 +315,7 @@ def _requests(starts: npt.ArrayLike, sizes: npt.ArrayLike) -> Rows:
 
 def _encode_table(request: np.void, blocks: Rows) -> npt.NDArray[np.uint8]:
     """The blocks of one range as the runtime reads them; sets granule_shift and flags of the request."""
-    offsets = blocks["address"] - request["start"]
-    sizes = blocks["size"]
+    offsets, sizes = blocks["address"] - request["start"], blocks["size"]
     wide = int(request["size"]) > _NARROW_EXTENT or bool((sizes >= _NARROW_SIZE).any())
     if wide:
         request["flags"] |= WIDE
@@ -326,7 +325,8 @@ def _encode_table(request: np.void, blocks: Rows) -> npt.NDArray[np.uint8]:
         shift = _granule_shift(offsets)
         request["granule_shift"] = shift
         table = np.empty(len(blocks), NARROW_BLOCK)
-        table["granule"] = offsets >> np.uint64(shift)
+        offsets >>= np.uint64(shift)
+        table["granule"] = offsets
     table["size"] = sizes
     return table.view(np.uint8)
 

@@ -11,7 +11,7 @@ from instar.handlers.sites import Site, SiteFinder, Sites
 from instar.handlers.types import Member
 from instar.pairing.mapping import TypePairing
 from instar.pairing.problems import Problem
-from instar.state.columns import Fate, ObjectFlag, ObjectKind
+from instar.state.columns import Fate, ObjectFlag, ObjectKind, claim_types
 from instar.state.kernel import State
 from instar.transfer.mappings import MappingPool
 
@@ -169,8 +169,9 @@ class ObjectFinder:
         """Blocks without a type of their own in which an object of the type may lie."""
         objects = self._state.objects
         untyped = self._live & (objects["kind"] == ObjectKind.HEAP) & (objects["type"] < 0)
-        claimed = untyped & (objects["claim_type"] >= 0) & ((objects["flags"] & _HIDDEN) != 0)
-        suspects = [(int(row), int(objects["claim_type"][row])) for row in np.flatnonzero(claimed)]
+        claimed = untyped & (claim_types(objects) >= 0) & ((objects["flags"] & _HIDDEN) != 0)
+        claimed &= objects["fate"] != Fate.MOVE  # then it is told no more
+        suspects = [(int(row), int(claim_types(objects)[row])) for row in np.flatnonzero(claimed)]
         claims = self._state.claims()
         if claims is None:
             suspects += [

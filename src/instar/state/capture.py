@@ -19,7 +19,7 @@ from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
 from instar.process.maps import Mapping
 from instar.process.memory import Memory
-from instar.state.columns import ObjectFlag, ObjectKind, Strength
+from instar.state.columns import ObjectFlag, ObjectKind, Strength, flags_with
 from instar.state.kernel import Span, make_objects, sort_objects
 from instar.state.slots import TypeTable
 
@@ -147,8 +147,7 @@ def _variables(version: Version, shapes: Shapes, start: int, size: int, *, tls: 
     }
     described = np.array([known[int(t)] for t in columns["type"][chosen]], dtype=np.int64).reshape(-1, 3)
     rows["type"], rows["count"], rows["size"] = described[:, 0], described[:, 1], described[:, 2]
-    rows["flags"] = ObjectFlag.ROOT
-    rows["strength"] = Strength.STRONG
+    rows["flags"] = flags_with(ObjectFlag.ROOT, Strength.STRONG)
     keep = (rows["size"] > 0) & (rows["address"] + rows["size"] <= start + size)
     return sort_objects(rows[keep], chosen[keep].astype(np.int32))
 

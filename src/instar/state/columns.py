@@ -6,6 +6,7 @@ One row per object, type, slot or word. `tests/unit/state/test_columns.py` compa
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from typing import Any
 
 import numpy as np
 
@@ -139,23 +140,43 @@ OBJECT = np.dtype(
         ("address", "u8"),
         ("size", "u8"),
         ("new_address", "u8"),
-        ("out", "u8"),
+        ("out", "u8"),  # until it is decided what moves: type and offset of a claim
         ("out_size", "u8"),
         ("parent", "i4"),
         ("parent_offset", "u4"),
         ("type", "i4"),
         ("count", "u4"),
         ("mapping", "i4"),
-        ("claim_type", "i4"),
-        ("claim_offset", "u4"),
         ("kind", "u1"),
-        ("strength", "u1"),
         ("fate", "u1"),
-        ("spare", "u1"),
-        ("flags", "u4"),
-        ("spare2", "u4"),
+        ("flags", "u2"),  # the two highest bits are the strength
     ]
 )
+NO_CLAIM = 0xFFFF_FFFF
+_CLAIM = OBJECT.fields["out"][1] if OBJECT.fields is not None else 0
+STRENGTH_SHIFT = 14
+
+
+def claim_types(objects: Any) -> Any:
+    """The type that was claimed of every untyped block, -1 for none; valid until it is decided what moves."""
+    return objects.getfield(np.int32, _CLAIM)
+
+
+def claim_offsets(objects: Any) -> Any:
+    """The offset of that claim."""
+    return objects.getfield(np.uint32, _CLAIM + 4)
+
+
+def strength_of(flags: Any) -> Any:
+    """The strength of one object, or of a column of them, by their flags."""
+    return flags >> STRENGTH_SHIFT
+
+
+def flags_with(flags: ObjectFlag, strength: Strength) -> int:
+    """What to put into ``flags`` of an object that has such a strength."""
+    return int(flags) | strength << STRENGTH_SHIFT
+
+
 REGION = np.dtype(
     [
         ("start", "u8"),

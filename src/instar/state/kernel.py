@@ -7,14 +7,15 @@ sorted by address, then the objects of every other region, each region's togethe
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from instar.native import load
-from instar.state.columns import INSIDE, OBJECT, REGION, ObjectFlag, ObjectKind, Strength
+from instar.state.columns import INSIDE, NO_CLAIM, OBJECT, REGION, ObjectFlag, ObjectKind, Strength
 from instar.state.mapped import Mapped
 from instar.state.slots import TypeTable
 
@@ -88,7 +89,8 @@ class _CState(ctypes.Structure):
 def make_objects(count: int, kind: ObjectKind) -> Array:
     """``count`` opaque OBJECT rows of one kind."""
     rows = np.zeros(count, dtype=OBJECT)
-    rows["parent"] = rows["type"] = rows["mapping"] = rows["claim_type"] = -1
+    rows["parent"] = rows["type"] = rows["mapping"] = -1
+    rows["out"] = NO_CLAIM
     rows["count"] = 1
     rows["kind"] = kind
     return rows
@@ -113,6 +115,7 @@ class State:
         self.spans = sorted(self.spans, key=lambda span: span.start)
         self._lay_out()
         self._library = load("kernels")
+        self._waiting: Array | None = None
         self._claims = np.zeros(2 * _CLAIM_CAPACITY, dtype=np.int32)
         self._unknown = np.zeros(2 * _UNKNOWN_CAPACITY, dtype=np.int32)
         self.c_state = self._bind()
@@ -195,6 +198,17 @@ class State:
             claim_capacity=_CLAIM_CAPACITY,
         )
 
+    @contextmanager
+    def _queue(self) -> Iterator[None]:
+        """Room for every object that waits to be followed; kept only while some do."""
+        state = self.c_state
+        if self._waiting is None:
+            self._waiting = np.empty(max(len(self.objects), 1), dtype=np.int32)
+            state.queue, state.queue_head, state.queue_tail = self._waiting.ctypes.data, 0, 0
+        yield
+        if not state.queued:
+            self._waiting = state.queue = None
+
     def claims(self) -> Array | None:
         """(n, 2) i4: object and type of every claim inside an untyped block; None: too many to note."""
         count = int(self.c_state.claim_count)
@@ -211,13 +225,15 @@ class State:
         self.c_state.verdicts = flat.ctypes.data if len(flat) else None
         self.c_state.verdict_count = len(self.verdicts)
         self.c_state.unknown_count = 0
-        self._library.instar_state_trace(ctypes.byref(self.c_state), ctypes.c_int32(strength))
+        with self._queue():
+            self._library.instar_state_trace(ctypes.byref(self.c_state), ctypes.c_int32(strength))
         pairs = self._unknown[: 2 * self.c_state.unknown_count].reshape(-1, 2)
         return [(int(a), int(b)) for a, b in pairs]
 
     def trace_unions(self) -> None:
         """Type blocks that only a union's pointer member explains."""
-        self._library.instar_state_trace_unions(ctypes.byref(self.c_state))
+        with self._queue():
+            self._library.instar_state_trace_unions(ctypes.byref(self.c_state))
 
     def inside(self, ranges: Array) -> Array:
         """``INSIDE`` rows: what typed pointers say lies in ranges (sorted), or is reached from there."""
@@ -242,17 +258,19 @@ class State:
 
     def reach(self) -> None:
         """Mark every object that any word of the state could point into."""
-        self._library.instar_state_reach(ctypes.byref(self.c_state))
+        with self._queue():
+            self._library.instar_state_reach(ctypes.byref(self.c_state))
 
     def infer(self, rows: Array, type_row: int) -> None:
         """Give blocks an inferred type; the next trace follows them."""
         rows = np.ascontiguousarray(rows, dtype=np.int64)
-        self._library.instar_state_infer(
-            ctypes.byref(self.c_state),
-            ctypes.c_void_p(rows.ctypes.data),
-            ctypes.c_uint64(len(rows)),
-            ctypes.c_int32(type_row),
-        )
+        with self._queue():
+            self._library.instar_state_infer(
+                ctypes.byref(self.c_state),
+                ctypes.c_void_p(rows.ctypes.data),
+                ctypes.c_uint64(len(rows)),
+                ctypes.c_int32(type_row),
+            )
 
     def plausible(self, rows: Array, type_row: int, known: Array) -> Array:
         """Per block: do all pointer slots of the type hold something valid there?"""

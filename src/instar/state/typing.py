@@ -14,7 +14,14 @@ import numpy as np
 
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
-from instar.state.columns import KernelType, ObjectFlag, ObjectKind, Strength
+from instar.state.columns import (
+    KernelType,
+    ObjectFlag,
+    ObjectKind,
+    Strength,
+    claim_offsets,
+    claim_types,
+)
 from instar.state.kernel import State
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -156,8 +163,8 @@ def _resolve_containers(state: State, containers: Containers, known: Array) -> N
     chosen = state.objects[rows]
     keys = np.stack(
         [
-            chosen["claim_type"],
-            chosen["claim_offset"].astype(np.int64),
+            claim_types(chosen),
+            claim_offsets(chosen).astype(np.int64),
             chosen["size"].astype(np.int64),
             (chosen["flags"] & ObjectFlag.POOL).astype(np.int64),
         ]

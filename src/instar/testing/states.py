@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from instar.metadata.version import Version
-from instar.state.columns import ObjectFlag, ObjectKind, Strength
+from instar.state.columns import ObjectFlag, ObjectKind, Strength, flags_with
 from instar.state.kernel import Span, State, make_objects
 from instar.state.slots import build_type_table
 
@@ -58,7 +58,7 @@ class StateBuilder:
         for row, (address, size, kind, count) in zip(roots, self._roots, strict=True):
             row["address"], row["size"] = address, size
             row["type"], row["count"] = self.version.strip(kind), count
-        roots["flags"], roots["strength"] = ObjectFlag.ROOT, Strength.STRONG
+        roots["flags"] = flags_with(ObjectFlag.ROOT, Strength.STRONG)
         spans = [
             self._span(self.heap, self._heap, blocks, granular=True),
             self._span(self.statics, self._static, roots, granular=False),

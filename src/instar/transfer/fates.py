@@ -17,7 +17,14 @@ from instar.metadata.version import Version
 from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
 from instar.state.capture import Shapes
-from instar.state.columns import Fate, ObjectFlag, ObjectKind, Strength
+from instar.state.columns import (
+    Fate,
+    ObjectFlag,
+    ObjectKind,
+    Strength,
+    claim_types,
+    strength_of,
+)
 from instar.state.kernel import State
 from instar.transfer.behind import find_behind, find_small_arrays
 from instar.transfer.mappings import MappingPool
@@ -244,10 +251,10 @@ def _cut_size(types: TypeFates, mapping: int, size: int) -> int:
 def _refuse_opaque(state: State, types: TypeFates, heap: Array, fates: Fates) -> None:
     """Untyped blocks that may hold a type whose layout changes are refused, never guessed."""
     objects = state.objects
-    claimed = heap & (objects["type"] < 0) & (objects["claim_type"] >= 0)
+    claimed = heap & (objects["type"] < 0) & (claim_types(objects) >= 0)
     claimed &= (objects["flags"] & (ObjectFlag.TENTATIVE | ObjectFlag.INTERIOR | ObjectFlag.UNION)) != 0
     for row in np.flatnonzero(claimed):
-        kind = int(objects["claim_type"][row])
+        kind = int(claim_types(objects)[row])
         if types.of(kind)[0] is not Relation.IDENTICAL:
             fates.problems.append((int(row), _untyped_problem(types, kind)))
     _refuse_claims(state, types, heap, fates)
@@ -358,5 +365,5 @@ def is_weak(state: State, row: int) -> bool:
     entry = state.objects[row]
     return bool(
         entry["kind"] in (ObjectKind.LOCAL, ObjectKind.FRAME)
-        or (entry["type"] >= 0 and entry["strength"] <= Strength.WEAK)
+        or (entry["type"] >= 0 and strength_of(entry["flags"]) <= Strength.WEAK)
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from instar.metadata.distinct import distinct
-from instar.state.columns import KernelType, ObjectFlag, SlotKind
+from instar.state.columns import KernelType, ObjectFlag, SlotKind, claim_types
 from instar.state.kernel import State
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,7 +40,7 @@ class Opaque:
 
     def __init__(self, state: State, heap: Array) -> None:
         objects = state.objects
-        opaque = heap & (objects["type"] < 0) & (objects["claim_type"] < 0)
+        opaque = heap & (objects["type"] < 0) & (claim_types(objects) < 0)
         opaque &= (objects["flags"] & ObjectFlag.BYTES) == 0
         self._rows = np.flatnonzero(opaque)
         self._sizes = objects["size"][self._rows]

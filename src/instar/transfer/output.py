@@ -44,6 +44,8 @@ class Output:
         Returns:
             Where more may begin.
         """
+        objects = self.state.objects
+        objects["out"][objects["kind"] != ObjectKind.HEAP] = 0  # no claims any more
         at = (at + 63) // 64 * 64
         for span in [*self.future.statics, *([self.future.tls] if self.future.tls else [])]:
             self.bases.append((span, at))

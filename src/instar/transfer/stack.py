@@ -16,7 +16,7 @@ import numpy as np
 
 from instar.metadata.version import Version
 from instar.process.numbering import CALLEE_SAVED
-from instar.state.columns import FixedKind, ObjectFlag, ObjectKind, Status, Strength
+from instar.state.columns import FixedKind, ObjectFlag, ObjectKind, Status, Strength, flags_with
 from instar.state.frames import PlacedLocal, ProgramFrame
 from instar.state.kernel import Span, make_objects, sort_objects
 from instar.state.slots import TypeTable
@@ -148,7 +148,7 @@ def old_place(pair: FramePair, number: int, local: PlacedLocal) -> int | None:
 def _local_row(address: int, local: PlacedLocal, version: Version) -> Array:
     row = make_objects(1, ObjectKind.LOCAL)
     row["address"], row["size"], row["type"] = address, local.size, version.strip(local.type)
-    row["flags"], row["strength"] = ObjectFlag.ROOT, Strength.WEAK
+    row["flags"] = flags_with(ObjectFlag.ROOT, Strength.WEAK)
     return row
 
 

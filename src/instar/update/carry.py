@@ -23,7 +23,7 @@ from instar.state.capture import Shapes
 from instar.state.image import Image
 from instar.state.slots import build_type_table
 from instar.transfer.mappings import MappingPool
-from instar.transfer.plan import TransferPlan
+from instar.transfer.plan import TransferPlan, without_blocks
 from instar.transfer.planner import Planner
 from instar.transfer.prepared import Options, Prepared
 from instar.transfer.refresh import refresh_plan
@@ -156,6 +156,12 @@ class Planning:
             unwritten: Pages of the future that nobody wrote since before the first validation.
         """
         return self._checked().check(plan, registers, unwritten)
+
+    def check_tables(self, plan: TransferPlan) -> None:
+        """The part of ``validate`` that needs the tables of blocks; from here on they are not kept."""
+        self._checked().check_tables(plan)
+        if self._last is not None:
+            self._last = self._last[0], without_blocks(self._last[1])
 
     def alike(self, past: Array, future: Array) -> Array:
         """Per word of both: whether they lead to the same, or are the same number."""

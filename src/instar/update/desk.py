@@ -27,7 +27,7 @@ from instar.state.image import Image
 from instar.state.mirror import Mirror
 from instar.state.repaired import RepairedMemory
 from instar.state.snapshot import Snapshot
-from instar.transfer.plan import TransferPlan
+from instar.transfer.plan import TransferPlan, without_blocks
 from instar.transfer.prepared import Options, Prepared
 from instar.update import carry
 from instar.update.changes import warm_changes
@@ -204,6 +204,9 @@ class Desk:
 
     def validate(self, registers: Mapping[int, int], unwritten: Unwritten = all_written) -> Validation:
         """See ``carry.Planning``."""
+        if not self.planned.refreshed:
+            self.planning.check_tables(self.planned)
+            self._plan = without_blocks(self.planned)
         return self.planning.validate(self.planned, registers, unwritten)
 
     def unmet(self) -> list[str]:

@@ -21,7 +21,7 @@ from instar.process.held import Standing, find_held
 from instar.process.status import executable
 from instar.process.tracee import Tracee
 from instar.state.capturer import Capturer
-from instar.state.columns import ObjectFlag, ObjectKind, Status, Strength
+from instar.state.columns import ObjectFlag, ObjectKind, Status, Strength, strength_of
 from instar.state.expression import evaluate
 from instar.state.image import Image
 from instar.state.slots import build_type_table
@@ -177,7 +177,11 @@ class Examination:
     def inferred(self) -> int:
         """Heap blocks whose type was inferred, not claimed by a typed pointer."""
         objects = self.planner.state.objects
-        return int(((objects["strength"] == Strength.INFERRED) & (objects["kind"] == ObjectKind.HEAP)).sum())
+        return int(
+            (
+                (strength_of(objects["flags"]) == Strength.INFERRED) & (objects["kind"] == ObjectKind.HEAP)
+            ).sum()
+        )
 
     @property
     def is_wrong(self) -> bool:

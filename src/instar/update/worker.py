@@ -8,6 +8,7 @@ from it is decoded as data of the type that is expected (``update.exchange``), b
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -44,6 +45,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _PROC = (*LINKS, *FOLDERS, "maps", "stat", "pagemap")
 _MOST_SPANS = 1 << 22
 _MOST_READ = 1 << 30
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGE = 4 << 20
 _LATE_S = 10.0  # for what is asked when everything else is over
 
 
@@ -72,6 +75,7 @@ class Worker:
             bounds = shared.share_out()
         self._part, self._shared = bounds, shared
         ours, theirs = socket.socketpair()
+        _give_memory_back()
         self.pid = _fork()
         if self.pid == 0:
             _work(assignment, theirs, shared, bounds, None)
@@ -312,6 +316,13 @@ class Worker:
 
     def _store(self, message: Message) -> None:
         self._reached().store(message.value(0, int), message.value(1, bytes))
+
+
+def _give_memory_back() -> None:
+    """Have malloc give back what is freed, here and in the worker: else it keeps what was freed at once."""
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE)
 
 
 def _fork() -> int:

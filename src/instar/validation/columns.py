@@ -46,12 +46,11 @@ class Count(IntEnum):
 
 COUNTERPART = np.dtype(
     [
-        ("future", "u8"),
         ("mapping", "i4"),
         ("flags", "u4"),
     ]
 )
-EXTRA = np.dtype([("baseline", "u8"), ("baseline_size", "u8"), ("register_size", "u8")])
+EXTRA = np.dtype([("baseline", "u8"), ("baseline_size", "u8"), ("place", "u8"), ("register_size", "u8")])
 EXTRA_SHIFT = 8
 MASK = np.dtype([("keep", "u8"), ("fresh", "u8"), ("tail_keep", "u8")])
 LEAD = np.dtype([("object", "i4"), ("fixed", "u4"), ("offset", "u8")])

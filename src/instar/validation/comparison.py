@@ -198,7 +198,7 @@ class Comparison:
 
     def _pieces(self, rows: Array, gap: int = _GAP) -> list[Piece]:
         """Cut rows into stretches of about a megabyte without large holes."""
-        starts = self._counterparts.rows["future"][rows]
+        starts = self._counterparts.places(rows)
         ends = starts + self._counterparts.sizes(rows)
         breaks = np.append(np.flatnonzero(starts[1:] > ends[:-1] + np.uint64(gap)) + 1, len(rows))
         pieces = []
@@ -240,10 +240,11 @@ class Comparison:
         c.leads_seen, c.leads, c.lead_capacity = seen.ctypes.data, leads.ctypes.data, len(leads)
         buffer = np.empty(max((piece.size for piece in pieces), default=0), dtype=np.uint8)
         for piece, data in self._readable(pieces, buffer, read):
+            rows = np.ascontiguousarray(piece.rows, dtype=np.int64)
             self._library.instar_compare_rows(
                 ctypes.byref(c),
-                ctypes.c_void_p(piece.rows.ctypes.data),
-                ctypes.c_uint64(len(piece.rows)),
+                ctypes.c_void_p(rows.ctypes.data),
+                ctypes.c_uint64(len(rows)),
                 ctypes.c_uint64(piece.start),
                 ctypes.c_uint64(piece.size),
                 ctypes.c_void_p(data.ctypes.data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +42,23 @@ class Counterparts:
     exempt: dict[str, int] = field(default_factory=dict)
     registers: dict[int, int] = field(default_factory=dict)
     keep: list[Array] = field(default_factory=list)
-    _extras: list[tuple[int, int, int]] = field(default_factory=list)
+    _extras: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def places(self, rows: Array) -> Array:
+        """Where objects (by row) are in the future, u8."""
+        objects = self.state.objects
+        places: Array = objects["new_address"][rows]
+        stay = (objects["fate"][rows] == Fate.STAY) & (objects["kind"][rows] == ObjectKind.HEAP)
+        places[stay] = objects["address"][rows[stay]]
+        for at, extra in self._in_registers(rows):
+            places[at] = extra[2]
+        return places
+
+    def _in_registers(self, rows: Array) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+        if self.registers:
+            flags = self.rows["flags"][rows]
+            for at in np.flatnonzero(flags & CounterpartFlag.REGISTER).tolist():
+                yield at, self._extras[(int(flags[at]) >> EXTRA_SHIFT) - 1]
 
     def sizes(self, rows: Array) -> Array:
         """Bytes of objects (by row) in the future, u8."""
@@ -49,10 +66,8 @@ class Counterparts:
         sizes: Array = objects["size"][rows]
         moved = objects["fate"][rows] == Fate.MOVE
         sizes[moved] = objects["out_size"][rows[moved]]
-        if self.registers:
-            flags = self.rows["flags"][rows]
-            for at in np.flatnonzero(flags & CounterpartFlag.REGISTER).tolist():
-                sizes[at] = self._extras[(int(flags[at]) >> EXTRA_SHIFT) - 1][2]
+        for at, extra in self._in_registers(rows):
+            sizes[at] = extra[3]
         return sizes
 
     def extras(self) -> Array:
@@ -63,22 +78,19 @@ class Counterparts:
         """What the future's start-up left in an object."""
         data = np.ascontiguousarray(data)
         self.keep.append(data)
-        self._add_extra(row, (data.ctypes.data, len(data), self._size_of_register(row)))
+        index = int(self.rows["flags"][row]) >> EXTRA_SHIFT
+        known = self._extras[index - 1] if index else (0, 0, 0, 0)
+        self._add_extra(row, (data.ctypes.data, len(data), known[2], known[3]))
 
     def add_register(self, row: int, number: int, size: int) -> None:
         """A local is a register of the future; nothing points at it."""
         self.registers[number] = row
         entry = self.rows[row]
-        entry["future"] = REGISTER_PLACE + 64 * number
         entry["flags"] &= ~np.uint32(CounterpartFlag.PLACED)
         entry["flags"] |= np.uint32(CounterpartFlag.REGISTER)
-        self._add_extra(row, (0, 0, size))
+        self._add_extra(row, (0, 0, REGISTER_PLACE + 64 * number, size))
 
-    def _size_of_register(self, row: int) -> int:
-        index = int(self.rows["flags"][row]) >> EXTRA_SHIFT
-        return self._extras[index - 1][2] if index else 0
-
-    def _add_extra(self, row: int, extra: tuple[int, int, int]) -> None:
+    def _add_extra(self, row: int, extra: tuple[int, int, int, int]) -> None:
         if len(self._extras) >= (1 << 32 - EXTRA_SHIFT) - 1:
             raise InternalError(f"{len(self._extras)} objects with contents of the start-up's")
         self._extras.append(extra)
@@ -86,12 +98,18 @@ class Counterparts:
         self.rows["flags"][row] = flags | len(self._extras) << EXTRA_SHIFT
 
     def compared(self) -> Array:
-        """Object rows by their place in the future."""
-        rows = np.flatnonzero(self.rows["flags"] & CounterpartFlag.COMPARED)
-        future = self.rows["future"][rows]
-        if (future[1:] < future[:-1]).any():  # else they are in order already, at no cost
-            rows = rows[np.argsort(future, kind="stable")]
-        return np.ascontiguousarray(rows, dtype=np.int64)
+        """Object rows (i4) by their place in the future."""
+        parts, last, ordered = [np.zeros(0, dtype=np.int32)], 0, True
+        for at in range(0, len(self.rows), _ROWS):  # columns of all would be as large as their contents
+            compared = (self.rows["flags"][at : at + _ROWS] & CounterpartFlag.COMPARED) != 0
+            part = (at + np.flatnonzero(compared)).astype(np.int32)
+            parts.append(part)
+            if ordered and len(part):
+                places = self.places(part)
+                ordered = int(places[0]) >= last and not (places[1:] < places[:-1]).any()
+                last = int(places[-1])
+        rows: Array = np.concatenate(parts)
+        return rows if ordered else rows[np.argsort(self.places(rows), kind="stable")]
 
 
 def find_counterparts(planner: Planner, inverse: InversePool) -> Counterparts:
@@ -108,8 +126,6 @@ def find_counterparts(planner: Planner, inverse: InversePool) -> Counterparts:
     moved = (live | ~heap) & ~library & ~frame & (objects["fate"] == Fate.MOVE)
     replaced = (live | ~heap) & ~frame & ~local & (objects["fate"] == Fate.REPLACE)
     replaced &= objects["new_address"] != 0
-    rows["future"] = objects["new_address"]
-    np.copyto(rows["future"], objects["address"], where=stay)
     rows["flags"][stay | moved] = CounterpartFlag.PLACED | CounterpartFlag.COMPARED
     rows["flags"][replaced] = CounterpartFlag.PLACED
     rows["flags"][_listed(planner)] |= np.uint32(CounterpartFlag.LISTED)
@@ -179,17 +195,16 @@ def _bind_baselines(planner: Planner, found: Counterparts, mapped: Array) -> Non
         if data is not None:
             found.add_baseline(row, data)
     spans = [*planner.future.statics, *([planner.future.tls] if planner.future.tls else [])]
-    places = found.rows["future"]
     outside = mapped[planner.state.objects["kind"][mapped] != ObjectKind.HEAP]
-    for row in outside.tolist():
-        span = _span_at(spans, int(places[row]))
+    for row, place in zip(outside.tolist(), found.places(outside).tolist(), strict=True):
+        span = _span_at(spans, place)
         if span is not None:
-            at = int(places[row]) - span.start
+            at = place - span.start
             found.add_baseline(row, span.data[at : at + int(found.sizes(np.array([row]))[0])])
-        elif planner.state.objects["kind"][row] == ObjectKind.LOCAL and places[row] < REGISTER_PLACE:
+        elif planner.state.objects["kind"][row] == ObjectKind.LOCAL and place < REGISTER_PLACE:
             # What was in it besides the members that are carried is not known any more: not compared.
             size = int(found.sizes(np.array([row]))[0])
-            now = planner.future.subject.memory.read(int(places[row]), size)
+            now = planner.future.subject.memory.read(place, size)
             found.add_baseline(row, np.frombuffer(now, dtype=np.uint8))
 
 
@@ -218,7 +233,7 @@ def overlaps(planner: Planner, found: Counterparts) -> Array:
     clashes = [np.zeros(0, np.int64)]
     for at in range(0, len(rows), _ROWS):
         some = rows[at : at + _ROWS + 1]
-        start = found.rows["future"][some]
+        start = found.places(some)
         end = start + found.sizes(some)
         clashes.append(at + np.flatnonzero(end[:-1] > start[1:]))
     clash = np.concatenate(clashes)

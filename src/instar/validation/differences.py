@@ -56,7 +56,7 @@ class DifferenceJudge:
         self._inverse, self._handled = inverse, handled
         self._jumps = JumpCheck(planner, comparison)
         self._planner, self._state = planner, planner.state
-        self._rows = counterparts.rows
+        self._counterparts = counterparts
         self._announced = _announced(planner)
         self._lost = _lost(planner)
         self.exempt: Counter[str] = Counter()
@@ -95,11 +95,14 @@ class DifferenceJudge:
 
     def _future_places(self, row: int, offset: int, kind: DifferenceKind) -> Array:
         """Addresses in the future of the word at an offset of a past object."""
-        entry = self._rows[row]
-        if entry["mapping"] < 0 or kind is DifferenceKind.FRESH:
-            return np.uint64(entry["future"]) + np.arange(offset, offset + 8, dtype=np.uint64)
-        places = self._inverse.places(int(entry["mapping"]), offset)
-        return np.uint64(entry["future"]) + places.astype(np.uint64)
+        place, mapping = self._place(row), int(self._counterparts.rows["mapping"][row])
+        if mapping < 0 or kind is DifferenceKind.FRESH:
+            return np.uint64(place) + np.arange(offset, offset + 8, dtype=np.uint64)
+        places = self._inverse.places(mapping, offset)
+        return np.uint64(place) + places.astype(np.uint64)
+
+    def _place(self, row: int) -> int:
+        return int(self._counterparts.places(np.array([row]))[0])
 
     def _is_nan(self, difference: Any) -> bool:
         """Both are no number: conversions may give such a one other bits."""
@@ -128,7 +131,7 @@ class DifferenceJudge:
             offset if kind is not DifferenceKind.FRESH else 0,
             {**self._planner.statics.symbol_names, **self._planner.locals.names},
         )
-        place = int(self._rows["future"][row])
+        place = self._place(row)
         if kind is DifferenceKind.MISSING:
             text = f"the new version has no memory at {place:#x} for it"
         elif kind is DifferenceKind.BEYOND:

@@ -19,7 +19,7 @@ from instar.metadata.version import Version
 from instar.state.columns import Fate, ObjectKind, SlotKind
 from instar.state.kernel import Span
 from instar.state.paths import word_path
-from instar.transfer.plan import KeptRange, TransferPlan
+from instar.transfer.plan import KeptRange, TransferPlan, without_blocks
 from instar.transfer.planner import Planner
 from instar.validation.assumptions import Assumptions
 from instar.validation.blocks import missing_blocks, unconverted_blocks
@@ -65,6 +65,12 @@ class Validator:
         self._assumptions = Assumptions(planner, self._word_path)
         self._kept: tuple[KeptRange, ...] | None = None
         self._whole: Validation | None = None
+        self._untold: list[int] | None = None
+
+    def check_tables(self, plan: TransferPlan) -> None:
+        """Look at the plan's tables of blocks, which need not be kept for ``check`` then."""
+        rows = missing_blocks(self.planner, self._counterparts, plan, self._comparison)
+        self._untold = rows[:8].tolist()
 
     def check(
         self, plan: TransferPlan, registers: Mapping[int, int], unwritten: Unwritten = all_written
@@ -88,7 +94,7 @@ class Validator:
             self._check_places(judge)
             self._check_blocks(judge, plan)
             self._check_segments(judge)
-            self._kept, rows = plan.kept, self._counterparts.compared()
+            self._kept, rows = without_blocks(plan).kept, self._counterparts.compared()
         compared = self._compare(rows, registers)
         judge.judge(compared.differences)
         self._assumptions.judge(compared.leads)
@@ -160,7 +166,7 @@ class Validator:
     def _compare(self, rows: Array, registers: Mapping[int, int]) -> Compared:
         """Objects in memory, then those in registers."""
         memory = len(rows)  # registers have the highest places
-        while memory and self._counterparts.rows["future"][rows[memory - 1]] >= REGISTER_PLACE:
+        while memory and self._counterparts.places(rows[memory - 1 : memory])[0] >= REGISTER_PLACE:
             memory -= 1
 
         def read_register(address: int, buffer: Array) -> None:
@@ -183,7 +189,7 @@ class Validator:
         apart = [local.row for local in self.planner.locals.carried] + self.planner.pinned
         rows = distinct(np.concatenate([self.planner.changed_rows, np.array(apart, dtype=np.int64)]))
         rows = rows[(self._counterparts.rows["flags"][rows] & CounterpartFlag.COMPARED) != 0]
-        order = np.argsort(self._counterparts.rows["future"][rows], kind="stable")
+        order = np.argsort(self._counterparts.places(rows), kind="stable")
         return np.ascontiguousarray(rows[order], dtype=np.int64)
 
     def _check_places(self, judge: DifferenceJudge) -> None:
@@ -197,7 +203,9 @@ class Validator:
         """The future can free what it inherits, and nothing stays that had to be converted."""
         for row in unconverted_blocks(self.planner, self._counterparts)[:8].tolist():
             judge.add(self._path(row), "it was never converted, although its type has another layout")
-        for row in missing_blocks(self.planner, self._counterparts, plan, self._comparison)[:8].tolist():
+        if self._untold is None:
+            self.check_tables(plan)
+        for row in self._untold or ():
             judge.add(self._path(row), "the new version's runtime is not told of this block")
 
     def _word_path(self, row: int, offset: int) -> str:
@@ -257,14 +265,15 @@ class Validator:
 
     def _check_segments(self, judge: DifferenceJudge) -> None:
         """Nothing but the counterparts of carried objects was written in the future's segments."""
-        objects, rows = self.planner.state.objects, self._counterparts.rows
-        moved = (objects["kind"] != ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)
+        objects = self.planner.state.objects
+        moved = np.flatnonzero((objects["kind"] != ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE))
+        places, sizes = self._counterparts.places(moved), self._counterparts.sizes(moved).astype(np.int64)
         for span, _ in self.planner.output.bases:
             now = np.empty(len(span.data), dtype=np.uint8)
             self._read_into(span.start, now)
-            inside = moved & (rows["future"] >= span.start) & (rows["future"] < span.end)
-            low = (rows["future"][inside] - np.uint64(span.start)).astype(np.int64)
-            high = low + self._counterparts.sizes(np.flatnonzero(inside)).astype(np.int64)
+            inside = (places >= span.start) & (places < span.end)
+            low = (places[inside] - np.uint64(span.start)).astype(np.int64)
+            high = low + sizes[inside]
             low, high = self._with_handled(span, low, high)
             old, new = memoryview(span.data.data), memoryview(now.data)
             for start, end in _gaps(low, high, len(now)):

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from instar.state.columns import ObjectFlag, Strength
+from instar.state.columns import ObjectFlag, Strength, strength_of
 from instar.state.kernel import State
 from instar.state.typing import type_state
 from instar.testing.states import StateBuilder
@@ -38,7 +38,7 @@ def typed(state: State, address: int) -> tuple[int, int, int]:
     row = state.find(address)
     assert row is not None
     entry = state.objects[row]
-    return int(entry["type"]), int(entry["count"]), int(entry["strength"])
+    return int(entry["type"]), int(entry["count"]), int(strength_of(entry["flags"]))
 
 
 def test_list_is_typed_to_its_end() -> None:

@@ -115,7 +115,7 @@ def test_dangling_small_null_and_wild() -> None:
     world.begin()
     block, leaked = world.heap.block(72), world.heap.block(72)
     world.settle()
-    world.state.objects["flags"][world.row(leaked)] &= ~int(ObjectFlag.REACHED) & 0xFFFFFFFF
+    world.state.objects["flags"][world.row(leaked)] &= ~int(ObjectFlag.REACHED) & 0xFFFF
     assert world.lead(0)[0] is Status.NULL
     assert world.lead(17)[0] is Status.SMALL
     assert world.lead(2**64 - 1)[0] is Status.SMALL

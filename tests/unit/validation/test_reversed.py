@@ -13,7 +13,7 @@ from test_convert import COUNT, build
 from test_mapping_properties import struct_pairs
 from world import World
 
-from instar.state.columns import WORD
+from instar.state.columns import WORD, Fate
 from instar.validation.columns import COUNTERPART, CounterpartFlag, DifferenceKind
 from instar.validation.comparison import Compared, Comparison
 from instar.validation.counterparts import Counterparts
@@ -32,7 +32,7 @@ def compare(world: World, rows: list[int], memory: Array) -> Compared:
     for row in rows:
         entry = counterparts.rows[row : row + 1]
         compiled = world.pool.compiled[int(objects["mapping"][row])]
-        entry["future"] = objects["new_address"][row]
+        assert objects["fate"][row] == Fate.MOVE
         entry["mapping"] = inverse.row(compiled.old_type, compiled.new_type)
         entry["flags"] = CounterpartFlag.PLACED | CounterpartFlag.COMPARED
 

@@ -465,8 +465,13 @@ static void compare_row(instar_compare *compare, int64_t row, const uint8_t *fut
         note(compare, (instar_difference){0, 0, 0, (int32_t)row, -1, DIFFERENCE_MISSING, 0});
         return;
     }
-    comparison c = {object, counterpart, (int32_t)row, region->data + (object->address - region->start),
-                    future, object->size, instar_future_size(compare, row)};
+    comparison c = {object,
+                    counterpart,
+                    (int32_t)row,
+                    region->data + (object->address - region->start),
+                    future,
+                    object->size,
+                    instar_future_size(compare, row)};
     compare->counts[COUNT_OBJECTS]++;
     if (counterpart->mapping >= 0) {
         instar_reverse_object(compare, object, counterpart->mapping, c.future_size, future, compare->scratch);

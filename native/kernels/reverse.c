@@ -171,9 +171,8 @@ static void reverse_tail(const instar_compare *compare, const instar_mapping *ma
     }
 }
 
-void instar_reverse_object(const instar_compare *compare, const instar_object *object,
-                           int32_t mapping_row, uint64_t future_size, const uint8_t *future,
-                           uint8_t *reversed)
+void instar_reverse_object(const instar_compare *compare, const instar_object *object, int32_t mapping_row,
+                           uint64_t future_size, const uint8_t *future, uint8_t *reversed)
 {
     const instar_mapping *mapping = &compare->mappings[mapping_row];
     memset(reversed, 0, object->size);

@@ -9,11 +9,11 @@
 #include "transfer.h"
 
 enum instar_counterpart_flag {
-    COUNTERPART_PLACED = 1,   /* pointers may lead to it: `future` is where */
-    COUNTERPART_COMPARED = 2, /* its contents are compared */
-    COUNTERPART_WORDS = 4,    /* some of its words of unknown meaning must have been rewritten */
-    COUNTERPART_LISTED = 8,   /* its type has slots that are not aligned, or in unions: no bitmap */
-    COUNTERPART_LEFT = 16,    /* a leak: no pointer slot may lead into it */
+    COUNTERPART_PLACED = 1,    /* pointers may lead to it: `future` is where */
+    COUNTERPART_COMPARED = 2,  /* its contents are compared */
+    COUNTERPART_WORDS = 4,     /* some of its words of unknown meaning must have been rewritten */
+    COUNTERPART_LISTED = 8,    /* its type has slots that are not aligned, or in unions: no bitmap */
+    COUNTERPART_LEFT = 16,     /* a leak: no pointer slot may lead into it */
     COUNTERPART_REGISTER = 32, /* a local that is a register of the future: see its extra */
 };
 
@@ -138,8 +138,8 @@ static inline uint64_t instar_future_size(const instar_compare *compare, int64_t
 }
 
 /* Makes the past layout of an object from its future bytes in a zeroed buffer; pointers stay the future's words. */
-void instar_reverse_object(const instar_compare *compare, const instar_object *object,
-                           int32_t mapping, uint64_t future_size, const uint8_t *future, uint8_t *reversed);
+void instar_reverse_object(const instar_compare *compare, const instar_object *object, int32_t mapping,
+                           uint64_t future_size, const uint8_t *future, uint8_t *reversed);
 int instar_compare_leads_same(const instar_compare *compare, uint64_t past, uint64_t future, int32_t pointee,
                               int *literal);
 void instar_compare_rows(instar_compare *compare, const int64_t *rows, uint64_t count, uint64_t start,

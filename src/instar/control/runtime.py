@@ -57,6 +57,7 @@ _BATCH = 253  # SCM_MAX_FD
 _MESSAGES = 16  # in flight at a time: well below the limits on queued messages and on descriptors in flight
 _NARROW_EXTENT = 1 << 36
 _NARROW_SIZE = 1 << 32
+_BLOCKS, _HELD = 1 << 16, 1 << 20  # of tables that are written at a time
 
 
 class RuntimeCallError(InstarError):
@@ -226,16 +227,34 @@ class Runtime:
         last = np.searchsorted(blocks["address"], ranges["end"])
         requests = _requests(ranges["start"], ranges["end"] - ranges["start"])
         requests["block_count"] = last - first
-        tables = []
-        for row, begin, end in zip(requests, first.tolist(), last.tolist(), strict=True):
-            tables.append(_encode_table(row, blocks[begin:end]))
+        tables = [blocks[begin:end] for begin, end in zip(first.tolist(), last.tolist(), strict=True)]
+        for row, table in zip(requests, tables, strict=True):
+            _choose_encoding(row, table)
         (address,) = self._stage(requests)
         self.call("reserve_blocks", address, len(requests), what="tables of inherited blocks")
         self.fetch(address, requests)
-        sizes = np.array([table.nbytes for table in tables], np.uint64)
-        joined = tables[0] if len(tables) == 1 else np.concatenate(tables)
-        self.memory.write_spans(requests["blocks"], sizes, joined)
+        self._write_tables(requests, tables)
         self.call("set_blocks", address, len(requests), what="blocks overlap or lie outside of their range")
+
+    def _write_tables(self, requests: Rows, tables: Sequence[Rows]) -> None:
+        """Many small tables at once, a large one piece by piece: it may be as large as what it describes."""
+        starts, pieces, held = [], [], 0
+        for request, table in zip(requests, tables, strict=True):
+            place = int(request["blocks"])
+            for at in range(0, len(table), _BLOCKS):
+                piece = _encode(request, table[at : at + _BLOCKS])
+                starts.append(place)
+                pieces.append(piece)
+                place, held = place + piece.nbytes, held + piece.nbytes
+                if held >= _HELD:
+                    self._write_pieces(starts, pieces)
+                    starts, pieces, held = [], [], 0
+        self._write_pieces(starts, pieces)
+
+    def _write_pieces(self, starts: Sequence[int], pieces: Sequence[npt.NDArray[np.uint8]]) -> None:
+        if starts:
+            sizes = np.array([piece.nbytes for piece in pieces], np.uint64)
+            self.memory.write_spans(np.array(starts, np.uint64), sizes, np.concatenate(pieces))
 
     def allocate(self, sizes: npt.ArrayLike, alignments: npt.ArrayLike | None = None) -> Column:
         """Addresses of new blocks from the future's own allocator, one per size; contents are arbitrary."""
@@ -313,25 +332,29 @@ def _requests(starts: npt.ArrayLike, sizes: npt.ArrayLike) -> Rows:
     return requests
 
 
-def _encode_table(request: np.void, blocks: Rows) -> npt.NDArray[np.uint8]:
-    """The blocks of one range as the runtime reads them; sets granule_shift and flags of the request."""
-    offsets, sizes = blocks["address"] - request["start"], blocks["size"]
-    wide = int(request["size"]) > _NARROW_EXTENT or bool((sizes >= _NARROW_SIZE).any())
+def _choose_encoding(request: np.void, blocks: Rows) -> None:
+    """Set granule_shift and flags of the request for the blocks of one range."""
+    wide = int(request["size"]) > _NARROW_EXTENT or bool((blocks["size"] >= _NARROW_SIZE).any())
     if wide:
         request["flags"] |= WIDE
+    else:
+        request["granule_shift"] = _granule_shift(blocks["address"])
+
+
+def _encode(request: np.void, blocks: Rows) -> npt.NDArray[np.uint8]:
+    """Blocks of one range as the runtime reads them."""
+    offsets = blocks["address"] - request["start"]
+    if request["flags"] & WIDE:
         table: Rows = np.empty(len(blocks), WIDE_BLOCK)
         table["offset"] = offsets
     else:
-        shift = _granule_shift(offsets)
-        request["granule_shift"] = shift
         table = np.empty(len(blocks), NARROW_BLOCK)
-        offsets >>= np.uint64(shift)
-        table["granule"] = offsets
-    table["size"] = sizes
+        table["granule"] = offsets >> np.uint64(request["granule_shift"])
+    table["size"] = blocks["size"]
     return table.view(np.uint8)
 
 
-def _granule_shift(offsets: Column) -> int:
-    """How many low bits of all offsets are zero, up to 4 (glibc aligns to 16)."""
-    bits = int(np.bitwise_or.reduce(offsets)) if len(offsets) else 0
+def _granule_shift(addresses: Column) -> int:
+    """How many low bits of all offsets from a page are zero, up to 4 (glibc aligns to 16)."""
+    bits = int(np.bitwise_or.reduce(addresses)) if len(addresses) else 0
     return min(4, (bits & -bits).bit_length() - 1) if bits else 4

@@ -17,6 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 PAGE = 4096
 _MERGE = 8 * PAGE
+_ROWS = 1 << 16  # at a time
 
 
 def sort_patches(addresses: Array, values: Array) -> Array:
@@ -32,8 +33,12 @@ def block_table(addresses: Array, sizes: Array, chosen: Array, memory: Memory) -
     """(n, 2) u8: address and size of the chosen blocks, where no further copy of it is needed."""
     count = int(np.count_nonzero(chosen))
     table: Array = memory.room(16 * count).view(np.uint64).reshape(count, 2)
-    np.compress(chosen, addresses, out=table[:, 0])
-    np.compress(chosen, sizes, out=table[:, 1])
+    end = 0
+    for at in range(0, len(chosen), _ROWS):
+        some = chosen[at : at + _ROWS]
+        begin, end = end, end + int(np.count_nonzero(some))
+        table[begin:end, 0] = addresses[at : at + _ROWS][some]
+        table[begin:end, 1] = sizes[at : at + _ROWS][some]
     return table
 
 

@@ -431,9 +431,9 @@ class Planner:
             },
             retyped=int((heap & live & (objects["fate"] == Fate.MOVE)).sum()),
             pointers=sum(scan.statuses.values()),
-            bytes=int(objects["size"][live & (objects["kind"] != ObjectKind.FRAME)].sum()),
+            bytes=int(objects["size"].sum(where=live & (objects["kind"] != ObjectKind.FRAME))),
             leaked_blocks=int(leaked.sum()),
-            leaked_bytes=int(objects["size"][leaked].sum()),
+            leaked_bytes=int(objects["size"].sum(where=leaked)),
         )
 
     def _stack_warnings(self, words: Sequence[str]) -> list[str]:

@@ -165,13 +165,13 @@ def _bind_mappings(planner: Planner, inverse: InversePool, found: Counterparts) 
     """Inverse mappings of what changes its layout, and what its start-up left in it."""
     objects, rows = planner.state.objects, found.rows
     mapped = (rows["flags"] != 0) & (objects["fate"] == Fate.MOVE) & (objects["mapping"] >= 0)
-    for mapping in np.unique(objects["mapping"][mapped]).tolist():
+    for mapping in distinct(objects["mapping"], mapped):
         forward = planner.prepared.pool.compiled[mapping]
         same = mapped & (objects["mapping"] == mapping)
         row = inverse.row(forward.old_type, forward.new_type)
         rows["mapping"][same] = row
     _bind_handled(planner, inverse, found)
-    _bind_baselines(planner, found, np.flatnonzero(mapped))
+    _bind_baselines(planner, found, np.flatnonzero(mapped & (objects["kind"] != ObjectKind.HEAP)))
 
 
 def _bind_handled(planner: Planner, inverse: InversePool, found: Counterparts) -> None:
@@ -181,13 +181,21 @@ def _bind_handled(planner: Planner, inverse: InversePool, found: Counterparts) -
     if not (settled.types or settled.seen or settled.members):
         return
     plain = (rows["flags"] & CounterpartFlag.COMPARED != 0) & (rows["mapping"] < 0) & (objects["type"] >= 0)
-    for kind in np.unique(objects["type"][plain]).tolist():
+    for kind in distinct(objects["type"], plain):
         other = pairing.counterpart(kind)
         if other is not None and inverse.is_handled(kind, other):
             rows["mapping"][plain & (objects["type"] == kind)] = inverse.row(kind, other)
 
 
-def _bind_baselines(planner: Planner, found: Counterparts, mapped: Array) -> None:
+def distinct(column: Array, chosen: Array) -> list[int]:
+    """The values of the chosen rows, ascending, each once."""
+    values: set[int] = set()
+    for at in range(0, len(column), _ROWS):
+        values.update(np.unique(column[at : at + _ROWS][chosen[at : at + _ROWS]]).tolist())
+    return sorted(values)
+
+
+def _bind_baselines(planner: Planner, found: Counterparts, outside: Array) -> None:
     heap = FutureHeap(planner.future.heap)
     for row, (address, size) in planner.counterparts.items():
         size = min(size, int(planner.state.objects["out_size"][row]))
@@ -195,7 +203,6 @@ def _bind_baselines(planner: Planner, found: Counterparts, mapped: Array) -> Non
         if data is not None:
             found.add_baseline(row, data)
     spans = [*planner.future.statics, *([planner.future.tls] if planner.future.tls else [])]
-    outside = mapped[planner.state.objects["kind"][mapped] != ObjectKind.HEAP]
     for row, place in zip(outside.tolist(), found.places(outside).tolist(), strict=True):
         span = _span_at(spans, place)
         if span is not None:

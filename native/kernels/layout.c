@@ -10,8 +10,7 @@ uint64_t instar_layout_size(int which)
         sizeof(instar_fixed),   sizeof(instar_move),        sizeof(instar_bits), sizeof(instar_enum),
         sizeof(instar_mapping), sizeof(instar_inner),       sizeof(instar_word), sizeof(instar_fault),
         sizeof(instar_change),  sizeof(instar_counterpart), sizeof(instar_mask), sizeof(instar_difference),
-        sizeof(instar_lead),
-        sizeof(instar_extra),
+        sizeof(instar_lead),    sizeof(instar_extra),
     };
     return which >= 0 && (size_t)which < sizeof sizes / sizeof *sizes ? sizes[which] : 0;
 }

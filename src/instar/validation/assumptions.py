@@ -173,7 +173,7 @@ class Assumptions:
     def _types(self, row: int) -> tuple[int, int] | None:
         """Of one element of an object, or of a whole variable."""
         state = self._planner.state
-        entry, variable = state.objects[row], int(state.origins[row])
+        entry, variable = state.objects[row], state.origin(row)
         if entry["kind"] in (ObjectKind.STATIC, ObjectKind.TLS) and variable >= 0:
             other = int(self._planner.prepared.symbols.variables[variable])
             if other < 0:

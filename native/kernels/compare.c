@@ -214,7 +214,7 @@ static int is_stale(const instar_compare *compare, uint64_t past, uint64_t rever
 {
     int64_t row = past == reversed ? instar_state_find(compare->state, past) : -1;
     return is_placed(compare, row) && compare->state->objects[row].address == past &&
-           compare->counterparts[row].future != past;
+           instar_future_place(compare, row) != past;
 }
 
 static void compare_slot(instar_compare *compare, const comparison *c, uint64_t offset, int32_t pointee)

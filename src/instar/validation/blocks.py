@@ -17,7 +17,7 @@ from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
 from instar.validation.columns import CounterpartFlag
 from instar.validation.comparison import Comparison
-from instar.validation.counterparts import Counterparts, distinct
+from instar.validation.counterparts import Counterparts, distinct_of
 
 _TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
 
@@ -54,7 +54,7 @@ def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
         if span.mapped is not None:  # carried as it is, or refused
             stay &= (objects["address"] < span.start) | (objects["address"] >= span.end)
     changed = []
-    for kind in distinct(objects["type"], stay):
+    for kind in distinct_of(objects["type"], stay):
         if TypeKind(int(planner.old.types[kind]["kind"])) not in _TAGGED:
             continue
         other = pairing.counterpart(kind)

@@ -165,7 +165,7 @@ def _bind_mappings(planner: Planner, inverse: InversePool, found: Counterparts) 
     """Inverse mappings of what changes its layout, and what its start-up left in it."""
     objects, rows = planner.state.objects, found.rows
     mapped = (rows["flags"] != 0) & (objects["fate"] == Fate.MOVE) & (objects["mapping"] >= 0)
-    for mapping in distinct(objects["mapping"], mapped):
+    for mapping in distinct_of(objects["mapping"], mapped):
         forward = planner.prepared.pool.compiled[mapping]
         same = mapped & (objects["mapping"] == mapping)
         row = inverse.row(forward.old_type, forward.new_type)
@@ -181,17 +181,17 @@ def _bind_handled(planner: Planner, inverse: InversePool, found: Counterparts) -
     if not (settled.types or settled.seen or settled.members):
         return
     plain = (rows["flags"] & CounterpartFlag.COMPARED != 0) & (rows["mapping"] < 0) & (objects["type"] >= 0)
-    for kind in distinct(objects["type"], plain):
+    for kind in distinct_of(objects["type"], plain):
         other = pairing.counterpart(kind)
         if other is not None and inverse.is_handled(kind, other):
             rows["mapping"][plain & (objects["type"] == kind)] = inverse.row(kind, other)
 
 
-def distinct(column: Array, chosen: Array) -> list[int]:
+def distinct_of(column: Array, chosen: Array) -> list[int]:
     """The values of the chosen rows, ascending, each once."""
     values: set[int] = set()
     for at in range(0, len(column), _ROWS):
-        values.update(np.unique(column[at : at + _ROWS][chosen[at : at + _ROWS]]).tolist())
+        values.update(distinct(column[at : at + _ROWS][chosen[at : at + _ROWS]]).tolist())
     return sorted(values)
 
 

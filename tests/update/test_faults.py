@@ -94,8 +94,15 @@ def test_the_guard_is_killed(witness: Witness, programs: tuple[Path, Path], phas
     witness.updates_again(programs[1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
-@pytest.mark.parametrize("phase", PHASES)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# One at every phase, by turns, and each of them in the middle of the pause.
+_INTERRUPTIONS = {(phase, _ENDING[index % 3]) for index, phase in enumerate(PHASES)}
+_INTERRUPTIONS |= {("transfer", number) for number in _ENDING}
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"), sorted(_INTERRUPTIONS), ids=lambda one: one if isinstance(one, str) else one.name
+)
 def test_interrupted(
     witness: Witness, programs: tuple[Path, Path], phase: str, number: signal.Signals
 ) -> None:

@@ -115,7 +115,8 @@ class Settler:
         if start is not None and (
             self._is_at_text(entry, start, offset) or self._is_tail(row, offset, status)
         ):
-            return Verdict.STALE
+            whole = status is Status.MOVED and self._is_in_array(int(entry["address"]) + offset)
+            return Verdict.KEEP if whole else Verdict.STALE
         if status is not Status.INSIDE or self._strict:
             return Verdict.KEEP
         is_data = start is not None or bool(entry["type"] < 0)
@@ -214,6 +215,18 @@ class Settler:
             return True
         second = self._state.word(address + 8)
         return second is not None and self._is_start(second)
+
+    def _is_in_array(self, address: int) -> bool:
+        """Whether a word that is the start of an object is one of several pointers behind each other.
+
+        A number in front of them may look like a text of one letter. If they are old ones, nobody reads them
+        and it does no harm that they follow; but a new text may run on into the first.
+        """
+        before, behind = self._state.word(address - 8), self._state.word(address + 8)
+        if before is None:
+            return False
+        runs_on = bool(before >> 56)
+        return self._is_start(before) or (not runs_on and behind is not None and self._is_start(behind))
 
     def _is_start(self, value: int) -> bool:
         row = self._state.find(value)

@@ -8,6 +8,7 @@ enum { CLIENTS = 25 };
 
 STATE struct list *clients;
 STATE struct client *by_id[CLIENTS];
+STATE char *counted; /* how many, which is a letter, and then the pointers */
 
 static void list_add(struct list *list, const void *item)
 {
@@ -26,6 +27,14 @@ static struct client *client_at(size_t index)
     return client;
 }
 
+static void count_clients(void)
+{
+    long count = 'A';
+    counted = realloc(counted, sizeof count + sizeof by_id);
+    memcpy(counted, &count, sizeof count);
+    memcpy(counted + sizeof count, by_id, sizeof by_id);
+}
+
 static void add_client(int id)
 {
     struct client *client = calloc(1, sizeof *client);
@@ -41,11 +50,13 @@ void fill(void)
     clients->size = sizeof(struct client *);
     for (int i = 0; i < CLIENTS; i++)
         add_client(i);
+    count_clients();
 }
 
 const char *check(void)
 {
     EXPECT(clients && clients->count == CLIENTS);
+    EXPECT(counted[0] == 'A' && memcmp(counted + sizeof(long), by_id, sizeof by_id) == 0);
     for (int i = 0; i < CLIENTS; i++) {
         char name[12];
         snprintf(name, sizeof name, "client %d", i);
@@ -60,5 +71,6 @@ const char *busy(void)
         free(client_at(--clients->count));
     for (int i = CLIENTS - 5; i < CLIENTS; i++)
         add_client(i);
+    count_clients();
     return NULL;
 }

@@ -14,7 +14,7 @@ from instar.control import dispositions, lending, quiescence, stdio, streams, ti
 from instar.control.epoll import fill_epolls
 from instar.control.gate import Gate
 from instar.control.runtime import EPOLL_FIRE, EPOLL_ITEM, LOCK, Runtime
-from instar.control.stdio import FILE, Exports, Stream, list_streams
+from instar.control.stdio import FILE, Stream, list_streams
 from instar.control.streams import StreamPlan
 from instar.errors import InstarError, RefusedError
 from instar.handlers.names import Names
@@ -85,7 +85,7 @@ def test_a_thread_that_glibc_did_not_make(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_no_room_for_addresses() -> None:
-    everything = Mapping(0, 1 << 47, "rw-p", 0, 0, 0, "")
+    everything = Mapping(0, 1 << 47, "rw-p", 0, (0, 0), 0, "")
     with pytest.raises(RefusedError) as caught:
         choose_arena([everything], 1 << 40)
     assert caught.value.code == "no-address-room"
@@ -237,7 +237,7 @@ def test_a_signal_handler_that_is_gone() -> None:
 def test_a_list_of_streams_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = fake(pid=7, u64=lambda _: 0x1000, read=lambda address, size: bytes(size))
     with pytest.raises(RefusedError) as caught:
-        list_streams(memory, cast(Exports, fake(symbols={"_IO_list_all": 0x10})))
+        list_streams(memory, fake(symbols={"_IO_list_all": 0x10}))
     assert caught.value.code == "libc-unknown" and FILE.itemsize > 200
     monkeypatch.setattr(stdio, "find_exports", lambda *_: None)
     with pytest.raises(RefusedError) as caught:

@@ -76,3 +76,10 @@ def test_letters_that_lead_nowhere_are_a_text() -> None:
 )
 def test_only_the_last_character_may_be_cut(data: bytes, expected: bool) -> None:
     assert _is_text(data) == expected
+
+
+def test_pointers_behind_a_number_that_looks_like_a_letter() -> None:
+    text = int.from_bytes(b"a text..", "little")
+    one = settler(ord("A"), HOLED, LETTERS, HOLED, text, HOLED, LETTERS, text, LETTERS, text)
+    places = [BLOCK + 8 * index for index in (1, 2, 3, 5, 6, 8)]
+    assert [one._is_in_array(place) for place in places] == [True, True, True, False, True, False]

@@ -92,9 +92,9 @@ def test_a_guard_that_does_not_answer_is_killed(
 
 
 def test_a_question_without_an_answer_has_an_end(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_ANSWER_S", 0.2)
-    past = hold(program.pid, 0.1)
+    past = hold(program.pid, 2.0)
     past._process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(client, "_ANSWER_S", 0.2)
     try:
         with pytest.raises(GuardLostError):
             past.signal_mask()

@@ -111,7 +111,7 @@ def test_started_in_the_same_surroundings(compile_c, start, tmp_path):
         old, "nothing", preexec_fn=prepare, cwd="/usr/lib", env={"COLOUR": "blue", "PATH": "/bin:/usr/bin"}
     )
     described = past.line()
-    assert described == "65534 65534 2 31 /usr/lib 100 7 blue"
+    assert described == f"65534 65534 2 31 /usr/lib 100 {min(os.nice(0) + 7, 19)} blue"
     with future_of(past.pid, old, new) as future:
         assert described in future.output.decode().splitlines()
         assert Path(f"/proc/{future.pid}/oom_score_adj").read_text() == "300\n"

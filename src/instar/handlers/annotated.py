@@ -12,7 +12,7 @@ from instar.ext.values import Array, HandlerError, Struct
 from instar.handlers.names import Names, version_names
 from instar.handlers.store import Tagged
 from instar.handlers.types import RECORDS
-from instar.metadata.annotations import UnionNote, tag_mask, union_notes
+from instar.metadata.annotations import UnionNote, UnreadNote, tag_mask, union_notes
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
 
@@ -27,6 +27,8 @@ def annotated_handlers(old: Version, new: Version, known: Registry) -> list[Hand
     """
     names = version_names(old, "old"), version_names(new, "new")
     said = {handler.target for handler in known.handlers} | {handler.source for handler in known.handlers}
+    _require_read(old, "old", said)
+    _require_read(new, "new", set())
     found = [*_tagged(*names), *_unions(*names)]
     return [handler for handler in found if handler.target not in said]
 
@@ -76,11 +78,24 @@ def _resolver(member: str, mask: int, is_array: bool) -> Callable[..., Any]:
     return resolve_all if is_array else resolve
 
 
+def _require_read(version: Version, which: str, said: set[str]) -> None:
+    """Refuse a text that cannot be read, unless a handler answers for what it seems to be about."""
+    for note in union_notes(version):
+        if isinstance(note, UnreadNote) and note.union not in said:
+            cause = f"INSTAR_UNION of the {which} version, {note.text!r}: {note.why}"
+            remedy = 'write INSTAR_UNION("struct x.u", "kind", "VALUE: MEMBER, ..., *: MEMBER")'
+            if which == "old":
+                remedy += f', and until then @resolve_union("{note.union or "struct x.u"}") in a handler file'
+            raise _wrong(cause, remedy)
+
+
 # Unions -----------------------------------------------------------------------------------------------------
 
 
 def _unions(old: Names, new: Names) -> Iterator[Handler[..., Any]]:
     for note in union_notes(old.version):
+        if isinstance(note, UnreadNote):
+            continue  # a handler answers for it
         place = old.find(note.union, _LINE)
         if place is None or place.kind != "member" or place.member is None:
             raise _wrong(

@@ -71,22 +71,46 @@ class UnionNote(NamedTuple):
     otherwise: str
 
 
-def union_notes(version: Version) -> tuple[UnionNote, ...]:
-    """What ``INSTAR_UNION`` says, each once; what cannot be read is left out."""
+class UnreadNote(NamedTuple):
+    """A text that does not say what it should.
+
+    Attributes:
+        text: As the program has it.
+        union: What it seems to be about, "" where that cannot be told.
+        why: What is wrong.
+    """
+
+    text: str
+    union: str
+    why: str
+
+
+def union_notes(version: Version) -> tuple[UnionNote | UnreadNote, ...]:
+    """What ``INSTAR_UNION`` says, each text once."""
     section = version.elf.section(NOTES)
     if section is None:
         return ()
     texts = bytes(version.elf.section_bytes(section)).split(b"\0")
-    notes = dict.fromkeys(_union_note(text.decode(errors="replace")) for text in texts)
-    return tuple(note for note in notes if note is not None)
+    return tuple(dict.fromkeys(_union_note(text.decode(errors="replace")) for text in texts if text))
 
 
-def _union_note(text: str) -> UnionNote | None:
-    parts = text.split("|")
-    if len(parts) != 4 or parts[0] != "union":
-        return None
-    pairs = [tuple(word.strip() for word in case.split(":")) for case in parts[3].split(",") if case.strip()]
-    cases = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
-    otherwise = next((member for value, member in cases if value == "*"), "")
-    plain = tuple(case for case in cases if case[0] != "*")
-    return UnionNote(" ".join(parts[1].split()), parts[2].strip(), plain, otherwise)
+def _union_note(text: str) -> UnionNote | UnreadNote:
+    parts = [" ".join(part.split()) for part in text.split("|")]
+    if parts[0] != "union" or len(parts) != 4:
+        named = parts[1] if parts[0] == "union" and len(parts) > 1 else ""
+        return UnreadNote(text, named, "it is not made of three texts: UNION, MEMBER, CASES")
+    _, union, by, listed = parts
+    if not union or not by:
+        return UnreadNote(text, union, "the union or the member that tells is not named")
+    cases: dict[str, str] = {}
+    for case in filter(str.strip, listed.split(",")):
+        value, colon, member = (word.strip() for word in case.partition(":"))
+        if not value or not member or not colon or ":" in member:
+            return UnreadNote(text, union, f"{case.strip()!r} is not VALUE: MEMBER")
+        if value in cases:
+            return UnreadNote(text, union, f"{value} is there twice")
+        cases[value] = member
+    if not cases:
+        return UnreadNote(text, union, "it has no case")
+    otherwise = cases.pop("*", "")
+    return UnionNote(union, by, tuple(cases.items()), otherwise)

@@ -12,7 +12,7 @@ import numpy as np
 
 from instar.metadata.model import TypeKind
 from instar.pairing.mapping import Relation
-from instar.state.columns import Fate, ObjectFlag, ObjectKind
+from instar.state.columns import Fate, ObjectKind
 from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
 from instar.validation.columns import CounterpartFlag
@@ -47,9 +47,7 @@ def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
     objects, pairing = planner.state.objects, planner.prepared.pool.pairing
     stay = (found.rows["flags"] & CounterpartFlag.PLACED) != 0
     stay &= (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.STAY) & (objects["type"] >= 0)
-    stay &= (objects["flags"] & ObjectFlag.POOL) == 0  # several types in one block: it may stay whole
-    if planner.prepared.handlers is not None:
-        return np.zeros(0, dtype=np.int64)  # they place and fill objects of changed types themselves
+    stay[planner.pinned] = False  # handlers have placed these, and fill them
     for span in planner.past.heap:
         if span.mapped is not None:  # carried as it is, or refused
             stay &= (objects["address"] < span.start) | (objects["address"] >= span.end)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from instar.errors import RefusedError
 from instar.ext.registry import Registry
 from instar.handlers.annotated import annotated_handlers
 from instar.handlers.module import run_handlers
-from instar.metadata.annotations import tag_mask
+from instar.metadata.annotations import NOTES, UnionNote, tag_mask, union_notes
+from instar.metadata.elf import Section
 from instar.metadata.version import Version
 from instar.testing.handlers import HandlerBench
 from instar.testing.versions import VersionBuilder
@@ -70,3 +73,51 @@ def test_a_tagged_variable_is_refused_by_name() -> None:
     with pytest.raises(RefusedError, match="the variable first is TAGGED") as caught:
         annotated_handlers(_version(static=True), _version(), Registry())
     assert caught.value.code == "bad-annotation"
+
+
+# Texts of INSTAR_UNION --------------------------------------------------------------------------------------
+
+
+def _noted(*texts: str) -> Version:
+    version = _version("instar_pxfer_t")
+    data = b"".join(text.encode() + b"\0" for text in texts)
+    section = Section(NOTES, 0x9000, len(data), 0, 2, 1)
+    version.elf = replace(version.elf, sections=(section,), image=memoryview(data))
+    return version
+
+
+def test_a_text_is_read_with_spaces_and_a_comma_at_its_end() -> None:
+    (note,) = union_notes(_noted("union|struct  value.u| kind |1: number, TEXT : text,*: other, "))
+    assert note == UnionNote("struct value.u", "kind", (("1", "number"), ("TEXT", "text")), "other")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("union|struct value.u|kind", "three texts"),
+        ("union|struct value.u|kind|1: a|2: b", "three texts"),
+        ("onion|struct value.u|kind|1: a", "three texts"),
+        ("union||kind|1: a", "not named"),
+        ("union|struct value.u||1: a", "not named"),
+        ("union|struct value.u|kind|", "no case"),
+        ("union|struct value.u|kind|1 = a", "'1 = a' is not VALUE: MEMBER"),
+        ("union|struct value.u|kind|1: a: b", "is not VALUE: MEMBER"),
+        ("union|struct value.u|kind|1: a, 2:", "'2:' is not VALUE: MEMBER"),
+        ("union|struct value.u|kind|1: a, 1: b", "1 is there twice"),
+    ],
+)
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_a_text_that_cannot_be_read_is_refused_by_name(text: str, why: str, which: str) -> None:
+    versions = {"old": _version("instar_pxfer_t"), "new": _version("instar_pxfer_t"), which: _noted(text)}
+    with pytest.raises(RefusedError) as info:
+        annotated_handlers(versions["old"], versions["new"], Registry())
+    assert info.value.code == "bad-annotation"
+    assert all(part in info.value.cause for part in (text, why, which))
+    assert "INSTAR_UNION(" in info.value.remedy
+
+
+def test_a_handler_answers_for_a_text_that_cannot_be_read() -> None:
+    source = "from instar.ext import *\n@resolve_union('struct value.u')\ndef f(old): return None\n"
+    known = run_handlers(source, "handlers")
+    old = _noted("union|struct value.u|kind|1 = a")
+    assert annotated_handlers(old, _version("instar_pxfer_t"), known) == []

@@ -52,8 +52,9 @@ class Store:
 class Compared(LocalTransaction):
     """An update with work between the two copies; what it wrote is compared with a plan from the start."""
 
-    def __init__(self, store: Store, new: Path, commands: list[str]) -> None:
-        super().__init__(store.child.pid, new, UpdateOptions(), SilentProgress())
+    def __init__(self, store: Store, new: Path, commands: list[str], handlers: Path | None = None) -> None:
+        options = UpdateOptions(handlers=handlers, max_pause_ms=60000.0, timeout=120.0)
+        super().__init__(store.child.pid, new, options, SilentProgress())
         self.store, self.commands = store, commands
         self.compared = 0
 
@@ -98,11 +99,21 @@ class Compared(LocalTransaction):
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Both versions."""
-    home = tmp_path_factory.mktemp("refresh")
+    return _build(tmp_path_factory.mktemp("refresh"), 20000)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same with fewer objects: handlers take their time."""
+    return _build(tmp_path_factory.mktemp("small"), 1000)
+
+
+def _build(home: Path, count: int) -> list[Path]:
     built = []
     for version in (1, 2):
         target = home / f"store-{version}"
-        command = ["gcc", "-O1", "-g", f"-DVERSION={version}", "-o", str(target), str(SOURCE)]
+        command = ["gcc", "-O1", "-g", f"-DVERSION={version}", f"-DSTORE_COUNT={count}"]
+        command += ["-o", str(target), str(SOURCE)]
         subprocess.run(command, check=True)
         built.append(target)
     return built
@@ -139,5 +150,52 @@ def test_is_what_a_plan_from_the_start_writes(
         assert report.outcome == "updated", report.error
         assert update.plan is not None
         assert update.compared > 1 << 20
+        assert update.plan.refreshed == refreshed
+        assert store.ask("sum") == update.before
+
+
+# Handlers that look at what does not change, at what does, at other objects, at what rules made of an object,
+# and at something that is not in the state.
+HANDLERS = {
+    "pointer": "return 1 if old.partner else 2",
+    "number": "return int(old.level)",
+    "other": "return int(old.partner.seen)",
+    "new": "return int(new.number)",
+    "clock": "return 0 * int(time.monotonic())",
+    "over": "new.text[23] = ord('Z'); return 1",  # what a rule makes too
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "refreshed"),
+    [
+        ("pointer", "", True),
+        ("pointer", "tick 39", True),
+        ("pointer", "grow 1", False),
+        ("number", "", True),
+        ("number", "tick 39", False),
+        ("other", "tick 39", False),
+        ("new", "tick 39", False),
+        ("clock", "", False),
+        ("over", "tick 39", True),
+    ],
+)
+def test_handlers_run_again_where_what_they_read_was_written(
+    small: list[Path], tmp_path: Path, name: str, command: str, refreshed: bool
+) -> None:
+    handlers = tmp_path / "handlers.py"
+    handlers.write_text(
+        ("import time\n" if name == "clock" else "")
+        + "from instar.ext import Struct, initialize\n\n"
+        + '@initialize("struct moves.added")\n'
+        + f"def added(old: Struct, new: Struct) -> int:\n    {HANDLERS[name]}\n"
+    )
+    with running(small[0]) as store:
+        update = Compared(store, small[1], [command] if command else [], handlers)
+        report = update.run()
+        update.driver.channel.close()
+        assert report.outcome == "updated", report.error
+        assert update.plan is not None
+        assert update.compared > 1 << 16
         assert update.plan.refreshed == refreshed
         assert store.ask("sum") == update.before

@@ -14,10 +14,11 @@ from instar.handlers.batches import run_batch
 from instar.handlers.binding import Binding, TypeTask, VariableTask
 from instar.handlers.failures import HandlerFailure, failure
 from instar.handlers.guarding import TIME_S, bounded
+from instar.handlers.inputs import Inputs, is_pure
 from instar.handlers.memory import FutureMemory, PastMemory
 from instar.handlers.names import Names
 from instar.handlers.objects import ObjectFinder, Objects
-from instar.handlers.outcome import blocks_of, collect, future_memory
+from instar.handlers.outcome import blocks_of, collect, future_memory, reuse
 from instar.handlers.paths import handled_path
 from instar.handlers.placing import Placing
 from instar.handlers.running import run_object, run_variable
@@ -48,6 +49,8 @@ class Execution:
         self._placing: Placing | None = None
         self._finder: tuple[Planner, ObjectFinder] | None = None
         self._written: tuple[Image | None, dict[int, bytes]] = (None, {})
+        self._is_pure = is_pure(binding.registry)
+        self._inputs, self._is_first = Inputs(), True
 
     def place(self, planner: Planner) -> list[Target]:
         """Place what is another kind of object in the new version."""
@@ -87,16 +90,20 @@ class Execution:
         binding = self._binding
         if not binding.type_tasks and not binding.variable_tasks and not binding.kind_pairs:
             return NO_CHANGES
-        memory = future_memory(planner, self._placed.blocks)
+        self._inputs = inputs = Inputs()
+        memory = future_memory(planner, self._placed.blocks, inputs)
         for pointer, address in self._placed.pointers.items():
             memory.write(pointer, address.to_bytes(8, "little"))
-        run = _Run(binding, planner, memory)
+        run = _Run(binding, planner, memory, inputs)
         self._finder = planner, run.finder
         try:
             with bounded(self._time_s), within(run.desk):
                 run.all()
         except HandlerFailure as failed:
             return Changes(problems=(failed.problem,))
+        if self._is_first:
+            inputs.settle()  # later ones are in the pause
+        self._is_first = False
         judge.fates(run.finder.problems)
         if self._written[0] is not planner.future:
             self._written = planner.future, {}
@@ -107,6 +114,10 @@ class Execution:
         known = self._finder is not None and self._finder[0] is planner
         finder = self._finder[1] if known and self._finder is not None else _object_finder(planner)
         return reverse(self._binding, planner, finder, same_words, self._time_s)
+
+    def reuse(self, planner: Planner, words: Array, rows: Array) -> Callable[[], None] | None:
+        """See ``outcome.reuse``; what does not come from the states alone is never used again."""
+        return reuse(planner, self._inputs, words, rows) if self._is_pure else None
 
 
 def _answered_range(binding: Binding, task: TypeTask) -> tuple[int, int]:
@@ -129,7 +140,7 @@ def _object_finder(planner: Planner) -> ObjectFinder:
 class _Run:
     """One plan being handled."""
 
-    def __init__(self, binding: Binding, planner: Planner, memory: FutureMemory) -> None:
+    def __init__(self, binding: Binding, planner: Planner, memory: FutureMemory, inputs: Inputs) -> None:
         self._binding, self._planner, self.memory = binding, planner, memory
         self.finder = _object_finder(planner)
         self._wanted = -1
@@ -137,6 +148,7 @@ class _Run:
             planner.state.bytes_at,
             planner.past.subject.memory.read,
             [(span.start, span.data) for span in planner.state.spans],
+            inputs,
         )
         self.past = Side(binding.old, past_memory)
         self.future = Side(binding.new, self.memory, translator(planner, binding))

@@ -14,6 +14,7 @@ import numpy as np
 
 from instar.errors import FaultError
 from instar.ext.values import HandlerError, PointerError, ReadOnlyError
+from instar.handlers.inputs import Inputs
 from instar.transfer.plan import PATCH
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -69,15 +70,24 @@ class PastMemory:
         copied: Bytes of copied memory, None where nothing was copied.
         read: Any other memory of the past, such as its constants.
         ranges: (start, bytes) of what was copied, for many objects at once.
+        inputs: Is told what is read.
     """
 
-    def __init__(self, copied: Callable[[int, int], bytes | None], read: Read, ranges: Ranges = ()) -> None:
+    def __init__(
+        self,
+        copied: Callable[[int, int], bytes | None],
+        read: Read,
+        ranges: Ranges = (),
+        inputs: Inputs | None = None,
+    ) -> None:
         self._copied, self._read, self._ranges = copied, read, ranges
+        self._inputs = inputs or Inputs()
 
     def read_many(self, addresses: Array, size: int) -> Array:
         """Many objects at once."""
         result = np.zeros((len(addresses), size), np.uint8)
         found = gather(self._ranges, addresses, size, result)
+        self._inputs.past.add_many(addresses[found], size)
         for row in np.flatnonzero(~found).tolist():
             result[row] = np.frombuffer(self.read(int(addresses[row]), size), np.uint8)
         return result
@@ -89,7 +99,11 @@ class PastMemory:
     def read(self, address: int, size: int) -> bytes:
         """Bytes of the past."""
         data = self._copied(address, size)
-        return data if data is not None else checked_read(self._read, address, size)
+        if data is None:
+            self._inputs.elsewhere = True
+            return checked_read(self._read, address, size)
+        self._inputs.past.add(address, size)
+        return data
 
     def write(self, address: int, data: bytes) -> None:
         """Never."""
@@ -222,6 +236,7 @@ class FutureMemory:
         own: Memory that the future's start-up made.
         is_kept: Whether an address is in a range that stays.
         bulk: Many objects that stay, as long as no page was copied.
+        inputs: Is told what is read and written.
     """
 
     def __init__(
@@ -232,7 +247,9 @@ class FutureMemory:
         own: Pages,
         is_kept: Callable[[int], bool],
         bulk: Bulk | None = None,
+        inputs: Inputs | None = None,
     ) -> None:
+        self._inputs = inputs or Inputs()
         self._regions = sorted(
             ((start, data) for start, data in regions if len(data)), key=lambda one: one[0]
         )
@@ -264,6 +281,7 @@ class FutureMemory:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of the future."""
+        self._inputs.future.add(address, size)
         place = self._place(address, size)
         if place is not None:
             return place.tobytes()
@@ -271,6 +289,7 @@ class FutureMemory:
 
     def read_many(self, addresses: Array, size: int) -> Array:
         """Many objects at once."""
+        self._inputs.future.add_many(addresses, size)
         result = np.zeros((len(addresses), size), np.uint8)
         found = gather(self._regions[::-1], addresses, size, result)
         if self._bulk is not None and not found.all() and not self.kept.pages:
@@ -285,6 +304,7 @@ class FutureMemory:
     def write_many(self, addresses: Array, before: Array, after: Array) -> None:
         """Store the rows that differ."""
         rest = np.flatnonzero((before != after).any(axis=1))
+        self._inputs.written.add_many(addresses[rest], after.shape[1])
         if self._bulk is not None and not self.kept.pages:
             rest = rest[~self._bulk.write(addresses[rest], before[rest], after[rest])]
         for row in rest.tolist():
@@ -292,6 +312,7 @@ class FutureMemory:
 
     def write(self, address: int, data: bytes) -> None:
         """Store in the future."""
+        self._inputs.written.add(address, len(data))
         place = self._place(address, len(data))
         if place is not None:
             place[:] = np.frombuffer(data, np.uint8)

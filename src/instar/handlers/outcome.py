@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from instar.errors import InternalError
+from instar.handlers.inputs import Inputs
 from instar.handlers.memory import PAGE, Blocks, FutureMemory, Pages, Read, checked_read, gather
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.transfer.kept import sort_patches
@@ -26,7 +28,7 @@ def blocks_of(arena_base: int) -> Blocks:
     return Blocks(arena_base + _BLOCKS_OFFSET)
 
 
-def future_memory(planner: Planner, blocks: Blocks) -> FutureMemory:
+def future_memory(planner: Planner, blocks: Blocks, inputs: Inputs | None = None) -> FutureMemory:
     """The future's bytes as the plan has them."""
     output, objects = planner.output.buffer, planner.state.objects
     regions = [(planner.arena_base, output[: planner.fates.arena_size])]
@@ -47,7 +49,7 @@ def future_memory(planner: Planner, blocks: Blocks) -> FutureMemory:
     heap = FutureHeap(planner.future.heap)
     read = planner.future.subject.memory.read
     own = Pages(lambda a, n: _own_bytes(heap, read, a, n), lambda a, n: heap.bytes_at(a, n) is not None)
-    return FutureMemory(regions, blocks, kept, own, is_kept, KeptObjects(planner))
+    return FutureMemory(regions, blocks, kept, own, is_kept, KeptObjects(planner), inputs)
 
 
 def _own_bytes(heap: FutureHeap, read: Read, address: int, size: int) -> bytes:
@@ -164,6 +166,43 @@ def collect(planner: Planner, memory: FutureMemory, before: dict[int, bytes]) ->
         pages = np.array([[blocks.base, size]], np.uint64)
         ranges = (KeptRange(blocks.base, size, rows, pages, blocks.data, blocks.base),)
     return Changes(ranges=ranges, writes=tuple(writes))
+
+
+def reuse(planner: Planner, inputs: Inputs, words: Array, rows: Array) -> Callable[[], None] | None:
+    """What handlers wrote, kept though some objects are converted again.
+
+    Args:
+        planner: Its output is what handlers left.
+        inputs: What they looked at.
+        words: Addresses of the past's words that changed since, whole and aligned.
+        rows: The objects that these lie in.
+
+    Returns:
+        To be called when the objects were converted again; None when handlers must run again.
+    """
+    ends = words + np.uint64(8)
+    objects = planner.state.objects[rows]
+    moves = objects["fate"] == Fate.MOVE
+    starts = np.where(moves, objects["new_address"], objects["address"])
+    sizes = np.where(moves, objects["out_size"], objects["size"]).astype(np.uint64)
+    if inputs.elsewhere or np.isin(rows, planner.pinned).any() or inputs.past.meets(words, ends):
+        return None
+    if inputs.future.meets(starts, starts + sizes) or inputs.written.meets(words, ends):
+        return None  # of what stays, whole words are written
+    moved = objects[moves]
+    low, high = inputs.written.ranges
+    saved: list[tuple[int, Array]] = []
+    for row in moved:
+        first, last = np.searchsorted(low, [row["new_address"], row["new_address"] + row["out_size"]])
+        for start, end in zip(low[first:last].tolist(), high[first:last].tolist(), strict=True):
+            at = int(row["out"]) + start - int(row["new_address"])
+            saved.append((at, planner.output.buffer[at : at + end - start].copy()))
+
+    def put_back() -> None:
+        for at, data in saved:
+            planner.output.buffer[at : at + len(data)] = data
+
+    return put_back
 
 
 def _copy_into_segments(planner: Planner) -> None:

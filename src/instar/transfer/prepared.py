@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,6 +71,12 @@ class PlanHandlers(Protocol):
         """Take the future's state back, once a plan was carried out, and compare it with the past's.
 
         ``same_words``: whether words of the past and of the future lead to the same.
+        """
+
+    def reuse(self, planner: Any, words: Any, rows: Any) -> Callable[[], None] | None:
+        """Keep what they made though words of some objects changed: to be called when these were converted.
+
+        None when they must run again.
         """
 
 

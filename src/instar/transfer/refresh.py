@@ -8,7 +8,7 @@ shown to be harmless makes ``refresh_plan`` give up, and the caller plans from t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from instar.metadata.distinct import distinct
 from instar.state.columns import Fate, ObjectKind
 from instar.state.image import Image
-from instar.state.kernel import Span
+from instar.state.kernel import Span, State
 from instar.state.mirror import Changes, join_changes, merge
 from instar.transfer.environment import changed_environment
 from instar.transfer.library_blocks import library_rows, library_words
@@ -45,8 +45,6 @@ def refresh_plan(
         None when a new plan is needed.
     """
     changes = past.changes
-    if planner.prepared.handlers is not None:
-        return None  # they may look at anything
     if changes is None or past.round != planner.past.round + 1 or not _is_same_shape(planner, past, pairs):
         return None
     if changed_environment(past) != planner.environment:
@@ -55,7 +53,8 @@ def refresh_plan(
     if spans is None:
         return None
     parts = [_merge(old, new) for old, new in spans]
-    rows = planner.engine.changed_rows(join_changes([changes, *parts]))
+    joined = join_changes([changes, *parts])
+    rows = planner.engine.changed_rows(joined)
     if rows is None or not _is_library_same(planner, past):
         return None
     planner.past, planner.pairs, planner.changed_rows = past, pairs, rows
@@ -63,14 +62,43 @@ def refresh_plan(
     statics = [old for (old, _), part in zip(spans, parts, strict=True) if len(part.rows)]
     if np.isin(scan.findings["object"], rows).any() or not planner.statics.is_untouched_same(statics, past):
         return None
-    if not planner.engine.convert_again(rows):
+    put_back = _reuse_handlers(planner, joined, rows)
+    if put_back is None or not planner.engine.convert_again(rows):
         return None
     again = scan.words[np.isin(scan.words["object"], rows)]
     planner.output.apply_moved(again[planner.state.objects["fate"][again["object"]] == Fate.MOVE])
+    put_back()
     planner.changed_pages = np.union1d(planner.changed_pages, changes.rows["address"])
     kept = tuple(_changed_pages(one, changes.rows) for one in plan.kept)
     arena = None if plan.arena is None else _changed_blocks(plan.arena, planner, rows)
     return without_blocks(replace(planner.assemble(kept, arena), refreshed=True))
+
+
+def _reuse_handlers(planner: Planner, changes: Changes, rows: Array) -> Callable[[], None] | None:
+    """Keep what handlers made, if they looked at nothing that changed; None: they must run again."""
+    handlers = planner.prepared.handlers
+    if handlers is None:
+        return lambda: None
+    words = changed_words(planner.state, changes)
+    return None if words is None else handlers.reuse(planner, words, rows)
+
+
+def changed_words(state: State, changes: Changes) -> Array | None:
+    """Addresses of the aligned words that differ, ascending; None where the state has no copy of them.
+
+    Args:
+        state: As it is now.
+        changes: Against what was before.
+    """
+    found = [np.zeros(0, np.uint64)]
+    for row, saved in zip(changes.rows, changes.saved, strict=True):
+        address, size = int(row["address"]), int(row["size"])
+        data = state.bytes_at(address, size)
+        if data is None:
+            return None
+        places = np.flatnonzero(np.frombuffer(data, np.uint8) != saved[:size]).astype(np.uint64)
+        found.append((places + np.uint64(address)) & ~np.uint64(7))
+    return np.unique(np.concatenate(found))
 
 
 def _is_same_shape(planner: Planner, past: Image, pairs: Sequence[FramePair]) -> bool:

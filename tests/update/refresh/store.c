@@ -6,7 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { COUNT = 20000, SLOTS = 512 };
+#ifndef STORE_COUNT
+#define STORE_COUNT 20000
+#endif
+
+enum { COUNT = STORE_COUNT, SLOTS = 512 };
 
 struct stays {
     struct stays *next;

@@ -83,9 +83,9 @@ class Update:
         return int(self.report["new_pid"])
 
 
-def update(pid: int, new: Path) -> Update:
+def update(pid: int, new: Path, *options: str) -> Update:
     """Update a process; the peak is the resident memory of the largest of the tool's processes."""
-    command = [str(INSTAR), "update", str(pid), str(new), "--json", "--timeout", "120"]
+    command = [str(INSTAR), "update", str(pid), str(new), "--json", "--timeout", "120", *options]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started = time.perf_counter()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)

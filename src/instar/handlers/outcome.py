@@ -185,6 +185,8 @@ def reuse(planner: Planner, inputs: Inputs, words: Array, rows: Array) -> Callab
     moves = objects["fate"] == Fate.MOVE
     starts = np.where(moves, objects["new_address"], objects["address"])
     sizes = np.where(moves, objects["out_size"], objects["size"]).astype(np.uint64)
+    if planner.handled.ranges or planner.handled.writes:
+        return None  # what they allocated, or wrote into the future's own, is part of no object of the past
     if inputs.elsewhere or np.isin(rows, planner.pinned).any() or inputs.past.meets(words, ends):
         return None
     if inputs.future.meets(starts, starts + sizes) or inputs.written.meets(words, ends):

@@ -69,7 +69,8 @@ def refresh_plan(
     planner.output.apply_moved(again[planner.state.objects["fate"][again["object"]] == Fate.MOVE])
     put_back()
     planner.changed_pages = np.union1d(planner.changed_pages, changes.rows["address"])
-    kept = tuple(_changed_pages(one, changes.rows) for one in plan.kept)
+    past_ranges = plan.kept[: len(plan.kept) - len(planner.handled.ranges)]
+    kept = tuple(_changed_pages(one, changes.rows) for one in past_ranges)
     arena = None if plan.arena is None else _changed_blocks(plan.arena, planner, rows)
     return without_blocks(replace(planner.assemble(kept, arena), refreshed=True))
 

@@ -1,7 +1,8 @@
 """The journal: one JSON line for every update that was tried on this machine, by whom and with what outcome.
 
 It never stands in an update's way: what cannot be written becomes a warning. Several instars append at
-once (O_APPEND under flock(2)); a line that a full disk or a crash cut short is skipped when reading.
+once (O_APPEND under flock(2)); a line that a full disk or a crash cut short is skipped when reading. A file
+that has become large is put aside as ``journal.jsonl.1``, in place of the one before, and read with the next.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _LOCK_POLL_S = 0.01
 DETAILS = ("types", "pointer_classes", "descriptor_kinds", "named_descriptors", "changes")  # not kept
 _MOST_TEXTS = 20  # warnings and detail lines kept of one update
 _LONGEST_LINE = 1 << 20
+_LARGEST = 2 << 20  # bytes of one file: about 1,400 updates
 _TAIL = 16 << 20  # bytes looked at from the end when reading
+_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -118,24 +121,59 @@ def _shortened(report: dict[str, Any]) -> dict[str, Any]:
 
 def _append(path: Path, line: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for _ in range(_TRIES):
+        descriptor = _open(path)
+        try:
+            size = os.fstat(descriptor).st_size
+            if not _is_at(descriptor, path):
+                continue  # put aside while we waited
+            if size and size + len(line) > _LARGEST:
+                path.replace(aside(path))
+                continue
+            _write(descriptor, size, line, path)
+            return
+        finally:
+            os.close(descriptor)
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+
+
+def aside(path: Path) -> Path:
+    """Where a journal is put that has become large."""
+    return path.with_name(path.name + ".1")
+
+
+def _open(path: Path) -> int:
+    """The journal's descriptor, locked."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         _lock(descriptor)
-        size = os.fstat(descriptor).st_size
-        whole = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-        data = (b"" if whole else b"\n") + line + b"\n"
-        try:
-            if os.write(descriptor, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, size)
-            raise
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _write(descriptor: int, size: int, line: bytes, path: Path) -> None:
+    """A whole line or nothing."""
+    whole = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+    data = (b"" if whole else b"\n") + line + b"\n"
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
 
 
 def _lock(descriptor: int) -> None:
@@ -152,10 +190,8 @@ def _lock(descriptor: int) -> None:
 
 def read_history(limit: int | None = None, path: Path | None = None) -> History:
     """The last ``limit`` updates; an absent journal is empty. Raises OSError when it may not be read."""
-    try:
-        data = _read_tail(path or journal_path())
-    except FileNotFoundError:
-        return History((), 0)
+    place = path or journal_path()
+    data = _read_whole(place)
     entries: list[Entry] = []
     damaged = 0
     for line in _lines(data):
@@ -165,6 +201,33 @@ def read_history(limit: int | None = None, path: Path | None = None) -> History:
         else:
             entries.append(entry)
     return History(tuple(entries if limit is None else entries[max(0, len(entries) - limit) :]), damaged)
+
+
+def _read_whole(path: Path) -> bytes:
+    """Both files, as they are between two times that one was put aside."""
+    data = b""
+    for _ in range(_TRIES):
+        before = _identity(aside(path))
+        data = _read_part(aside(path)) + b"\n" + _read_part(path)
+        if _identity(aside(path)) == before:
+            break
+    return data
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _read_part(path: Path) -> bytes:
+    """One file of the journal; an absent one is empty."""
+    try:
+        return _read_tail(path)
+    except FileNotFoundError:
+        return b""
 
 
 def _read_tail(path: Path) -> bytes:

@@ -46,6 +46,8 @@ def require_ranges(ranges: Sequence[KeptRange]) -> None:
 
 def _require_content(kept: KeptRange) -> None:
     """What is written into a range lies in it, and is there."""
+    if not 0 <= kept.data_start <= _END:
+        raise _overreach(f"to take bytes at {kept.data_start:#x}")
     starts, sizes = _columns(kept.pages)
     held = kept.data_start, kept.data_start + len(kept.data)
     low = np.maximum(np.uint64(kept.start), np.uint64(held[0]))
@@ -68,6 +70,9 @@ def require_writes(plan: TransferPlan, maps: Iterable[Mapping], program: str) ->
         RefusedError: "worker-overreach".
     """
     own = _join((m.start, m.end) for m in maps if _is_own(m, program))
+    beyond = [write.address for write in plan.writes if not 0 <= write.address < _END]
+    if beyond:
+        raise _overreach(f"to write at {beyond[0]:#x}, which is not the program's")
     starts = np.array([write.address for write in plan.writes], np.uint64)
     sizes = np.array([len(write.data) for write in plan.writes], np.uint64)
     index = np.searchsorted(own[:, 0], starts, side="right").astype(np.int64) - 1
@@ -75,7 +80,7 @@ def require_writes(plan: TransferPlan, maps: Iterable[Mapping], program: str) ->
     outside = (index < 0) | (starts + sizes > ends) | (starts + sizes < starts)
     if outside.any():
         raise _overreach(f"to write at {int(starts[outside][0]):#x}, which is not the program's")
-    others = [number for number in plan.registers if number not in _REGISTERS]
+    others = [n for n, value in plan.registers.items() if n not in _REGISTERS or not 0 <= value < 1 << 64]
     if others:
         raise _overreach(f"to set register {others[0]}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,7 +68,9 @@ class Expression:
         self.text = text
         try:
             python = _ARROW.sub(lambda m: "." if m[0] == "->" else m[0], text)
-            self._tree = ast.parse(python.strip(), mode="eval").body
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)  # "7and x": it is judged by what it means
+                self._tree = ast.parse(python.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise _bad(text, "is not an expression in Python's syntax") from error
         for node in ast.walk(self._tree):

@@ -191,3 +191,45 @@ def test_who_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 123456)
     journal.record(REPORT, place)
     assert [entry.user for entry in journal.read_history(path=place).entries] == ["anna", "root", "123456"]
+
+
+def test_it_has_a_bound_and_is_read_whole(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was put aside comes first; the one before is given up."""
+    monkeypatch.setattr(journal, "_LARGEST", 2000)
+    sizes, counts = [], []
+    for number in range(40):
+        report = UpdateReport.from_error(number, RefusedError("no-debug-info", "no", "build with -g"))
+        assert journal.record(report, place) is None
+        pids = [entry.report["old_pid"] for entry in journal.read_history(path=place).entries]
+        assert pids == list(range(number - len(pids) + 1, number + 1)), "a gap, or one twice"
+        files = sorted(place.parent.iterdir())
+        sizes.append(sum(path.stat().st_size for path in files))
+        counts.append(len(pids))
+        assert files in ([place], [place, journal.aside(place)])
+    assert max(sizes) <= 4000
+    assert min(counts[10:]) >= 3, "the last ones are there whenever it is put aside"
+    assert oct(journal.aside(place).stat().st_mode & 0o777) == "0o600"
+
+
+def _record_many(place: Path, first: int) -> None:
+    journal._LARGEST = 40_000
+    for number in range(first, first + 25):
+        report = UpdateReport.from_error(number, RefusedError("no-debug-info", "no", "build with -g"))
+        assert journal.record(report, place) is None
+
+
+def test_several_put_it_aside_at_once(place: Path) -> None:
+    """No line is lost that two files have room for."""
+    place.parent.mkdir(parents=True)
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_record_many, args=(place, 100 * n)) for n in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    history = journal.read_history(path=place)
+    assert not history.damaged and journal.aside(place).exists()
+    assert sorted(entry.report["old_pid"] for entry in history.entries) == [
+        100 * n + i for n in range(4) for i in range(25)
+    ]

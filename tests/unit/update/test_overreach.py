@@ -48,7 +48,7 @@ def test_the_programs_own_memory_may_be_written(address: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", [0, 0x1000, 0x1FF8, 0x3FF8, 0x4000, 0x6000, 0x9000, 0x7FFEFFF8, (1 << 64) - 8]
+    "address", [0, 0x1000, 0x1FF8, 0x3FF8, 0x4000, 0x6000, 0x9000, 0x7FFEFFF8, (1 << 64) - 8, -1, 1 << 64]
 )
 def test_other_memory_may_not(address: int) -> None:
     with pytest.raises(RefusedError) as caught:
@@ -94,3 +94,17 @@ def test_a_range_that_is_none(changes: dict[str, object]) -> None:
 def test_ranges_do_not_overlap() -> None:
     with pytest.raises(RefusedError):
         require_ranges([kept(), kept()])
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 64])
+def test_a_register_holds_a_word(value: int) -> None:
+    with pytest.raises(RefusedError) as caught:
+        require_writes(plan(registers={3: value}), MAPS, PROGRAM)
+    assert caught.value.code == "worker-overreach"
+
+
+@pytest.mark.parametrize("start", [-1, 1 << 64])
+def test_bytes_come_from_somewhere(start: int) -> None:
+    with pytest.raises(RefusedError) as caught:
+        require_ranges([kept(data_start=start)])
+    assert caught.value.code == "worker-overreach"

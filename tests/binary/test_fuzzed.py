@@ -18,6 +18,7 @@ INPUTS = {"core": 60, "wire": 2000, "heap": 2000, "program": 60, "answers": 400,
 FOUND = {
     "core": ("1:core:230", "1:core:604"),
     "answers": tuple(f"11:answers:{n}" for n in (30399, 38950, 46276, 75073, 79181, 88922)),
+    "questions": ("11:questions:264013", "11:questions:376658"),
 }
 
 

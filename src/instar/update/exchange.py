@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import socket
 import struct
 import types
@@ -26,6 +27,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _HEAD = struct.Struct("<IQ")
 MOST_TEXT, MOST_BYTES = 64 << 20, 8 << 30
 _KINDS = "buifV"
+_PLAIN = re.compile(rf"[<|][{_KINDS}][0-9]{{1,6}}", re.ASCII)
 _PIECE = 1 << 20
 _LARGE = 256 << 10
 
@@ -181,16 +183,24 @@ def _describe(dtype: np.dtype[Any]) -> Any:
 
 def _dtype(description: Any) -> np.dtype[Any]:
     if isinstance(description, str):
-        dtype = np.dtype(description)
+        dtype = np.dtype(_plain(description))
     else:
         fields, size = description
         names, formats, offsets = zip(*fields, strict=True)
+        formats = tuple(_plain(one) for one in formats)
         dtype = np.dtype(
             {"names": list(names), "formats": list(formats), "offsets": list(offsets), "itemsize": size}
         )
     if dtype.hasobject or dtype.kind not in _KINDS or not dtype.itemsize:
         raise GarbageError(f"an array of {description!r:.50}")
     return dtype
+
+
+def _plain(text: Any) -> str:
+    """One number or so many bytes: NumPy reads far more out of a text, expressions of Python's among it."""
+    if not isinstance(text, str) or not _PLAIN.fullmatch(text):
+        raise GarbageError(f"an array of {text!r:.50}")
+    return text
 
 
 def _encode(value: object, arrays: list[Array]) -> Any:

@@ -17,6 +17,7 @@ from tests.update.test_validation_faults import Faulty, programs, running
 from instar.process.numbering import DWARF_NAMES
 from instar.state.columns import Fate
 from instar.transfer.planner import Planner
+from instar.update.driver import Driver
 
 __all__ = ["programs"]
 
@@ -125,18 +126,22 @@ def test_an_argument_of_the_waiting_call_that_is_off_is_found(
     _is_found(programs, "argument 2 of read")
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    ("number", "at_the_gate"),
+    [(signal.SIGSEGV, False), (signal.SIGSTOP, False), (signal.SIGSEGV, True)],
+)
 def test_a_new_version_with_a_deadly_signal_never_serves(
-    programs: list[Path], number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    programs: list[Path], number: signal.Signals, at_the_gate: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by the campaign: a parked process is ended by what was sent to it only once it goes on."""
-    transfer = Faulty._validate
+    owner, name = (Driver, "enter_gate") if at_the_gate else (Faulty, "_validate")
+    step = getattr(owner, name)
 
-    def signalled(update: Faulty) -> None:
-        transfer(update)
-        os.kill(update.driver.pid, number)
+    def signalled(one: Any, *arguments: Any) -> None:
+        step(one, *arguments)
+        os.kill(one.pid if at_the_gate else one.driver.pid, number)
 
-    monkeypatch.setattr(Faulty, "_validate", signalled)
+    monkeypatch.setattr(owner, name, signalled)
     with running(programs[0]) as table:
         report = Faulty(table, programs[1], lambda _: None, "pause", "tick").run()
         assert report.outcome == "rolled-back"

@@ -109,7 +109,8 @@ class Gate:
         """Step 2, immediately before step 3: the future will look at the past before it gives up.
 
         Raises:
-            GateError: "gate-lost": there is no future any more, the past must go on.
+            GateError: "gate-lost", "gate-signalled": there is no future any more, or not for long; the past
+                must go on.
         """
         self._write_intent(ENDING)
         try:
@@ -117,6 +118,7 @@ class Gate:
         except OSError as error:
             raise self._lost() from error
         self._expect(_WAITING, "an answer of the new version", deadline)
+        require_no_deadly_signal(self.runtime.tracee.pid)  # came while it waited
 
     def announce_ended(self) -> None:
         """Step 4, right after the past's registers were set: the future will wait for it without limit."""

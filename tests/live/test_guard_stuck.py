@@ -64,7 +64,7 @@ def test_a_guard_that_never_comes_back_is_killed_by_the_kernel(
     stuck = tmp_path / "stuck.py"
     stuck.write_text(STUCK.format(source=str(Path(client.__file__).parents[2])))
     monkeypatch.setattr(client, "_PROGRAM", stuck)
-    past = hold(program.pid, 0.5)
+    past = hold(program.pid, 3.0)
     try:
         assert _is_free(program.pid)
         assert past._process.wait(SOON) == -signal.SIGALRM
@@ -92,7 +92,8 @@ def test_a_guard_that_does_not_answer_is_killed(
 
 
 def test_a_question_without_an_answer_has_an_end(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    past = hold(program.pid, 2.0)
+    past = hold(program.pid)
+    past._until = 0.0
     past._process.send_signal(signal.SIGSTOP)
     monkeypatch.setattr(client, "_ANSWER_S", 0.2)
     try:

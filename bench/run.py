@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.print(_table(rows))
     for failure in failures:
         console.print(f"FAILED {failure}", style="red", highlight=False, markup=False)
+    console.print(_summary(rows, failures), highlight=False, markup=False)
     _keep(rows, failures, quick=arguments.quick)
     return 1 if failures or any(row.good is False for row in rows) else 0
 
@@ -60,12 +62,28 @@ def _table(rows: Sequence[Row]) -> Table:
             "" if row.ratio is None else f"{row.ratio:.2f}",
             row.base_name and f"{row.base_name} ({row.base:.2f})",
             "" if row.limit is None else f"{row.limit:g}",
-            {None: "", True: "ok", False: "[red]OVER[/red]"}[row.good],
+            {None: "", True: "met", False: "[red]NOT MET[/red]"}[row.good],
         )
     for row in rows:
         if row.note:
             table.caption = f"{table.caption or ''}{row.name}: {row.note}\n"
     return table
+
+
+def _summary(rows: Sequence[Row], failures: Sequence[str]) -> str:
+    """The marks that are not met, by name, and how many are."""
+    judged = [row for row in rows if row.good is not None]
+    lines = [
+        f"NOT MET: {row.name}: {row.ratio:.2f} x {row.base_name}, mark {row.limit:g}"
+        for row in judged
+        if not row.good
+    ]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    lines.append(
+        f"{len(judged) - len(lines)} of {len(judged)} marks met, {len(failures)} measurements failed"
+    )
+    lines.append(f"load of the machine: {load} on {os.cpu_count()} processors")
+    return "\n".join(lines)
 
 
 def _keep(rows: Sequence[Row], failures: Sequence[str], *, quick: bool) -> None:
@@ -79,6 +97,9 @@ def _keep(rows: Sequence[Row], failures: Sequence[str], *, quick: bool) -> None:
             "processor": platform.machine(),
         },
         "quick": quick,
+        "load": os.getloadavg(),
+        "met": sum(row.good is True for row in rows),
+        "not_met": [row.name for row in rows if row.good is False],
         "rows": [{**asdict(row), "ratio": row.ratio, "good": row.good} for row in rows],
         "failures": list(failures),
     }

@@ -113,19 +113,21 @@ def own_plan(plan: TransferPlan, translate: Callable[[Array], tuple[Array, Array
 
 
 def _own_range(kept: KeptRange) -> KeptRange:
-    blocks, pages = (_column(column, (2,), np.dtype(np.uint64)) for column in (kept.blocks, kept.pages))
+    words = np.dtype(np.uint64)
+    blocks = _column(kept.blocks, (2,), words, copied=False)  # the runtime checks what it is told
+    pages = _column(kept.pages, (2,), words)
     patches = _column(kept.patches, (), PATCH)
     if (patches["address"][1:] < patches["address"][:-1]).any():
         raise GarbageError("patches out of order")
     return replace(kept, blocks=blocks, pages=pages, patches=patches, data=_bytes(kept.data))
 
 
-def _column(column: Array, inner: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _column(column: Array, inner: tuple[int, ...], dtype: np.dtype[Any], *, copied: bool = True) -> Array:
     if not column.size:
         return np.zeros((0, *inner), dtype)
     if column.ndim != 1 + len(inner) or column.shape[1:] != inner or column.dtype != dtype:
         raise GarbageError(f"a column of {column.shape} {column.dtype}")
-    return column.copy()
+    return column.copy() if copied else np.ascontiguousarray(column)
 
 
 def _bytes(data: Any) -> Any:

@@ -46,7 +46,7 @@ _PROC = (*LINKS, *FOLDERS, "maps", "stat", "pagemap")
 _MOST_SPANS = 1 << 22
 _MOST_READ = 1 << 30
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGE = 4 << 20
+_LARGE = 512 << 10
 _LATE_S = 10.0  # for what is asked when everything else is over
 
 

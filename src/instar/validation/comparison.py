@@ -122,7 +122,7 @@ class Comparison:
         columns, extras = inverse.columns(), counterparts.extras()
         self._keep = (fixed, fixed_mappings, pointees, words, columns, extras)
         reversed_rows = counterparts.rows["mapping"] >= 0
-        self._scratch = int(state.objects["size"][reversed_rows].max(initial=0)) + _SPARE
+        self._scratch = int(state.objects["size"].max(where=reversed_rows, initial=0)) + _SPARE
         self._arguments = {
             "state": ctypes.addressof(state.c_state),
             "fixed": fixed.ctypes.data,

@@ -151,7 +151,10 @@ def _listed(planner: Planner) -> Array:
     before = np.concatenate([[0], np.cumsum(odd)])
     first = table.types["first_slot"].astype(np.int64)
     listed = before[np.minimum(first + table.types["slot_count"], len(odd))] > before[first]
-    result: Array = (objects["type"] >= 0) & listed[objects["type"]]
+    result = np.zeros(len(objects), dtype=bool)
+    for at in range(0, len(objects) if listed.any() else 0, _ROWS):
+        types = objects["type"][at : at + _ROWS]
+        result[at : at + _ROWS] = (types >= 0) & listed[types]
     return result
 
 

@@ -56,7 +56,9 @@ class Server:
 
     def update(self, new: Path, *options: str, expect: str = "updated") -> dict[str, Any]:
         """Run `instar update`; afterwards ``pid`` is the process that serves."""
-        return self._carry(new, "update", str(self.pid), str(new), *options, expect=expect)
+        return self._carry(
+            new, "update", str(self.pid), str(new), "--max-pause", "30000", *options, expect=expect
+        )
 
     def rollback(self, old: Path) -> dict[str, Any]:
         """Run `instar rollback`, which must lead to ``old``."""

@@ -171,7 +171,7 @@ class Service:
         validator().validate(report)
         if report["outcome"] == "updated":
             self._follow(report["new_pid"])
-        elif report["old_pid"] not in (0, self.pid):  # one of several steps was made
+        elif report["kind"] == "rollback" and report["old_pid"] not in (0, self.pid):  # some steps were made
             self._follow(report["old_pid"])
         return Update(status, report, stderr)
 

@@ -275,38 +275,58 @@ static void compare_pointers(instar_compare *compare, const comparison *c)
             compare_slots(compare, c, at, type->tail_slot, type->tail_slot_count);
 }
 
-static int covers(const instar_compare *compare, uint32_t first, uint32_t count, uint64_t offset)
+/* Bytes of a word at `at` that lie in an eight-byte place at `start`. */
+static uint64_t shared_bytes(uint64_t at, uint64_t start)
 {
-    for (uint32_t s = 0; s < count; s++) {
-        const instar_slot *slot = &compare->state->slots[first + s];
-        if (slot->kind == SLOT_UNION || offset + 7 < slot->offset)
-            continue;
-        uint64_t k = slot->stride && offset >= slot->offset ? (offset - slot->offset) / slot->stride : 0;
-        for (uint64_t i = k; i <= k + 1 && i < slot->count; i++) {
-            uint64_t at = slot->offset + i * slot->stride;
-            if (offset < at + 8 && at < offset + 8)
-                return 1;
-        }
-    }
-    return 0;
+    if (start + 8 <= at || start >= at + 8)
+        return 0;
+    return start < at ? ~(uint64_t)0 >> (8 * (at - start)) : ~(uint64_t)0 << (8 * (start - at));
 }
 
-/* Is a word, or part of it, a pointer slot? Then it was compared as such. */
-static int touches_slot(const instar_compare *compare, const comparison *c, uint64_t offset)
+/* The same for the pointer slots of one element, which begins at `base`. */
+static uint64_t slot_bytes_of(const instar_compare *compare, const comparison *c, uint32_t first,
+                              uint32_t count, uint64_t base, uint64_t at)
 {
+    uint64_t bytes = 0;
+    for (uint32_t s = 0; s < count; s++) {
+        const instar_slot *slot = &compare->state->slots[first + s];
+        uint64_t start = base + slot->offset;
+        uint64_t k = slot->stride && at >= start + 8 ? (at - start - 7) / slot->stride : 0;
+        if (slot->kind == SLOT_UNION)
+            continue;
+        for (; k < slot->count && start + k * slot->stride < at + 8; k++)
+            if (start + k * slot->stride + 8 <= c->size)
+                bytes |= shared_bytes(at, start + k * slot->stride);
+    }
+    return bytes;
+}
+
+/* Bytes of a word at `at` that are pointer slots: they were compared as such. */
+static uint64_t slot_bytes(const instar_compare *compare, const comparison *c, uint64_t at)
+{
+    uint64_t bytes = 0;
     if (c->object->type < 0)
         return 0;
     const instar_type *type = &compare->state->types[c->object->type];
-    if (type->tail_size && type->tail_slot_count && offset >= type->tail_offset)
-        return covers(compare, type->tail_slot, type->tail_slot_count,
-                      (offset - type->tail_offset) % type->tail_size);
-    if (!type->slot_count || !type->size || offset / type->size >= c->object->count)
-        return 0;
-    if (!(c->counterpart->flags & COUNTERPART_LISTED) && !(offset & 7) && !(type->size & 7)) {
-        uint64_t bit = compare->state->bitmap_first[c->object->type] + offset % type->size / 8;
-        return compare->state->bitmaps[bit / 64] >> (bit % 64) & 1;
+    uint64_t element = type->size ? at / type->size : 0;
+    int has_tail = type->tail_size && type->tail_slot_count;
+    if (!has_tail && !(c->counterpart->flags & COUNTERPART_LISTED) && !(at & 7) && type->size &&
+        !(type->size & 7)) {
+        uint64_t bit = compare->state->bitmap_first[c->object->type] + at % type->size / 8;
+        return type->slot_count && element < c->object->count &&
+                       compare->state->bitmaps[bit / 64] >> (bit % 64) & 1
+                   ? ~(uint64_t)0
+                   : 0;
     }
-    return covers(compare, type->first_slot, type->slot_count, offset % type->size);
+    if (type->slot_count && type->size)
+        for (uint64_t e = element; e * type->size < at + 8 && e < c->object->count; e++)
+            bytes |= slot_bytes_of(compare, c, type->first_slot, type->slot_count, e * type->size, at);
+    if (has_tail)
+        for (uint64_t start = at < type->tail_offset ? type->tail_offset
+                                                     : at - (at - type->tail_offset) % type->tail_size;
+             start < at + 8 && start + type->tail_size <= c->size; start += type->tail_size)
+            bytes |= slot_bytes_of(compare, c, type->tail_slot, type->tail_slot_count, start, at);
+    return bytes;
 }
 
 /* Bytes of a word at `at` that a pointer in a packed union makes different, where it leads to the same: such a
@@ -326,14 +346,13 @@ static uint64_t explained_by_packed(instar_compare *compare, const comparison *c
             for (uint32_t k = 0; k < slot->count; k++) {
                 uint64_t offset = e * type->size + slot->offset + (uint64_t)k * slot->stride;
                 int literal = 1;
-                if (!(offset & 7) || offset + 8 <= at || offset >= at + 8 || offset + 8 > c->size)
+                if (!(offset & 7) || !shared_bytes(at, offset) || offset + 8 > c->size)
                     continue;
                 if (!instar_compare_leads_same(compare, word_at(c->past + offset),
                                                word_at(c->reversed + offset), -1, &literal) ||
                     literal)
                     continue;
-                explained |=
-                    offset < at ? ~(uint64_t)0 >> (8 * (at - offset)) : ~(uint64_t)0 << (8 * (offset - at));
+                explained |= shared_bytes(at, offset);
                 compare->counts[COUNT_ASSUMED]++;
             }
         }
@@ -353,16 +372,15 @@ static void compare_piece(instar_compare *compare, const comparison *c, uint64_t
         memcpy(&reversed, c->reversed + at, length);
         memcpy(&bits, mask ? mask + (at - from) : (const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff",
                length);
-        if ((past ^ reversed) & bits) {
+        uint64_t slots = (past ^ reversed) & bits ? slot_bytes(compare, c, at) : 0;
+        if ((past ^ reversed) & bits & ~slots) {
             int literal = 1;
             uint64_t word = at & ~(uint64_t)7;
             int whole = word + 8 <= c->size;
             uint64_t p = whole ? word_at(c->past + word) : 0, r = whole ? word_at(c->reversed + word) : 0;
-            if (whole && touches_slot(compare, c, word))
-                ;
-            else if (whole && instar_compare_leads_same(compare, p, r, -1, &literal) && !literal)
+            if (whole && !slots && instar_compare_leads_same(compare, p, r, -1, &literal) && !literal)
                 compare->counts[COUNT_ASSUMED]++;
-            else if ((past ^ reversed) & bits & ~explained_by_packed(compare, c, at))
+            else if ((past ^ reversed) & bits & ~slots & ~explained_by_packed(compare, c, at))
                 note(compare,
                      (instar_difference){past, reversed, at, c->row, -1, DIFFERENCE_DATA, (uint32_t)length});
         }

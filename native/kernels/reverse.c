@@ -31,16 +31,28 @@ static void put(uint8_t *at, uint64_t value, uint32_t size)
         at[i] = i < 8 ? (uint8_t)(value >> (8 * i)) : 0;
 }
 
-/* A value that the table does not have makes nothing: the zeros that are left show it. */
-static int renumber(const instar_compare *compare, int32_t table, uint64_t *value)
+static int is_old_value(const instar_compare *compare, const instar_enum *rows, uint64_t value, uint64_t all)
+{
+    for (uint32_t i = 0; i < rows->value_count; i++)
+        if (((uint64_t)compare->enum_values[2 * ((uint64_t)rows->first_value + i) + 1] & all) ==
+            (value & all))
+            return 1;
+    return 0;
+}
+
+/* A value that the table does not have becomes one that the past cannot have had, so that it shows. */
+static uint64_t renumber(const instar_compare *compare, int32_t table, uint64_t value, uint32_t bits)
 {
     const instar_enum *rows = &compare->enums[table];
+    uint64_t all = bits >= 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1, other = UINT64_MAX;
     for (uint32_t i = 0; i < rows->value_count; i++) {
         const int64_t *pair = compare->enum_values + 2 * ((uint64_t)rows->first_value + i);
-        if (pair[0] == (int64_t)*value)
-            return *value = (uint64_t)pair[1], 1;
+        if (pair[0] == (int64_t)value)
+            return (uint64_t)pair[1];
     }
-    return 0;
+    while (is_old_value(compare, rows, other, all) && other & all)
+        other--;
+    return other;
 }
 
 static long double number_at(const uint8_t *at, uint32_t size)
@@ -87,13 +99,27 @@ static void reverse_number(const instar_move *move, const uint8_t *from, uint8_t
     }
 }
 
+/* The value as a past of fewer bits can hold it. What it could not have held came from elsewhere: such a value is
+ * turned over, so that none of it compares equal. */
+static uint64_t fitting(const instar_move *move, uint64_t value, uint32_t from_bits, uint32_t to_bits)
+{
+    uint64_t all = from_bits >= 64 ? UINT64_MAX : (UINT64_C(1) << from_bits) - 1;
+    if (to_bits >= from_bits || to_bits >= 64)
+        return value;
+    uint64_t held = value & ((UINT64_C(1) << to_bits) - 1);
+    uint64_t back = (uint64_t)extended(held, to_bits, move->flags & MOVE_NEW_SIGNED);
+    return (back & all) == (value & all) ? value : ~value;
+}
+
 static void reverse_integer(const instar_compare *compare, const instar_move *move, const uint8_t *from,
                             uint8_t *to)
 {
     uint64_t raw = unsigned_at(from, move->old_size);
     uint64_t value = (uint64_t)extended(raw, move->old_size * 8, move->flags & MOVE_OLD_SIGNED);
-    if (move->op == OP_ENUM && !renumber(compare, move->extra, &value))
-        return;
+    if (move->op == OP_ENUM)
+        value = renumber(compare, move->extra, value, move->new_size * 8);
+    else
+        value = fitting(move, value, move->old_size * 8, move->new_size * 8);
     put(to, value, move->new_size);
 }
 
@@ -107,8 +133,8 @@ static void reverse_bits(const instar_compare *compare, const instar_move *move,
         raw = raw << 1 | (from[bit / 8] >> (bit % 8) & 1);
     }
     uint64_t value = (uint64_t)extended(raw, bits->old_bits, move->flags & MOVE_OLD_SIGNED);
-    if (bits->enum_table >= 0 && !renumber(compare, bits->enum_table, &value))
-        return;
+    value = bits->enum_table >= 0 ? renumber(compare, bits->enum_table, value, bits->new_bits)
+                                  : fitting(move, value, bits->old_bits, bits->new_bits);
     for (uint32_t i = 0; i < bits->new_bits; i++) {
         uint32_t bit = bits->new_shift + i;
         if (i < 64 && value >> i & 1)

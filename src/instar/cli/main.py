@@ -12,6 +12,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -27,6 +28,8 @@ from instar.cli.failures import (
     print_error,
 )
 from instar.errors import UsageError
+
+_AGAIN_S = 0.01  # long enough for a finalizer to end
 
 VERBS = {
     "update": "carry a running program into its next version",
@@ -166,9 +169,12 @@ def _signals_as_exceptions() -> Iterator[None]:
         raise InterruptedBySignal(number)
 
     def again(unraisable: sys.UnraisableHookArgs) -> None:
-        """It came while a finalizer ran, where exceptions are dropped: it comes once more."""
+        """It came while a finalizer ran, where exceptions are dropped: it comes once more, afterwards."""
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            os.kill(os.getpid(), getattr(unraisable.exc_value, "number", signal.SIGINT))
+            number = getattr(unraisable.exc_value, "number", signal.SIGINT)
+            late = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+            late.daemon = True
+            late.start()
         else:
             hook(unraisable)
 

@@ -27,6 +27,7 @@ from instar.handlers.store import store
 from instar.handlers.surroundings import Desk, StateView
 from instar.handlers.types import Member
 from instar.handlers.views import Side, load, load_member
+from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
 from instar.transfer.places import address_of
 from instar.transfer.planner import Planner
@@ -152,10 +153,19 @@ class _Backward:
             try:
                 if other is None:
                     raise KeyError(name)
+                if self._is_same(member.type, other.type):
+                    data = self._future.memory.read(addresses[0] + other.offset, size)
+                    side.memory.write(place, data)
+                    continue
                 value = load_member(self._future, other, addresses[0], name)
                 store(side, member.type, place, value, name)
             except Exception:
                 side.memory.write(place, self._past.read(place, size))
+
+    def _is_same(self, old_type: int, new_type: int) -> bool:
+        """Whether bytes of one are bytes of the other: large arrays are not stored element by element."""
+        relation = self._planner.prepared.pool.pairing.relation(old_type, new_type)
+        return relation is Relation.IDENTICAL
 
     # Variables ----------------------------------------------------------------------------------------------
 

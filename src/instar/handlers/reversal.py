@@ -20,17 +20,25 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Cleared = list[tuple[int, int]]
 
 _DEPTH = 32
+_PAGE = 4096
 
 
 class LiveMemory:
-    """The future as it is now; never written."""
+    """The future as it is now, standing still; never written. Pages that were read are kept."""
 
     def __init__(self, memory: ProcessMemory) -> None:
         self._memory = memory
+        self._pages: dict[int, bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes; raises PointerError."""
-        return checked_read(self._memory.read, address, size)
+        base, start = address & ~(_PAGE - 1), address & (_PAGE - 1)
+        if start + size > _PAGE:
+            return checked_read(self._memory.read, address, size)
+        page = self._pages.get(base)
+        if page is None:
+            page = self._pages[base] = checked_read(self._memory.read, base, _PAGE)
+        return page[start : start + size]
 
     def write(self, address: int, data: bytes) -> None:
         """Never."""

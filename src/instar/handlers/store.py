@@ -239,6 +239,9 @@ def store_elements(side: Side, element: int, count: int, address: int, value: An
     size = types.size(element)
     if isinstance(value, str) and types.is_character(element):
         value = value.encode() + b"\0"
+    if isinstance(value, ArrayView) and _are_same_characters(side, element, value):
+        value = value.bytes()  # at once: texts are long
+        value = value[:count] if not value[count:].strip(b"\0") else value
     if isinstance(value, bytes | bytearray) and size == 1:
         if len(value) > count:
             raise RangeError(f"{path} has room for {count} bytes, not for {len(value)}")
@@ -257,6 +260,15 @@ def store_elements(side: Side, element: int, count: int, address: int, value: An
         store(side, element, address + index * size, item, f"{path}[{index}]")
     if kept < count:
         side.memory.write(address + kept * size, bytes((count - kept) * size))
+
+
+def _are_same_characters(side: Side, element: int, value: Any) -> bool:
+    """Whether an array has one-byte characters of the same sign."""
+    types, row = value._instar_side.types, value._instar_row
+    if not (side.types.is_character(element) and types.is_character(row)):
+        return False
+    same: bool = side.types.is_signed(element) == types.is_signed(row)
+    return same
 
 
 def _rest(value: Any, count: int) -> bytes:

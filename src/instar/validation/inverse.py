@@ -144,6 +144,8 @@ class InversePool:
         flags = 0
         if kinds[1] is not TypeKind.FLOAT and kinds[1] in (TypeKind.INTEGER, TypeKind.ENUM):
             flags |= MoveFlag.OLD_SIGNED if new.is_signed(leaf.new_type) else 0
+        if kinds[0] in (TypeKind.INTEGER, TypeKind.ENUM):
+            flags |= MoveFlag.NEW_SIGNED if old.is_signed(leaf.old_type) else 0
         if leaf.is_field:
             return self._field(leaf, table, flags)
         op, extra = MoveOp.COPY, -1

@@ -22,7 +22,7 @@ from instar.state.paths import word_path
 from instar.transfer.plan import KeptRange, TransferPlan, without_blocks
 from instar.transfer.planner import Planner
 from instar.validation.assumptions import Assumptions
-from instar.validation.blocks import missing_blocks, unconverted_blocks
+from instar.validation.blocks import forgotten_variables, missing_blocks, unconverted_blocks
 from instar.validation.columns import Count, CounterpartFlag
 from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
 from instar.validation.counterparts import (
@@ -203,6 +203,8 @@ class Validator:
         """The future can free what it inherits, and nothing stays that had to be converted."""
         for row in unconverted_blocks(self.planner, self._counterparts)[:8].tolist():
             judge.add(self._path(row), "it was never converted, although its type has another layout")
+        for row in forgotten_variables(self.planner)[:8].tolist():
+            judge.add(self._path(row), "nobody decided what becomes of it")
         if self._untold is None:
             self.check_tables(plan)
         for row in self._untold or ():

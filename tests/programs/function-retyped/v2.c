@@ -25,6 +25,7 @@ STATE int (*another)(long) = thrice;
 
 void fill(void)
 {
+    event = calloc(1, sizeof *event);
     event->number++;
 }
 

@@ -186,6 +186,8 @@ static const char *check_kernel(void)
     EXPECT(write(packets[1], "one", 3) == 3 && write(packets[1], "three", 5) == 5);
     struct termios mode;
     EXPECT(tcgetattr(slave, &mode) == 0 && !(mode.c_lflag & ECHO));
+    struct pollfd typed = {.fd = slave, .events = POLLIN};
+    EXPECT(poll(&typed, 1, 10000) == 1); /* the kernel hands it on in its own time */
     EXPECT(ioctl(slave, FIONREAD, &bytes) == 0 && bytes == 5);
     return NULL;
 }

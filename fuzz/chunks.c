@@ -1,33 +1,13 @@
 /* libFuzzer's entry to the walk over glibc's heap: the input is a segment, and what the arena says of it. */
-#include <stdint.h>
+#include "glibc_heap.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    uint64_t address, size;
-    uint8_t kind, spare[7];
-} instar_heap_block;
-
-typedef struct {
-    const uint8_t *data;
-    uint64_t start, end, cursor, top, fault;
-    uint32_t state, reason;
-    uint8_t kind, foreign_arena, previous_free, spare[5];
-} instar_heap_walk;
-
-typedef struct {
-    uint64_t start, end;
-    const uint8_t *data;
-} instar_heap_span;
-
-uint64_t instar_heap_segment(instar_heap_walk *walk, instar_heap_block *out, uint64_t capacity);
-int64_t instar_heap_chain(const instar_heap_span *spans, uint64_t span_count, uint64_t head,
-                          uint32_t link_offset, uint32_t mangled, uint64_t *out, uint64_t capacity);
-uint64_t instar_heap_layout(int which);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define BASE UINT64_C(0x555500000000)
-enum { CHOICES = 8, HEADER = 16, SMALLEST = 32, LINKS = 64 };
+enum { CHOICES = 8, TOP_HEADER = 16, SMALLEST = 32, LINKS = 64 };
 
 static void require(int holds)
 {
@@ -40,10 +20,10 @@ static void walk(const uint8_t *copy, size_t size, const uint8_t *choices)
 {
     size_t capacity = choices[1] & 1 ? size / SMALLEST + 1 : choices[1] % 16;
     instar_heap_block *out = malloc((capacity + 1) * sizeof *out);
-    instar_heap_walk state = {.data = copy, .start = BASE, .end = BASE + size, .kind = choices[0] & 1};
+    instar_heap_walk state = {.data = copy, .start = BASE, .end = BASE + size};
     state.foreign_arena = choices[0] & 1;
     state.cursor = BASE + (choices[0] & 2 ? choices[2] : 0);
-    state.top = choices[0] & 4 ? BASE + size - HEADER : 0;
+    state.top = choices[0] & 4 ? BASE + size - TOP_HEADER : 0;
     uint64_t count = instar_heap_segment(&state, out, capacity), last = BASE;
     require(count <= capacity);
     for (uint64_t i = 0; i < count; i++) {

@@ -47,7 +47,8 @@ class Harness:
         """The fuzzer, with clang; raises subprocess.CalledProcessError."""
         target = home / self.name
         sources = [*sorted((ROOT / "native").glob(self.sources)), ROOT / "fuzz" / f"{self.name}.c"]
-        command = ["clang", *_FLAGS, "-fno-sanitize-recover=all", _LEFT_OUT, "-o", str(target)]
+        include = f"-I{sources[0].parent}"
+        command = ["clang", *_FLAGS, include, "-fno-sanitize-recover=all", _LEFT_OUT, "-o", str(target)]
         subprocess.run([*command, *map(str, sources), *self.libraries], check=True)
         return target
 

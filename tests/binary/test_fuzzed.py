@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from fuzz.guided import HARNESSES, Harness
 from fuzz.peers import PEERS, Questions, framed
 from fuzz.targets import TARGETS, Target
 
@@ -32,6 +33,14 @@ def test_no_input_is_too_much(target: type[Target], tmp_path: Path) -> None:
     for seed in FOUND.get(target.name, ()):
         with suppress(InstarError):
             one.read(one.one(seed))
+
+
+@pytest.mark.parametrize("harness", HARNESSES.values(), ids=lambda harness: harness.name)
+def test_a_guided_one_runs(harness: Harness, tmp_path: Path) -> None:
+    """Built from the sources as they are now, over its valid inputs and some more."""
+    done = harness.run(tmp_path, 60, 1, most=1000)
+    assert not done.findings
+    assert done.executed >= 1000 and done.covered > 20
 
 
 @pytest.mark.parametrize("target", (*TARGETS, *PEERS), ids=lambda target: target.name)

@@ -13,6 +13,7 @@ import numpy as np
 
 from instar.ext.context import within
 from instar.ext.registry import Handler
+from instar.ext.values import HandlerError, PointerError
 from instar.handlers.batches import run_batch
 from instar.handlers.binding import Binding, TypeTask, VariableTask
 from instar.handlers.failures import HandlerFailure, shorten
@@ -139,7 +140,7 @@ class _Backward:
     def _by_name(self, task: TypeTask, addresses: tuple[int, int], side: Side) -> None:
         """Members of a record that both versions have come back by their rules first, as they went.
 
-        Those for which there is none are the past's until the backward half stores them.
+        Those that only the past has are the past's until the backward half stores them.
         """
         types, settled = side.types, self._planner.prepared.pool.pairing.settled
         renames = settled.members.get(task.old_type, {})
@@ -150,17 +151,18 @@ class _Backward:
                 continue  # not cleared either
             place = addresses[1] + member.offset
             size = types.size(types.strip(member.type))
+            if other is None:
+                side.memory.write(place, self._past.read(place, size))
+                continue
             try:
-                if other is None:
-                    raise KeyError(name)
                 if self._is_same(member.type, other.type):
                     data = self._future.memory.read(addresses[0] + other.offset, size)
                     side.memory.write(place, data)
                     continue
                 value = load_member(self._future, other, addresses[0], name)
                 store(side, member.type, place, value, name)
-            except Exception:
-                side.memory.write(place, self._past.read(place, size))
+            except HandlerError:  # no rule: what the backward half does not store shows as a difference
+                side.memory.write(place, bytes(size))
 
     def _is_same(self, old_type: int, new_type: int) -> bool:
         """Whether bytes of one are bytes of the other: large arrays are not stored element by element."""
@@ -260,7 +262,7 @@ class _Backward:
         made = blocks.data[address - blocks.base : blocks.used].tobytes().partition(b"\0")[0] + b"\0"
         try:
             return self._past.read(int(past[0]), len(made)) == made
-        except Exception:
+        except PointerError:
             return False
 
     def _is_pointers_or_text(self, memory: ReversedMemory, one: Array, other: Array) -> bool:

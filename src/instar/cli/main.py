@@ -175,9 +175,11 @@ def _signals_as_exceptions() -> Iterator[None]:
             late = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
             late.daemon = True
             late.start()
+            waiting.append(late)
         else:
             hook(unraisable)
 
+    waiting: list[threading.Timer] = []
     hook, sys.unraisablehook = sys.unraisablehook, again
     try:
         previous = {
@@ -191,6 +193,8 @@ def _signals_as_exceptions() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = hook
+        for late in waiting:
+            late.cancel()
         for number, handler in previous.items():
             if signal.getsignal(number) is interrupt:
                 signal.signal(number, handler)

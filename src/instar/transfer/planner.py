@@ -57,7 +57,7 @@ from instar.transfer.targets import (
     library_targets,
     symbol_targets,
 )
-from instar.transfer.unexplained import Settler
+from instar.transfer.unexplained import Settled, Settler
 from instar.transfer.wild import NoPointers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -157,9 +157,20 @@ class Planner:
     def plan(self) -> TransferPlan:
         """Run all steps."""
         self.arena_base = self.options.arena_base
-        known = known_ranges(self.past.subject.maps)
+        table = self._decide()
+        self._lay_out()
+        settled = self._settle(table)
+        judge = self._judge(settled)
+        self._apply(settled.scan)
+        if self.prepared.handlers is not None:
+            self.unhandled = self.output.buffer.copy(), self.patches
+            self.handled = self.prepared.handlers.convert(self, judge)
+        return self._collect(judge, settled.scan)
+
+    def _decide(self) -> TargetTable:
+        """Types and fates of all objects; what is at a fixed place in both."""
         self.statics.mark_unnamed()
-        type_state(self.state, self.old, known)
+        type_state(self.state, self.old, known_ranges(self.past.subject.maps))
         self._refuse_hanging()
         table = self.targets()
         self.statics.place_unnamed(table)
@@ -173,21 +184,29 @@ class Planner:
         self.fates.problems.extend(refuse_changed(self.state, self.old))
         self._pair_blocks()
         table.extend(end_targets(self.state))
-        moved = (self.state.objects["kind"] == ObjectKind.HEAP) & (self.state.objects["fate"] == Fate.MOVE)
+        objects = self.state.objects
+        moved = (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.MOVE)
         moved[self.pinned] = False
-        self.state.objects["new_address"][moved] += np.uint64(self.arena_base)
-        self._lay_out()
+        objects["new_address"][moved] += np.uint64(self.arena_base)
+        return table
+
+    def _settle(self, table: TargetTable) -> Settled:
+        """Convert, and find a place for every word."""
         settler = Settler(self.state, self.old, self.prepared.pool, strict=self.options.strict)
         settled = settler.settle(without_annotated(self.state, self.old, self._scan(table)))
-        jumps = self.jumps = JumpCarrier(
-            self.state, self.past, self.future, self.pairs, self.translate, self._in_future
-        ).carry()
-        self.fates.problems.extend(jumps.problems)
-        settled = settled.replaced(jumps.words, jumps.places)
-        scan = self.scanned = settled.scan
-        findings = scan.findings
+        carrier = JumpCarrier(self.state, self.past, self.future, self.pairs, self.translate, self._in_future)
+        self.jumps = carrier.carry()
+        self.fates.problems.extend(self.jumps.problems)
+        settled = settled.replaced(self.jumps.words, self.jumps.places)
+        self.scanned = settled.scan
+        return settled
+
+    def _judge(self, settled: Settled) -> Judge:
+        """What must be said of it, and what refuses it."""
+        scan, findings = settled.scan, settled.scan.findings
         if self.prepared.handlers is not None:
             findings = self.prepared.handlers.findings(self, findings)
+        known = known_ranges(self.past.subject.maps)
         judge = Judge(
             self.state,
             self.old,
@@ -211,11 +230,7 @@ class Planner:
         judge.assumed_arrays(self.fates.assumed_arrays)
         judge.faults(scan.faults, self.prepared.pool)
         judge.outgrown(self.held.followed())
-        self._apply(scan)
-        if self.prepared.handlers is not None:
-            self.unhandled = self.output.buffer.copy(), self.patches
-            self.handled = self.prepared.handlers.convert(self, judge)
-        return self._collect(judge, scan)
+        return judge
 
     def _is_same_number(self, old_type: int, new_type: int) -> bool:
         """Whether a value of one type is one of the other, byte by byte, and no pointer."""

@@ -308,10 +308,8 @@ def _lend_range(kept: KeptRange, line: Line, shared: Shared) -> KeptRange:
 
 
 def _carry_out(desk: Desk, line: Line, message: Message) -> None:
-    before, line.wire.lent = (
-        line.wire.lent if message.kind != "plan" else [],
-        [],
-    )  # what was planned is written
+    before = line.wire.lent if message.kind != "plan" else []  # what was planned is written
+    line.wire.lent = []
     serial = message.value(0, int)
     line.pages.clear()
     try:

@@ -59,6 +59,7 @@ from instar.validation.outcome import Validation
 _START_TRIES = 8
 _SPARE_NUMBERS = 1024  # descriptors that the past may open before it is paused
 _END_S = 30.0
+_SIGNALS = "signals that came in the pause"
 _LOOK_SHARE = 0.5  # of the time for all, at most, to see where the old version waits
 
 
@@ -303,16 +304,14 @@ class Transaction:
             self.undo.pop_all()  # whatever fails now, the future is the one that serves
             ignore_from_now_on()
         attempt = Finishing(self.warnings).attempt
-        seen = attempt("signals that came in the pause", self.guard.pending_signals) or ()
+        seen = attempt(_SIGNALS, self.guard.pending_signals) or ()
         attempt("the end of the old version", gate.announce_ended)
         attempt("the end of the old version", lambda: ending.run(Deadline(_END_S)))
         # In its exit it gets none any more: these are all, unless the guard is gone.
-        signals = attempt("signals that came in the pause", self.guard.pending_signals) or seen
+        signals = attempt(_SIGNALS, self.guard.pending_signals) or seen
         attempt("what was held back", lambda: faults.reach("commit", "held"))
         attempt("what was held back", self.driver.do_held)
-        attempt(
-            "signals that came in the pause", lambda: self.driver.forward_signals(signals, Deadline(_END_S))
-        )
+        attempt(_SIGNALS, lambda: self.driver.forward_signals(signals, Deadline(_END_S)))
         attempt("the start of the new version", gate.go)
         try:
             if len(locks):
@@ -341,10 +340,8 @@ class Transaction:
         attempt("the end of the old version", gate.announce_ended)
         attempt("what was held back", lambda: faults.reach("commit", "held"))
         attempt("what was held back", self.driver.do_held)
-        signals = attempt("signals that came in the pause", self.guard.pending_signals) or ()
-        attempt(
-            "signals that came in the pause", lambda: self.driver.forward_signals(signals, Deadline(_END_S))
-        )
+        signals = attempt(_SIGNALS, self.guard.pending_signals) or ()
+        attempt(_SIGNALS, lambda: self.driver.forward_signals(signals, Deadline(_END_S)))
         attempt("the start of the new version", gate.go)
         try:
             gate.wait_until_serving(Deadline(_END_S))

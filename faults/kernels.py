@@ -15,7 +15,7 @@ from typing import Any
 from faults.injection import Injection
 
 #: Units whose code does the forward transfer; what compares and reverses is not among them.
-UNITS = ("convert.c", "translate.c", "trace.c", "changes.c", "inside.c")
+UNITS = ("convert.c", "translate.c", "objects.c", "trace.c", "reach.c", "changes.c", "inside.c")
 _NOP = b"\x90"
 Patch = tuple[int, bytes]
 

@@ -29,9 +29,9 @@ enum instar_object_flag {
     FLAG_QUEUED = 256,
     FLAG_SCANNED = 512,
     FLAG_ROOT = 1024,
+    FLAG_LIBRARY = 2048, /* owned by a library (FILE): never traced, never copied */
     FLAG_UNION = 4096,   /* claimed by a member of a union */
     FLAG_HELD = 8192,    /* a pointer of a strongly typed object leads to it */
-    FLAG_LIBRARY = 2048, /* owned by a library (FILE): never traced, never copied */
 };
 
 enum instar_fate { FATE_STAY = 0, FATE_MOVE = 1, FATE_REPLACE = 2, FATE_DROP = 3 };

@@ -1,4 +1,4 @@
-"""Types every heap block that evidence can type (design: "Typing the heap").
+"""Types every heap block that evidence can type (docs/internals/transfer.md).
 
 Claims are followed in the order of their strength: typed pointers from statics and thread-locals; embedded
 nodes and arrays, resolved from what the claims say together; unions; locals. A stronger claim is never beaten

@@ -1,4 +1,4 @@
-"""One rule of design.md, "Mapping types", a test."""
+"""One rule of mapping types a test."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -93,7 +94,7 @@ def _statements(tree: ast.AST) -> Iterator[tuple[list[ast.stmt], int]]:
 def _branch_flipped(tree: ast.AST) -> Iterator[Place]:
     for node in ast.walk(tree):
         if isinstance(node, ast.If | ast.IfExp):
-            yield node.lineno, f"not ({ast.unparse(node.test)})", lambda node=node: _negate(node)  # type: ignore[misc]
+            yield node.lineno, f"not ({ast.unparse(node.test)})", partial(_negate, node)
 
 
 def _negate(node: ast.If | ast.IfExp) -> None:
@@ -108,12 +109,12 @@ def _loops(tree: ast.AST) -> Iterator[ast.For | ast.While]:
 
 def _loop_cut(tree: ast.AST) -> Iterator[Place]:
     for node in _loops(tree):
-        yield node.lineno, "the loop ends after one turn", lambda node=node: node.body.append(ast.Break())  # type: ignore[misc]
+        yield node.lineno, "the loop ends after one turn", partial(node.body.append, ast.Break())
 
 
 def _loop_stuck(tree: ast.AST) -> Iterator[Place]:
     for node in _loops(tree):
-        yield node.lineno, "the loop never ends", lambda node=node: _never_end(node)  # type: ignore[misc]
+        yield node.lineno, "the loop never ends", partial(_never_end, node)
 
 
 def _never_end(node: ast.For | ast.While) -> None:
@@ -126,7 +127,7 @@ def _missing(tree: ast.AST) -> Iterator[Place]:
     for block, index in _statements(tree):
         node = block[index]
         if isinstance(node, ast.Assign) and all(isinstance(t, ast.Name) for t in node.targets):
-            yield node.lineno, f"without {ast.unparse(node)[:60]}", lambda b=block, i=index: _drop(b, i)  # type: ignore[misc]
+            yield node.lineno, f"without {ast.unparse(node)[:60]}", partial(_drop, block, index)
 
 
 def _lost_write(tree: ast.AST) -> Iterator[Place]:
@@ -143,7 +144,7 @@ def _lost_write(tree: ast.AST) -> Iterator[Place]:
             and node.value.func.attr in ("append", "extend", "add", "update", "write")
         )
         if stores or appends:
-            yield node.lineno, f"without {ast.unparse(node)[:60]}", lambda b=block, i=index: _drop(b, i)  # type: ignore[misc]
+            yield node.lineno, f"without {ast.unparse(node)[:60]}", partial(_drop, block, index)
 
 
 def _doubled_write(tree: ast.AST) -> Iterator[Place]:
@@ -152,7 +153,7 @@ def _doubled_write(tree: ast.AST) -> Iterator[Place]:
         if isinstance(node, ast.AugAssign | ast.Expr) and not (
             isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant | ast.Yield | ast.YieldFrom)
         ):
-            yield node.lineno, f"twice {ast.unparse(node)[:60]}", lambda b=block, i=index: b.insert(i, b[i])  # type: ignore[misc]
+            yield node.lineno, f"twice {ast.unparse(node)[:60]}", partial(block.insert, index, node)
 
 
 def _drop(block: list[ast.stmt], index: int) -> None:
@@ -167,14 +168,14 @@ def _off_by_one(tree: ast.AST) -> Iterator[Place]:
             yield (
                 node.lineno,
                 f"{change.__name__} in {ast.unparse(node)[:60]}",
-                lambda n=node, c=change: _compare(n, c),
-            )  # type: ignore[misc]
+                partial(_compare, node, change),
+            )
         elif isinstance(node, ast.Constant) and type(node.value) is int and 0 <= node.value <= 64:
             yield (
                 node.lineno,
                 f"{node.value} became {node.value + 1}",
-                lambda n=node: setattr(n, "value", n.value + 1),
-            )  # type: ignore[misc]
+                partial(setattr, node, "value", node.value + 1),
+            )
 
 
 def _compare(node: ast.Compare, change: Any) -> None:
@@ -187,7 +188,7 @@ def _wrong_offset(tree: ast.AST) -> Iterator[Place]:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
             if isinstance(node.left, ast.Constant | ast.List | ast.JoinedStr):
                 continue
-            yield node.lineno, f"8 more: {ast.unparse(node)[:60]}", lambda n=node: _more(n)  # type: ignore[misc]
+            yield node.lineno, f"8 more: {ast.unparse(node)[:60]}", partial(_more, node)
 
 
 def _more(node: ast.BinOp) -> None:

@@ -54,7 +54,7 @@ def _at_a_point(injection: Injection) -> None:
                 os.kill(driver.pid, number)
         reach(phase, where)
 
-    Transaction._start = started  # type: ignore[method-assign]
+    Transaction._start = started  # type: ignore[method-assign, assignment]
     faults.reach = reached
 
 
@@ -85,7 +85,7 @@ def _flip_before_validation(injection: Injection) -> None:
             injection.note(f"{found}, {'in the pause' if in_pause else 'while the old version serves'}")
         compare(transaction, plan)
 
-    Transaction._compare = compared  # type: ignore[method-assign]
+    Transaction._compare = compared  # type: ignore[method-assign, assignment]
 
 
 def _flip(rng: random.Random, memory: Any, plan: Any) -> str:

@@ -71,7 +71,7 @@ def inject(injection: Injection) -> None:
     with tempfile.NamedTemporaryFile(suffix=".so", delete=False) as copy:
         copy.write(data)
     original = native.library_path
-    native.library_path = lambda wanted: Path(copy.name) if wanted == "kernels" else original(wanted)
+    native.library_path = lambda name: Path(copy.name) if name == "kernels" else original(name)
     native.load.cache_clear()
     native.load("kernels")
     Path(copy.name).unlink()
@@ -79,7 +79,7 @@ def inject(injection: Injection) -> None:
 
 
 def _patches(injection: Injection, data: bytearray, start: int, size: int) -> Iterator[Patch]:
-    import capstone
+    import capstone  # type: ignore[import-untyped]
 
     disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     disassembler.detail = True

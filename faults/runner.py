@@ -174,7 +174,8 @@ class Runner:
         import select
 
         pid = self._tool.start(request)
-        end, complaints, ended = time.monotonic() + self._paces[subject.name].tool_s, [], False
+        complaints: list[str] = []
+        end, ended = time.monotonic() + self._paces[subject.name].tool_s, False
         poll = select.poll()
         poll.register(self._tool.fileno(), select.POLLIN)
         while not poll.poll(_PACE_S * 1000):

@@ -136,7 +136,7 @@ def build_tables(version: int, flags: Sequence[str] = (), name: str = "") -> Pat
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(f".{uuid.uuid4().hex}")
-        command = ["gcc", "-O2", "-g", f"-DVERSION={version}", *flags, "-o", part, source]
+        command = ["gcc", "-O2", "-g", f"-DVERSION={version}", *flags, "-o", str(part), str(source)]
         subprocess.run(command, check=True)
         part.rename(target)
     return target

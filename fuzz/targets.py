@@ -109,8 +109,10 @@ class Cache(Target):
 
         if len(data) < HEADER.itemsize:
             return data
+        assert HEADER.fields is not None
+        rows = HEADER.fields["rows"][1]
         start = bytearray(self.seeds[0][: HEADER.itemsize])
-        start[HEADER.fields["rows"][1] :] = data[HEADER.fields["rows"][1] : HEADER.itemsize]
+        start[rows:] = data[rows : HEADER.itemsize]
         header = np.frombuffer(bytes(start), HEADER).copy()
         header["checksum"] = zlib.crc32(data[HEADER.itemsize :])
         return header.tobytes() + data[HEADER.itemsize :]

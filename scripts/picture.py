@@ -30,7 +30,7 @@ def main() -> int:
     place = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "docs")
     with tempfile.TemporaryDirectory() as home:
         page = Path(home, "report.html")
-        words = [sys.executable, ROOT / "examples" / "demo.py", "--report", page]
+        words = [sys.executable, str(ROOT / "examples" / "demo.py"), "--report", str(page)]
         demo = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
         if demo.returncode:
             print(demo.stdout)

@@ -1,4 +1,4 @@
-"""Compiles the pair of two types into a fragment: the rules for every member and element (docs/internals/pairing.md)."""
+"""Compiles the pair of two types into a fragment: the rules of docs/internals/pairing.md."""
 
 from __future__ import annotations
 

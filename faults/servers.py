@@ -6,11 +6,11 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from tests.real import builds, dns_messages, recipes
 
 from faults.subjects import PATIENCE_S, ROOT, Subject
 from instar.testing.programs import Program, TalkError
@@ -156,18 +156,6 @@ def _free_port(kind: int) -> int:
     return port
 
 
-def _real() -> Any:
-    """Modules of tests/real: the archive's client, the builds, as much of DNS as is needed."""
-    directory = str(ROOT / "tests" / "real")
-    if directory not in sys.path:
-        sys.path.append(directory)
-    import builds
-    import dns_messages
-    import recipes
-
-    return builds, dns_messages, recipes
-
-
 class Dnsmasq(Subject):
     """A resolver with a cache, whose upstream server answers nothing any more."""
 
@@ -178,13 +166,11 @@ class Dnsmasq(Subject):
     @cache
     def programs(cls) -> tuple[Path, Path]:
         """The distribution's package with its first patch, and with all."""
-        builds, _, recipes = _real()
         pair = builds.build_pair(recipes.DNSMASQ)
         return pair.old, pair.new
 
     def _start(self) -> int:
-        _, self._dns, _ = _real()
-        self._upstream = self._dns.Upstream()
+        self._upstream = dns_messages.Upstream()
         self._upstream.__enter__()
         for _ in range(_TRIES):  # a port that was free may be another's by now
             port = _free_port(socket.SOCK_DGRAM)
@@ -193,7 +179,7 @@ class Dnsmasq(Subject):
                 break
         else:
             raise RuntimeError(f"dnsmasq does not start; see {self.home / 'log'}")
-        self._client = self._dns.Client(port, PATIENCE_S)
+        self._client = dns_messages.Client(port, PATIENCE_S)
         self._names = [f"host{i}.{'long-name.' * (i % 4) * 2}name.test" for i in range(_NAMES)]
         for name in self._names:
             self._require(name)
@@ -214,7 +200,7 @@ class Dnsmasq(Subject):
         end = time.monotonic() + _READY_S
         while self._child.poll() is None:
             try:
-                with self._dns.Client(port, 0.5) as probe:
+                with dns_messages.Client(port, 0.5) as probe:
                     probe.text("version.bind")
                 return self._child.poll() is None  # not another's answer
             except OSError:
@@ -225,7 +211,7 @@ class Dnsmasq(Subject):
 
     def _require(self, name: str) -> None:
         found = self._client.ask(name)
-        if found != [self._dns.address_of(name)]:
+        if found != [dns_messages.address_of(name)]:
             raise TalkError(f"{name} is answered by {found}")
 
     def _insertions(self) -> int:

@@ -1,7 +1,7 @@
 """Programs compiled for the tests of this directory."""
 
 import pytest
-from metadata_support import Workshop
+from tests.binary.metadata_support import Workshop
 
 
 @pytest.fixture(scope="session")

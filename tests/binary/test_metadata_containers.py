@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from metadata_support import COMPILERS, LEVELS, Facts, Workshop, facts, run
+from tests.binary.metadata_support import COMPILERS, LEVELS, Facts, Workshop, facts, run
 
 from instar.errors import RefusedError
 from instar.metadata.debug_files import build_id_path

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from metadata_support import COMPILERS, LEVELS, Workshop, base, facts, variable
+from tests.binary.metadata_support import COMPILERS, LEVELS, Workshop, base, facts, variable
 
 from instar.metadata.model import Encoding, LocalFlag, TypeFlag, TypeKind, VariableFlag, VariableKind
 from instar.metadata.version import Version

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from metadata_support import Workshop
+from tests.binary.metadata_support import Workshop
 
 from instar.errors import RefusedError
 from instar.metadata.elf_reader import read_elf

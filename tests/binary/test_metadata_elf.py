@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from metadata_support import COMPILERS, Workshop, run
+from tests.binary.metadata_support import COMPILERS, Workshop, run
 
 from instar.metadata.elf import RelocationKind, SymbolBind, SymbolKind
 from instar.metadata.elf_reader import RELOCATION_KINDS, read_elf, read_program

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metadata_support import COMPILERS, LEVELS, Workshop
+from tests.binary.metadata_support import COMPILERS, LEVELS, Workshop
 
 from instar.metadata.model import TypeFlag, TypeKind
 from instar.metadata.version import Version

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from metadata_support import Workshop, run
+from tests.binary.metadata_support import Workshop, run
 
 from instar.errors import HostError, InstarError
 from instar.metadata.elf_reader import read_elf

@@ -9,15 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.unit.pairing.interpreter import Refusal, execute
 
 from instar.metadata.version import Version, load_version
 from instar.pairing.mapping import TypePairing
 from instar.pairing.plan import PairingPlan, plan_pairing
 from instar.pairing.report import make_report
 from instar.testing.programs import Builder, Toolchain
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "pairing"))
-from interpreter import Refusal, execute
 
 PROGRAMS = Path(__file__).parent / "pairing_programs"
 TOOLCHAINS = [Toolchain(compiler, level) for compiler in ("gcc", "clang") for level in ("-O0", "-O2")]

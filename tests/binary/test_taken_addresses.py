@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from metadata_support import run
+from tests.binary.metadata_support import run
 
 from instar.metadata.elf_reader import read_elf
 from instar.metadata.taken import TakenAddresses

@@ -1,6 +1,7 @@
 """A tool process for test_runtime_gate.py: commits an update of obey.c by steps, kills somebody on the way.
 
-usage: commit_steps.py PAST PROGRAM STEP VICTIM [SIGNAL]   (stdin and stdout are the pipes that the past uses)
+usage: python -m tests.live.commit_steps PAST PROGRAM STEP VICTIM [SIGNAL]
+(stdin and stdout are the pipes that the past uses)
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
-from holding import hold
+from tests.live.holding import hold
 
 from instar.control import gate as gates
 from instar.control.channel import open_channel

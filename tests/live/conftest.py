@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from running import Compile, Running, Start
+from tests.live.running import Compile, Running, Start
 
 DIRECTORY = Path(__file__).parent
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from holding import hold
+from tests.live.holding import hold
 
 from instar.control.channel import open_channel
 from instar.control.descriptors import DescriptorPlan, look_again, plan_descriptors

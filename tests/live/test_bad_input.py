@@ -18,7 +18,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from running import Compile, Running, Start
+from tests.live.running import Compile, Running, Start
 
 from instar.cli.main import main
 from instar.update.journal import DETAILS, read_history

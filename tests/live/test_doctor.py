@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import Compile, Running, Start
+from tests.live.running import Compile, Running, Start
 
 from instar.update.findings import Finding
 from instar.update.host import examine_host

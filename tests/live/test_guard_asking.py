@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking_steps import ask, at_every_step, hold
-from running import Running, Start
+from tests.live.asking_steps import ask, at_every_step, hold
+from tests.live.running import Running, Start
 
 from instar.errors import HostError
 from instar.guard.holder import Holder

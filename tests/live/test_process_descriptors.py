@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from running import Running, Start
+from tests.live.running import Running, Start
 
 from instar.errors import HostError, InstarError
 from instar.process.deadline import Deadline

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import PATIENCE_S, Start
+from tests.live.running import PATIENCE_S, Start
 
 from instar.errors import HostError
 from instar.guard.client import Past

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from running import Running, Start
+from tests.live.running import Running, Start
 
 from instar.process.deadline import Deadline, DeadlineError
 from instar.process.failures import ProcessDiedError, RemoteCallError

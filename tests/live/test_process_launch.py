@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import PATIENCE_S, Compile, Start
+from tests.live.running import PATIENCE_S, Compile, Start
 
 from instar.errors import RefusedError
 from instar.process import ptrace

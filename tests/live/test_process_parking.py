@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from running import Running, Start
+from tests.live.running import Running, Start
 
 from instar.guard.client import Past
 from instar.process import parking

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Compile, Running, Start
+from tests.live.running import Compile, Running, Start
 
 from instar.process.deadline import Deadline
 from instar.process.maps import read_maps

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from startup_support import ask, build, free_port, observe, symbol_names, wait_until
+from tests.live.startup_support import ask, build, free_port, observe, symbol_names, wait_until
 
 from instar.control.quiescence import bring_to_point, observe_past
 from instar.errors import HostError, RefusedError

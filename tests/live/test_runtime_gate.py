@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.live.obedient import build
 
+ROOT = Path(__file__).parents[2]
 STEPS = 10
 COMMIT = 5  # the step after which the past can only exit
 
@@ -43,10 +44,10 @@ class Service:
         return self.line(seconds)
 
     def commit(self, step: int, victim: str, number: int = signal.SIGKILL) -> None:
-        script = Path(__file__).with_name("commit_steps.py")
         command = [
             sys.executable,
-            str(script),
+            "-m",
+            "tests.live.commit_steps",
             str(self.past.pid),
             str(self.program),
             str(step),
@@ -54,7 +55,7 @@ class Service:
             str(int(number)),
         ]
         with subprocess.Popen(
-            command, stdin=self.stdin, stdout=self.stdout, stderr=subprocess.PIPE, text=True
+            command, cwd=ROOT, stdin=self.stdin, stdout=self.stdout, stderr=subprocess.PIPE, text=True
         ) as tool:
             assert tool.stderr is not None
             self.log = tool.stderr.read().splitlines()

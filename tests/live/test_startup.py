@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from startup_support import (
+from tests.live.startup_support import (
     PATIENCE_S,
     ask,
     build,

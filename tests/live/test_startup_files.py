@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from startup_support import build, future_of, has_ended, wait_until
+from tests.live.startup_support import build, future_of, has_ended, wait_until
 
 
 def names(directory: Path) -> list[str]:

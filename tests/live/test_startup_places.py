@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from startup_support import ask, build, future_of
+from tests.live.startup_support import ask, build, future_of
 
 from instar.errors import RefusedError
 

@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from startup_support import ask, build, descriptors, free_port, future_of
+from tests.live.startup_support import ask, build, descriptors, free_port, future_of
 
 
 @pytest.fixture

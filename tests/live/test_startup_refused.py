@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from startup_support import build, descriptors, free_port, start
+from tests.live.startup_support import build, descriptors, free_port, start
 
 from instar.errors import RefusedError
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from startup_support import PATIENCE_S, ask, build, descriptors, free_port, future_of
+from tests.live.startup_support import PATIENCE_S, ask, build, descriptors, free_port, future_of
 
 from instar.process.descriptors import duplicate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from holding import hold
+from tests.live.holding import hold
 
 from instar.control.timers import plan_timers, read_timers
 

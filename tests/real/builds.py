@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from distribution import CACHE, SourcePackage, UnavailableError, fetch
+from tests.real.distribution import CACHE, SourcePackage, UnavailableError, fetch
 
 
 @dataclass(frozen=True)

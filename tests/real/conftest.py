@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from builds import Pair, Recipe, build_pair
-from distribution import UnavailableError
-from recipes import DNSMASQ, MOSQUITTO, TINYPROXY
-from servers import Server
+from tests.real.builds import Pair, Recipe, build_pair
+from tests.real.distribution import UnavailableError
+from tests.real.recipes import DNSMASQ, MOSQUITTO, TINYPROXY
+from tests.real.servers import Server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

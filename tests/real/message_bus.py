@@ -7,9 +7,9 @@ import socket
 import struct
 from pathlib import Path
 
-from recipes import DBUS
-from servers import until
-from subject import DAEMON, Subject
+from tests.real.recipes import DBUS
+from tests.real.servers import until
+from tests.real.subject import DAEMON, Subject
 
 _CLIENTS = 30
 _CALL, _RETURN, _ERROR, _SIGNAL = 1, 2, 3, 4

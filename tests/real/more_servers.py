@@ -6,10 +6,10 @@ import socket
 import subprocess
 from pathlib import Path
 
-from dns_messages import Client, Upstream, address_of
-from recipes import DROPBEAR, MEMCACHED, REDIS, UNBOUND
-from servers import free_port
-from subject import DAEMON, Subject
+from tests.real.dns_messages import Client, Upstream, address_of
+from tests.real.recipes import DROPBEAR, MEMCACHED, REDIS, UNBOUND
+from tests.real.servers import free_port
+from tests.real.subject import DAEMON, Subject
 
 
 class Unbound(Subject):

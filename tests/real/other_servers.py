@@ -6,9 +6,9 @@ import socket
 import subprocess
 from pathlib import Path
 
-from recipes import BIRD, CHRONY
-from servers import free_port
-from subject import DAEMON, Subject
+from tests.real.recipes import BIRD, CHRONY
+from tests.real.servers import free_port
+from tests.real.subject import DAEMON, Subject
 
 
 class Chrony(Subject):

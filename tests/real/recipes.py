@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builds import Recipe
+from tests.real.builds import Recipe
 
 _FLAGS = "{flags}"
 _ENVIRONMENT = (("CFLAGS", _FLAGS),)

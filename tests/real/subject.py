@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builds import Recipe
+from tests.real.builds import Recipe
 
 FOREGROUND, DAEMON = "foreground", "daemon"
 

@@ -1,6 +1,6 @@
 """Updates every server that this directory knows, in every way it can be started, and prints a table.
 
-    python tests/real/survey.py [NAME ...] [--markdown FILE]
+    python -m tests.real.survey [NAME ...] [--markdown FILE]
 
 Each is updated to itself and to its new version, under load, with its state checked from outside.
 """
@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builds import Pair, build_pair
-from distribution import UnavailableError
-from message_bus import Dbus
-from more_servers import MORE
-from other_servers import OTHERS
-from servers import INSTAR, Server
-from subject import Subject, under_load
-from web_servers import Lighttpd, MiniHttpd, Nginx
+from tests.real.builds import Pair, build_pair
+from tests.real.distribution import UnavailableError
+from tests.real.message_bus import Dbus
+from tests.real.more_servers import MORE
+from tests.real.other_servers import OTHERS
+from tests.real.servers import INSTAR, Server
+from tests.real.subject import Subject, under_load
+from tests.real.web_servers import Lighttpd, MiniHttpd, Nginx
 
 SUBJECTS: tuple[type[Subject], ...] = (Nginx, Lighttpd, MiniHttpd, Dbus, *OTHERS, *MORE)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builds import Pair
-from dns_messages import Client, Upstream, address_of
-from servers import Server, free_port
+from tests.real.builds import Pair
+from tests.real.dns_messages import Client, Upstream, address_of
+from tests.real.servers import Server, free_port
 
 SHORT = [f"host{i}.short.test" for i in range(2000)]
 LONG = [f"a-rather-long-host-name-number-{i:05}.in-a-sub-domain.of-some-zone.test" for i in range(900)]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from builds import Pair
-from mqtt_client import MqttClient
-from servers import Server, free_port
+from tests.real.builds import Pair
+from tests.real.mqtt_client import MqttClient
+from tests.real.servers import Server, free_port
 
 CLIENTS = 40
 RETAINED = 300

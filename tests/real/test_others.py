@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builds import build_pair
-from distribution import UnavailableError
-from more_servers import Dropbear
-from other_servers import Chrony
-from servers import Server
-from subject import DAEMON, FOREGROUND, Subject, under_load
+from tests.real.builds import build_pair
+from tests.real.distribution import UnavailableError
+from tests.real.more_servers import Dropbear
+from tests.real.other_servers import Chrony
+from tests.real.servers import Server
+from tests.real.subject import DAEMON, FOREGROUND, Subject, under_load
 
 
 @pytest.mark.parametrize("mode", [FOREGROUND, DAEMON])

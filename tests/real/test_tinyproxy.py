@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from builds import Pair
-from servers import Server, alive, free_port, until
+from tests.real.builds import Pair
+from tests.real.servers import Server, alive, free_port, until
 
 
 class EchoServer:

@@ -6,9 +6,9 @@ import re
 import socket
 from pathlib import Path
 
-from recipes import LIGHTTPD, MINI_HTTPD, NGINX
-from servers import free_port
-from subject import DAEMON, Subject
+from tests.real.recipes import LIGHTTPD, MINI_HTTPD, NGINX
+from tests.real.servers import free_port
+from tests.real.subject import DAEMON, Subject
 
 _CLIENTS = 60
 _LARGE = b"".join(b"line %9d of a large file\n" % i for i in range(400_000))

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from local import LocalTransaction
 from tests.update.conftest import StartService
+from tests.update.local import LocalTransaction
 
 from instar.errors import RolledBackError
 from instar.testing.programs import Builder

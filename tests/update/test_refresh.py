@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from local import LocalTransaction
+from tests.update.local import LocalTransaction
 
 from instar.process.numbering import DWARF_NAMES
 from instar.state.capturer import Capturer

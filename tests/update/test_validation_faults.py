@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
-from local import LocalTransaction
+from tests.update.local import LocalTransaction
 
 from instar.metadata.version import Version
 from instar.state.columns import Fate, ObjectFlag

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from startup_support import start
+from tests.live.startup_support import start
 
 future = start(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 print(future.pid, flush=True)

@@ -8,7 +8,7 @@ import stat
 import struct
 
 import pytest
-from situations import PAST_PID, Made, call, facts, place, status
+from tests.unit.control.situations import PAST_PID, Made, call, facts, place, status
 
 from instar.control.startup_answers import Alter, Fake, Handle, Refuse, Run
 from instar.control.startup_files import may_change_directory, permits
@@ -297,7 +297,7 @@ def test_reading_back_is_refused():
 
 
 def test_locks_of_the_past_are_got():
-    from situations import descriptor
+    from tests.unit.control.situations import descriptor
 
     locked = descriptor(3, "file", 80, locks=("1: FLOCK ADVISORY WRITE 500",))
     situation = Made([locked], {5: file(), 6: file(6, inode=81)})

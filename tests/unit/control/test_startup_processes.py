@@ -8,7 +8,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from situations import OWN_PID, PAST_PID, Made, call, descriptor, sock
+from tests.unit.control.situations import OWN_PID, PAST_PID, Made, call, descriptor, sock
 
 from instar.control.startup_answers import Fake, Handle, Refuse, Run
 from instar.control.startup_numbers import Likeness, choose_number, likeness, pair_numbers

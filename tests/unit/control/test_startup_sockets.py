@@ -6,7 +6,7 @@ import errno
 import struct
 
 import pytest
-from situations import Made, call, descriptor, facts, inet, inet6, place, sock, unix
+from tests.unit.control.situations import Made, call, descriptor, facts, inet, inet6, place, sock, unix
 
 from instar.control.startup_answers import Alter, Fake, Handle, Lend, Refuse, Run
 from instar.control.startup_rules import decide

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_bench import HEAD, NEW, OLD, RULES
+from tests.unit.handlers.test_bench import HEAD, NEW, OLD, RULES
 
 from instar.errors import RefusedError
 from instar.handlers.inverse import invert

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_bench import OLD
+from tests.unit.handlers.test_bench import OLD
 
 from instar.errors import RefusedError
 from instar.handlers.binding import bind

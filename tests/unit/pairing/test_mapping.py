@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from interpreter import Refusal, execute
+from tests.unit.pairing.interpreter import Refusal, execute
 
 from instar.pairing.mapping import Mapping, MoveFlag, MoveOp, Relation, TypePairing
 from instar.testing.versions import VersionBuilder

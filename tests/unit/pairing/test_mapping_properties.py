@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interpreter import Refusal, execute
-from specs import (
+from tests.unit.pairing.interpreter import Refusal, execute
+from tests.unit.pairing.specs import (
     Array,
     Enumeration,
     Float,

@@ -7,10 +7,10 @@ import random
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interpreter import Refusal, execute
-from specs import Struct, declare, random_value, size, write
-from test_mapping_properties import struct_pairs
-from world import World, words
+from tests.unit.pairing.interpreter import Refusal, execute
+from tests.unit.pairing.specs import Struct, declare, random_value, size, write
+from tests.unit.pairing.test_mapping_properties import struct_pairs
+from tests.unit.transfer.world import World, words
 
 from instar.pairing.moves import Mapping
 from instar.state.columns import FaultKind

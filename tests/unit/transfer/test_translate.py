@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from world import World, words
+from tests.unit.transfer.world import World, words
 
 from instar.state.columns import FixedFlag, FixedKind, ObjectFlag, Status
 from instar.transfer.targets import Target

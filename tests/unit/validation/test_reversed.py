@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from specs import Int, Member, Struct, random_value, size, write
-from test_convert import COUNT, build
-from test_mapping_properties import struct_pairs
-from world import World
+from tests.unit.pairing.specs import Int, Member, Struct, random_value, size, write
+from tests.unit.pairing.test_mapping_properties import struct_pairs
+from tests.unit.transfer.test_convert import COUNT, build
+from tests.unit.transfer.world import World
 
 from instar.state.columns import WORD, Fate
 from instar.validation.columns import COUNTERPART, CounterpartFlag, DifferenceKind

@@ -45,7 +45,7 @@ soak: venv-dev native ## updates in a row under load, COUNT=1000: does anything 
 rcb: ## lines of code that must be right for the old version to survive, and of the rest
 	@$(PYTHON) scripts/rcb.py
 
-lint: venv-dev native ## ruff, mypy, clang-format
+lint: venv-dev native ## ruff, mypy --strict on everything in Python, clang-format
 	@scripts/lint
 
 format: venv-dev ## rewrite Python and C in the project's style

@@ -79,7 +79,7 @@ def inject(injection: Injection) -> None:
 
 
 def _patches(injection: Injection, data: bytearray, start: int, size: int) -> Iterator[Patch]:
-    import capstone  # type: ignore[import-untyped]
+    import capstone
 
     disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     disassembler.detail = True

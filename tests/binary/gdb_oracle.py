@@ -34,7 +34,7 @@ def describe(kind):
     return rows
 
 
-def note_type(kind, types):
+def note_type(kind, types) -> None:
     """Every named compound that can be reached, by `struct name size`."""
     pending = [kind]
     while pending:
@@ -61,7 +61,7 @@ def place_of(symbol):
     return int(symbol.value().address)
 
 
-def main():
+def main() -> None:
     pcs = json.loads(pathlib.Path(os.environ["PCS"]).read_text())
     variables, functions, types, seen = set(), set(), {}, set()
     for pc in pcs:

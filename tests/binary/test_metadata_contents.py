@@ -130,9 +130,8 @@ def test_thread_locals_are_offsets_in_the_block(version: Version, level: str) ->
 def test_initial_image(version: Version) -> None:
     row = variable(version, "shared_counter")
     assert version.elf.read(int(row["address"]), 4) == (3).to_bytes(4, "little")
-    assert (
-        version.text(version.variables[version.variable_at(int(row["address"]))]["name"]) == "shared_counter"
-    )
+    found = version.variables[version.variable_at(int(row["address"]))]
+    assert version.text(int(found["name"])) == "shared_counter"
 
 
 def test_locals_at_every_depth(version: Version, level: str) -> None:

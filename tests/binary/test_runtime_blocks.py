@@ -75,6 +75,7 @@ def test_layouts_are_those_of_the_header(tmp_path: Path) -> None:
     expected |= {"gate_offset": inherited.GATE_OFFSET, "intent_offset": inherited.INTENT_OFFSET}
     for name, dtype in STRUCTS.items():
         expected[name] = dtype.itemsize
-        fields = np.dtype(dtype).fields or {}
+        fields = np.dtype(dtype).fields
+        assert fields is not None
         expected |= {f"{name}.{field}": entry[1] for field, entry in fields.items()}
     assert found == expected

@@ -50,7 +50,7 @@ def start(compile_c: Compile) -> Iterator[Start]:
         running.append(process)
         first = process.line()
         assert first.startswith("ready"), first
-        process.ready = first.split()[1:]  # type: ignore[attr-defined]
+        process.ready = first.split()[1:]
         return process
 
     yield start_

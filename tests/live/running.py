@@ -29,6 +29,7 @@ class Running:
             **options,  # type: ignore[call-overload]
         )
         self.pid: int = self.process.pid
+        self.ready: list[str] = []  # the words of its first line, once `start` has read that
         self._rest = b""
 
     def line(self, timeout: float = PATIENCE_S) -> str:

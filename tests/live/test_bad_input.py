@@ -171,7 +171,12 @@ def status(pid: int) -> str:
 
 def test_thread_of_another_process(update: Callable[..., Attempt]) -> None:
     release, known = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: (known.set(), release.wait()))
+
+    def live() -> None:
+        known.set()
+        release.wait()
+
+    thread = threading.Thread(target=live)
     thread.start()
     known.wait()
     try:
@@ -340,7 +345,8 @@ def empty(good: Path, directory: Path) -> Path:
 
 
 def not_executable(good: Path, directory: Path) -> Path:
-    path = shutil.copy(good, directory / "plain")
+    path = directory / "plain"
+    shutil.copy(good, path)
     path.chmod(0o644)
     return path
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from tests.live.handing import Handing, entries_of
 from tests.live.obedient import build
@@ -69,7 +70,7 @@ def test_cookies_are_translated_as_one_column(make: Make) -> None:
     }  # fmt: skip
     calls = []
 
-    def translate(cookies):
+    def translate(cookies: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         calls.append(len(cookies))
         cookies[cookies != 1000] += np.uint64(SHIFT)
         return cookies

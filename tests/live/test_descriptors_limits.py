@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +58,21 @@ class Program:
         self.process.stdin.write(b"x")
         self.process.stdin.flush()
 
+    def said(self) -> bytes:
+        """The next byte it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.read(1)
+
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
 
 
+MakeProgram = Callable[..., Program]
+
+
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[object]:
+def program(tmp_path: Path) -> Iterator[MakeProgram]:
     made: list[Program] = []
 
     def make(body: str, loop: str = "") -> Program:
@@ -85,7 +93,7 @@ def program(tmp_path: Path) -> Iterator[object]:
     ],
     ids=["io_uring", "userfaultfd", "fanotify"],
 )
-def test_what_belongs_to_memory_is_refused_by_name(program, body: str, name: str) -> None:
+def test_what_belongs_to_memory_is_refused_by_name(program: MakeProgram, body: str, name: str) -> None:
     plan = plan_descriptors(program(body).pid)
     assert [entry.action for entry in plan.problems] == [Action.REFUSE]
     with pytest.raises(RefusedError) as info:
@@ -94,7 +102,7 @@ def test_what_belongs_to_memory_is_refused_by_name(program, body: str, name: str
     assert name in info.value.cause and f"descriptor {plan.problems[0].descriptor.number}" in info.value.cause
 
 
-def test_a_registration_whose_file_only_a_child_has_is_refused(program) -> None:
+def test_a_registration_whose_file_only_a_child_has_is_refused(program: MakeProgram) -> None:
     past = program(
         "int set = epoll_create1(0); socketpair(AF_UNIX, SOCK_STREAM, 0, pair);"
         "epoll_ctl(set, EPOLL_CTL_ADD, pair[0], &event);"
@@ -112,7 +120,7 @@ def test_a_registration_whose_file_only_a_child_has_is_refused(program) -> None:
     assert info.value.code == "epoll-orphan"
 
 
-def test_an_anonymous_file_reused_under_a_watched_number_is_told_apart(program) -> None:
+def test_an_anonymous_file_reused_under_a_watched_number_is_told_apart(program: MakeProgram) -> None:
     """Number 7 is another eventfd now: same inode, another file; the watched one lives on as number 8."""
     past = program(
         "int set = epoll_create1(0); dup2(eventfd(0, 0), 7); close(4); dup2(7, 8);"
@@ -126,14 +134,14 @@ def test_an_anonymous_file_reused_under_a_watched_number_is_told_apart(program) 
     assert [(int(row["descriptor"]), int(row["source"])) for row in items] == [(7, 8)]
 
 
-def test_the_close_on_exec_flag_is_seen_when_it_changes_after_the_plan(program) -> None:
+def test_the_close_on_exec_flag_is_seen_when_it_changes_after_the_plan(program: MakeProgram) -> None:
     past = program(
         "socketpair(AF_UNIX, SOCK_STREAM, 0, pair); dup2(pair[0], 20);",
         'fcntl(20, F_SETFD, FD_CLOEXEC); write(1, "d", 1);',
     )
     plan = plan_descriptors(past.pid)
     past.step()
-    assert past.process.stdout.read(1) == b"d"
+    assert past.said() == b"d"
     fetched = fetch_descriptors(plan)
     fetched.close()
     entry = next(e for e in fetched.plan.entries if e.descriptor.number == 20)
@@ -141,7 +149,7 @@ def test_the_close_on_exec_flag_is_seen_when_it_changes_after_the_plan(program) 
     assert fetched.plan.observed["flags"][fetched.plan.observed["number"] == 20][0] & os.O_CLOEXEC
 
 
-def test_the_plan_holds_nothing_open(program) -> None:
+def test_the_plan_holds_nothing_open(program: MakeProgram) -> None:
     """A peer sees the end as soon as the past closes, and an epoll set of the past forgets it."""
     past = program(
         "int set = epoll_create1(0); socketpair(AF_UNIX, SOCK_STREAM, 0, pair); dup2(pair[0], 20);"
@@ -152,7 +160,7 @@ def test_the_plan_holds_nothing_open(program) -> None:
     plan = plan_descriptors(past.pid)
     assert entries_of(past.pid, 10) == [(20, 25, 0)]
     past.step()
-    assert past.process.stdout.read(1) == b"e"
+    assert past.said() == b"e"
     assert entries_of(past.pid, 10) == []
     after = look_again(plan)
     assert 20 not in [entry.descriptor.number for entry in after.entries]
@@ -178,9 +186,9 @@ def test_numbers_in_any_order_arrive_where_they_are_wanted() -> None:
                     info = Path(f"/proc/{process.pid}/fdinfo/{number}").read_text()
                     assert bool(int(info.split()[3], 8) & os.O_CLOEXEC) == bool(flag)
                 assert list_numbers(process.pid) == [0, 1, 2, *sorted(numbers), 3000]
-            with pytest.raises(RuntimeCallError) as info:
+            with pytest.raises(RuntimeCallError) as caught:
                 runtime.import_descriptors(channel, [700, 3], files[:2])
-            assert info.value.errno == 17
+            assert caught.value.errno == 17
             runtime.close_descriptors([700, *numbers])
             assert list_numbers(process.pid) == [0, 1, 2, 3000]
         finally:

@@ -13,10 +13,10 @@ import pytest
 from tests.live.handing import READ, Handing
 from tests.live.obedient import build
 
-from instar.control.stdio import list_streams, parse_stream, plain_vtable, resolve_libc
+from instar.control.stdio import Stream, list_streams, parse_stream, plain_vtable, resolve_libc
 from instar.control.streams import StreamPlan, discard_streams, open_streams, plan_streams, restore_streams
 from instar.errors import RefusedError
-from instar.process.exports import read_exports
+from instar.process.exports import Exports, read_exports
 from instar.process.maps import read_maps
 from instar.process.memory import Memory
 
@@ -162,7 +162,7 @@ def test_the_layout_is_that_of_the_libc_in_use(tmp_path: Path) -> None:
     address = libc.fopen(str(path).encode(), b"r+")
     file = ctypes.c_void_p(address)
 
-    def look():
+    def look() -> Stream:
         stream = parse_stream(address, ctypes.string_at(address, 224))
         assert stream is not None
         return stream
@@ -189,5 +189,5 @@ def test_the_layout_is_that_of_the_libc_in_use(tmp_path: Path) -> None:
     libc.fclose(file)
 
 
-def _own_libc():
+def _own_libc() -> Exports:
     return resolve_libc(Memory(os.getpid()), read_maps(os.getpid()))

@@ -139,11 +139,11 @@ def test_no_signal_is_lost_or_doubled(start: Start) -> None:
         assert tracee.inject_syscall(GETPID) == running.pid
         tracee.resume("cont", stop.signal if stop.kind == "signal" else 0)
     for _ in range(1000):
-        stop = tracee.poll()
-        if stop is not None:
-            assert stop.kind == "signal"
+        late = tracee.poll()
+        if late is not None:
+            assert late.kind == "signal"
             tracee.inject_syscall(GETPID)
-            tracee.resume("cont", stop.signal)
+            tracee.resume("cont", late.signal)
     while True:
         stop = tracee.interrupt(soon())
         if stop.kind != "signal" and not tracee.pending_signals():

@@ -201,7 +201,8 @@ def test_sleep_that_began_after_the_look_is_not_older_than_it(
     running.wait_until_blocked("epoll_wait")
     time.sleep(0.5)
     past = hold_process(running)
-    look, began = parking._look, []
+    look = parking._look
+    began: list[int] = []
 
     def look_and_disturb(pid: int) -> object:
         sighting = look(pid)

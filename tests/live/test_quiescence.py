@@ -6,9 +6,11 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.live.running import Compile, Running, Start
 from tests.live.startup_support import ask, build, free_port, observe, symbol_names, wait_until
 
 from instar.control.quiescence import bring_to_point, observe_past
@@ -19,12 +21,15 @@ from instar.process.deadline import Deadline
 RESTART_SYSCALL = 219
 
 
-@pytest.fixture
-def guarded():
-    """A guard for a process; ended at the end of the test."""
-    made = []
+Guarded = Callable[[int], Past]
 
-    def start(pid):
+
+@pytest.fixture
+def guarded() -> Iterator[Guarded]:
+    """A guard for a process; ended at the end of the test."""
+    made: list[Past] = []
+
+    def start(pid: int) -> Past:
         made.append(Past(pid))
         made[-1].connect()
         return made[-1]
@@ -34,7 +39,7 @@ def guarded():
         held.close()
 
 
-def facts(past) -> dict[str, int]:
+def facts(past: Running) -> dict[str, int]:
     """What the patient program has seen."""
     past.send("tell")
     words = past.line().split()
@@ -43,7 +48,9 @@ def facts(past) -> dict[str, int]:
 
 @pytest.mark.parametrize("mode", ["epoll", "poll", "select"])
 @pytest.mark.parametrize("wait_ms", [-1, 900])
-def test_observed_and_stopped_without_notice(compile_c, start, guarded, mode, wait_ms):
+def test_observed_and_stopped_without_notice(
+    compile_c: Compile, start: Start, guarded: Guarded, mode: str, wait_ms: int
+) -> None:
     program = compile_c("startup_programs/patient.c")
     past = start(program, mode, str(wait_ms))
     held = guarded(past.pid)
@@ -65,7 +72,7 @@ def test_observed_and_stopped_without_notice(compile_c, start, guarded, mode, wa
     assert seen["rounds"] >= 1
 
 
-def test_timeout_that_has_begun_is_kept(compile_c, start, guarded):
+def test_timeout_that_has_begun_is_kept(compile_c: Compile, start: Start, guarded: Guarded) -> None:
     """Looked at again and again, a wait of 400 ms ends in time."""
     program = compile_c("startup_programs/patient.c")
     past = start(program, "epoll", "400")
@@ -81,7 +88,7 @@ def test_timeout_that_has_begun_is_kept(compile_c, start, guarded):
     assert seen["late"] < 100
 
 
-def test_busy_process_is_brought_to_its_point(compile_c, start, guarded):
+def test_busy_process_is_brought_to_its_point(compile_c: Compile, start: Start, guarded: Guarded) -> None:
     old, _ = build(compile_c, "epoll_server")
     port, names = free_port(), symbol_names(old)
     past = start(old, str(port))
@@ -114,7 +121,9 @@ def test_busy_process_is_brought_to_its_point(compile_c, start, guarded):
 
 @pytest.mark.parametrize("mode", ["epoll", "poll", "select"])
 @pytest.mark.parametrize("ending", ["release", "death"])
-def test_signals_during_a_hold_interrupt_the_call(compile_c, start, guarded, mode, ending):
+def test_signals_during_a_hold_interrupt_the_call(
+    compile_c: Compile, start: Start, guarded: Guarded, mode: str, ending: str
+) -> None:
     """A handler that sets a flag needs the EINTR, or the loop would sleep on."""
     program = compile_c("startup_programs/flagged.c")
     past = start(program, mode)
@@ -132,7 +141,7 @@ def test_signals_during_a_hold_interrupt_the_call(compile_c, start, guarded, mod
     assert past.line() == "stopped"
 
 
-def test_more_threads_are_refused(compile_c, start):
+def test_more_threads_are_refused(compile_c: Compile, start: Start) -> None:
     program = compile_c("startup_programs/behaviour.c", "-DVERSION=2")
     past = start(program, "thread")
     with pytest.raises(RefusedError) as caught:
@@ -141,7 +150,7 @@ def test_more_threads_are_refused(compile_c, start):
     assert len(caught.value.details) == 2
 
 
-def test_children_are_refused_by_name(compile_c, start):
+def test_children_are_refused_by_name(compile_c: Compile, start: Start) -> None:
     program = compile_c("startup_programs/behaviour.c", "-DVERSION=2")
     past = start(program, "child")
     with pytest.raises(RefusedError) as caught:
@@ -158,7 +167,9 @@ def open_children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def test_a_process_that_never_waits_is_refused_with_its_place(compile_c, start, guarded):
+def test_a_process_that_never_waits_is_refused_with_its_place(
+    compile_c: Compile, start: Start, guarded: Guarded
+) -> None:
     program = compile_c("startup_programs/endless.c")
     past = start(program)
     held = guarded(past.pid)
@@ -169,7 +180,9 @@ def test_a_process_that_never_waits_is_refused_with_its_place(compile_c, start, 
     assert past.state() == "R"
 
 
-def test_a_point_that_is_not_reached_is_refused_and_the_process_goes_on(compile_c, start, guarded):
+def test_a_point_that_is_not_reached_is_refused_and_the_process_goes_on(
+    compile_c: Compile, start: Start, guarded: Guarded
+) -> None:
     program = compile_c("startup_programs/patient.c")
     past = start(program, "poll", "20")
     held = guarded(past.pid)
@@ -191,7 +204,7 @@ def test_a_point_that_is_not_reached_is_refused_and_the_process_goes_on(compile_
         held.release()
 
 
-def test_a_confined_process_survives(compile_c, start, guarded):
+def test_a_confined_process_survives(compile_c: Compile, start: Start, guarded: Guarded) -> None:
     """Its seccomp filter would kill it for a call that is cancelled."""
     program = compile_c("startup_programs/filtered.c")
     port, names = free_port(), symbol_names(program)

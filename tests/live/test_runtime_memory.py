@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def read_again(process: Obedient) -> npt.NDArray[np.void]:
 
 
 @pytest.fixture
-def process():
+def process() -> Iterator[Obedient]:
     with obedient() as found:
         yield found
 

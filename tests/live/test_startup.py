@@ -8,8 +8,10 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from tests.live.running import Compile, Start
 from tests.live.startup_support import (
     PATIENCE_S,
     ask,
@@ -30,7 +32,7 @@ MODES = ("epoll", "poll", "ppoll", "select", "accept", "udp", "udp-poll")
 
 
 @pytest.mark.parametrize("level", ["-O0", "-O2"])
-def test_parked_where_the_past_waits(compile_c, start, level):
+def test_parked_where_the_past_waits(compile_c: Compile, start: Start, level: str) -> None:
     old, new = build(compile_c, "epoll_server", level)
     port = free_port()
     past = start(old, str(port))
@@ -64,7 +66,7 @@ def _question(mode: str, port: int) -> socket.socket:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_no_client_of_the_past_reaches_the_future(compile_c, start, mode):
+def test_no_client_of_the_past_reaches_the_future(compile_c: Compile, start: Start, mode: str) -> None:
     old, new = build(compile_c, "loops")
     port = free_port()
     past = start(old, mode, str(port), "early")
@@ -85,7 +87,7 @@ def test_no_client_of_the_past_reaches_the_future(compile_c, start, mode):
         assert client.recv(64) == b"hello v1"
 
 
-def test_future_goes_on_where_it_was_parked(compile_c, start):
+def test_future_goes_on_where_it_was_parked(compile_c: Compile, start: Start) -> None:
     """The past is killed, the future let go: it makes the call and serves."""
     old, new = build(compile_c, "loops")
     port = free_port()
@@ -97,7 +99,9 @@ def test_future_goes_on_where_it_was_parked(compile_c, start):
         assert ask(port) == "hello v2"
 
 
-def test_new_descriptors_take_the_numbers_of_the_past(compile_c, start, tmp_path):
+def test_new_descriptors_take_the_numbers_of_the_past(
+    compile_c: Compile, start: Start, tmp_path: Path
+) -> None:
     old = compile_c("startup_programs/numbers.c", "-DVERSION=1")
     new = compile_c("startup_programs/numbers.c", "-DVERSION=2")
     port = free_port()
@@ -124,7 +128,7 @@ def kind(target: str) -> str:
     return target if target.startswith(("anon", "/")) else target.split("[")[0]
 
 
-def test_load_on_the_past_during_the_start(compile_c, start):
+def test_load_on_the_past_during_the_start(compile_c: Compile, start: Start) -> None:
     """Clients of a busy past see no error."""
     old, new = build(compile_c, "epoll_server")
     port = free_port()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.live.running import Compile, Running, Start
 from tests.live.startup_support import build, future_of, has_ended, wait_until
+
+ROOT = Path(__file__).parents[2]
 
 
 def names(directory: Path) -> list[str]:
@@ -37,7 +41,7 @@ def snapshot(directory: Path) -> dict[str, object]:
     return found
 
 
-def is_as(directory, before):
+def is_as(directory: Path, before: dict[str, object]) -> bool:
     """Whether a snapshot is the same again; what is being removed meanwhile cannot be listed."""
     try:
         return snapshot(directory) == before
@@ -45,11 +49,14 @@ def is_as(directory, before):
         return False
 
 
+PastOf = Callable[[str], tuple[Path, Path, Running]]
+
+
 @pytest.fixture
-def past_of(compile_c, start, tmp_path):
+def past_of(compile_c: Compile, start: Start, tmp_path: Path) -> PastOf:
     """Starts the past for a mode."""
 
-    def start_past(mode: str):
+    def start_past(mode: str) -> tuple[Path, Path, Running]:
         old, new = build(compile_c, "files")
         return old, new, start(old, str(tmp_path), mode)
 
@@ -57,7 +64,7 @@ def past_of(compile_c, start, tmp_path):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_abort_leaves_everything_as_it_was(past_of, tmp_path, mode):
+def test_abort_leaves_everything_as_it_was(past_of: PastOf, tmp_path: Path, mode: str) -> None:
     old, new, past = past_of(mode)
     before = snapshot(tmp_path)
     with future_of(past.pid, old, new):
@@ -68,7 +75,7 @@ def test_abort_leaves_everything_as_it_was(past_of, tmp_path, mode):
     assert snapshot(tmp_path) == before
 
 
-def committed(past_of, mode: str) -> None:
+def committed(past_of: PastOf, mode: str) -> None:
     old, new, past = past_of(mode)
     with future_of(past.pid, old, new) as future:
         past.process.kill()
@@ -76,12 +83,12 @@ def committed(past_of, mode: str) -> None:
         assert future.commit_held() == []
 
 
-def test_commit_appends_to_the_shared_log(past_of, tmp_path):
+def test_commit_appends_to_the_shared_log(past_of: PastOf, tmp_path: Path) -> None:
     committed(past_of, "append")
     assert (tmp_path / "log").read_text() == "v1 starts\nv2 starts\n"
 
 
-def test_commit_rewrites(past_of, tmp_path):
+def test_commit_rewrites(past_of: PastOf, tmp_path: Path) -> None:
     committed(past_of, "rewrite")
     assert (tmp_path / "data").read_text() == "New"
     assert (tmp_path / "stale").read_text() == "STa"
@@ -90,21 +97,21 @@ def test_commit_rewrites(past_of, tmp_path):
     assert (facts.st_uid, facts.st_gid) == (12, 34)
 
 
-def test_commit_rotates(past_of, tmp_path):
+def test_commit_rotates(past_of: PastOf, tmp_path: Path) -> None:
     committed(past_of, "rotate")
     assert (tmp_path / "log.1").read_text() == "v1 starts\n"
     assert (tmp_path / "log").read_text() == "fresh\n"
     assert not [name for name in names(tmp_path) if name.startswith(".instar")]
 
 
-def test_commit_replaces(past_of, tmp_path):
+def test_commit_replaces(past_of: PastOf, tmp_path: Path) -> None:
     committed(past_of, "replace")
     assert (tmp_path / "data").read_text() == "replaced"
     assert (tmp_path / "stale").read_text() == "again"
     assert names(tmp_path) == ["data", "log", "old", "stale"]
 
 
-def test_commit_keeps_what_was_made(past_of, tmp_path):
+def test_commit_keeps_what_was_made(past_of: PastOf, tmp_path: Path) -> None:
     old, new, past = past_of("create")
     with future_of(past.pid, old, new) as future:
         past.process.kill()
@@ -116,12 +123,11 @@ def test_commit_keeps_what_was_made(past_of, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["create", "rotate", "replace"])
-def test_nothing_is_left_when_the_tool_is_killed(past_of, tmp_path, mode):
+def test_nothing_is_left_when_the_tool_is_killed(past_of: PastOf, tmp_path: Path, mode: str) -> None:
     old, new, past = past_of(mode)
     before = snapshot(tmp_path)
-    script = Path(__file__).parent / "startup_programs" / "start_and_die.py"
-    command = [sys.executable, str(script), str(past.pid), str(old), str(new)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as tool:
+    command = [sys.executable, "-m", "tests.live.start_and_die", str(past.pid), str(old), str(new)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as tool:
         assert tool.stdout is not None
         future = int(tool.stdout.readline())
         assert snapshot(tmp_path) != before

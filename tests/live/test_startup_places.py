@@ -8,15 +8,17 @@ import pty
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.live.running import Compile, Start
 from tests.live.startup_support import ask, build, future_of
 
 from instar.errors import RefusedError
 
 
-def test_fifo_of_the_past_is_not_read(compile_c, start, tmp_path):
+def test_fifo_of_the_past_is_not_read(compile_c: Compile, start: Start, tmp_path: Path) -> None:
     old, new = build(compile_c, "places")
     past = start(old, "fifo", str(tmp_path))
     fifo = tmp_path / "fifo"
@@ -30,7 +32,9 @@ def test_fifo_of_the_past_is_not_read(compile_c, start, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["abort", "commit"])
-def test_socket_file_that_was_left_behind(compile_c, start, tmp_path, ending):
+def test_socket_file_that_was_left_behind(
+    compile_c: Compile, start: Start, tmp_path: Path, ending: str
+) -> None:
     old, new = build(compile_c, "places")
     path = tmp_path / "stale"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
@@ -48,7 +52,7 @@ def test_socket_file_that_was_left_behind(compile_c, start, tmp_path, ending):
         assert path.stat().st_mode & 0o777 == 0o622
 
 
-def test_passed_sockets_are_passed_again(compile_c, tmp_path):
+def test_passed_sockets_are_passed_again(compile_c: Compile, tmp_path: Path) -> None:
     old, new = build(compile_c, "places")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -68,7 +72,7 @@ def test_passed_sockets_are_passed_again(compile_c, tmp_path):
             past.kill()
 
 
-def test_terminal_is_shared_and_not_written_to(compile_c, tmp_path):
+def test_terminal_is_shared_and_not_written_to(compile_c: Compile, tmp_path: Path) -> None:
     old, new = build(compile_c, "places")
     controller, terminal = pty.openpty()
     try:
@@ -91,7 +95,7 @@ def test_terminal_is_shared_and_not_written_to(compile_c, tmp_path):
         os.close(terminal)
 
 
-def test_names_of_open_files_in_proc(compile_c, tmp_path):
+def test_names_of_open_files_in_proc(compile_c: Compile, tmp_path: Path) -> None:
     old, new = build(compile_c, "places")
     log = tmp_path / "log"
     with log.open("ab") as file:
@@ -117,7 +121,7 @@ def _unshare(*flags: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _in_namespaces(flags: list[str], command: list[str]):
+def _in_namespaces(flags: list[str], command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(
         [*_unshare(*flags), *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as past:
@@ -129,7 +133,7 @@ def _in_namespaces(flags: list[str], command: list[str]):
             past.kill()
 
 
-def test_other_namespaces_are_entered(compile_c, tmp_path):
+def test_other_namespaces_are_entered(compile_c: Compile, tmp_path: Path) -> None:
     old, new = build(compile_c, "files")
     flags = ["--net", "--mount", "--uts", "--ipc"]
     with _in_namespaces(flags, [str(old), str(tmp_path), "rotate"]) as past:
@@ -141,7 +145,7 @@ def test_other_namespaces_are_entered(compile_c, tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "empty", "log", "old", "stale"]
 
 
-def test_private_mount_hides_files_from_the_tool(compile_c, tmp_path):
+def test_private_mount_hides_files_from_the_tool(compile_c: Compile, tmp_path: Path) -> None:
     """What is under a mount of the past's own namespace is found there, not in ours."""
     old, new = build(compile_c, "files")
     inside = tmp_path / "inside"
@@ -156,7 +160,7 @@ def test_private_mount_hides_files_from_the_tool(compile_c, tmp_path):
         assert not list(inside.iterdir())
 
 
-def test_another_root_must_have_the_new_version(compile_c, tmp_path):
+def test_another_root_must_have_the_new_version(compile_c: Compile, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
     old, new = build(compile_c, "files")

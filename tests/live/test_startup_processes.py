@@ -7,18 +7,23 @@ import os
 import pwd
 import resource
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.live.running import Compile, Start
 from tests.live.startup_support import ask, build, descriptors, free_port, future_of
+
+#: Both programs, the process, its port and pid file, for a way to lock that.
+Daemon = Callable[[str], tuple[Path, Path, int, int, Path]]
 
 
 @pytest.fixture
-def daemon(compile_c, start, tmp_path):
+def daemon(compile_c: Compile, start: Start, tmp_path: Path) -> Iterator[Daemon]:
     """Starts the daemon; gives both programs, its PID, port and pid file."""
     pids: list[int] = []
 
-    def start_daemon(lock: str):
+    def start_daemon(lock: str) -> tuple[Path, Path, int, int, Path]:
         old, new = build(compile_c, "daemon")
         port, path = free_port(), tmp_path / "daemon.pid"
         first = start(old, str(port), str(path), lock)
@@ -32,7 +37,7 @@ def daemon(compile_c, start, tmp_path):
 
 
 @pytest.mark.parametrize("lock", ["flock", "fcntl", "lockf", "excl", "plain"])
-def test_daemon_with_a_pid_file(daemon, lock):
+def test_daemon_with_a_pid_file(daemon: Daemon, lock: str) -> None:
     old, new, pid, port, path = daemon(lock)
     before = path.read_text()
     assert before == f"{pid}\n"
@@ -50,7 +55,7 @@ def test_daemon_with_a_pid_file(daemon, lock):
 
 
 @pytest.mark.parametrize("lock", ["flock", "excl", "plain"])
-def test_pid_file_is_rewritten_at_commit(daemon, lock):
+def test_pid_file_is_rewritten_at_commit(daemon: Daemon, lock: str) -> None:
     old, new, pid, port, path = daemon(lock)
     with future_of(pid, old, new) as future:
         os.kill(pid, signal.SIGKILL)
@@ -60,7 +65,7 @@ def test_pid_file_is_rewritten_at_commit(daemon, lock):
         assert ask(port) == "hello v2"
 
 
-def test_helpers_run_to_their_end(compile_c, start):
+def test_helpers_run_to_their_end(compile_c: Compile, start: Start) -> None:
     old, new = build(compile_c, "behaviour")
     past = start(old, "helpers")
     with future_of(past.pid, old, new) as future:
@@ -68,14 +73,14 @@ def test_helpers_run_to_their_end(compile_c, start):
         assert not Path(f"/proc/{future.pid}/task/{future.pid}/children").read_text()
 
 
-def test_probes_are_no_quiescent_point(compile_c, start):
+def test_probes_are_no_quiescent_point(compile_c: Compile, start: Start) -> None:
     old, new = build(compile_c, "behaviour")
     past = start(old, "probe")
     with future_of(past.pid, old, new) as future:
         assert future.chain.functions == ("rest", "main")
 
 
-def test_input_of_the_past_is_not_read(compile_c, start):
+def test_input_of_the_past_is_not_read(compile_c: Compile, start: Start) -> None:
     old, new = build(compile_c, "behaviour")
     past = start(old, "nothing")
     past.line()
@@ -89,7 +94,7 @@ def test_input_of_the_past_is_not_read(compile_c, start):
         assert past.silent(0.05)
 
 
-def test_started_in_the_same_surroundings(compile_c, start, tmp_path):
+def test_started_in_the_same_surroundings(compile_c: Compile, start: Start, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
     old, new = build(compile_c, "behaviour")
@@ -119,7 +124,7 @@ def test_started_in_the_same_surroundings(compile_c, start, tmp_path):
         assert b"instar" not in environment
 
 
-def test_started_as_another_user(compile_c, start):
+def test_started_as_another_user(compile_c: Compile, start: Start) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
     old, new = build(compile_c, "behaviour")
@@ -135,7 +140,7 @@ def test_started_as_another_user(compile_c, start):
         assert future.output.decode().splitlines()[1].startswith("1 1 ")
 
 
-def test_standard_descriptors_are_the_past_s(compile_c, start):
+def test_standard_descriptors_are_the_past_s(compile_c: Compile, start: Start) -> None:
     old, new = build(compile_c, "behaviour")
     past = start(old, "nothing")
     past.line()
@@ -145,7 +150,7 @@ def test_standard_descriptors_are_the_past_s(compile_c, start):
         assert set(after) == set(before)
 
 
-def test_overwritten_arguments_must_be_given(compile_c, start):
+def test_overwritten_arguments_must_be_given(compile_c: Compile, start: Start) -> None:
     from instar.errors import RefusedError
 
     old, new = build(compile_c, "title")
@@ -158,7 +163,7 @@ def test_overwritten_arguments_must_be_given(compile_c, start):
         assert ask(port) == "hello v1"
 
 
-def test_arguments_that_were_copied_first_are_found(compile_c, start):
+def test_arguments_that_were_copied_first_are_found(compile_c: Compile, start: Start) -> None:
     old, new = build(compile_c, "title")
     port = free_port()
     past = start(old, str(port), "copied", env={"COLOUR": "green"})

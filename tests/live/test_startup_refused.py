@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.live.running import Compile, Running, Start
 from tests.live.startup_support import build, descriptors, free_port, start
 
 from instar.errors import RefusedError
 
 
-def refusal(pid: int, old: Path, new: Path, **options: object) -> RefusedError:
+def refusal(pid: int, old: Path, new: Path, **options: Any) -> RefusedError:
     """The error with which a start is refused."""
     before, own = descriptors(pid), held()
     with pytest.raises(RefusedError) as caught:
@@ -49,11 +52,14 @@ def children() -> list[str]:
     return found
 
 
+Behaviour = Callable[..., tuple[Path, Path, Running]]
+
+
 @pytest.fixture
-def behaviour(compile_c, start):
+def behaviour(compile_c: Compile, start: Start) -> Behaviour:
     """Starts version 1 of the misbehaving program."""
 
-    def start_past(*arguments: str, **options: object):
+    def start_past(*arguments: str, **options: object) -> tuple[Path, Path, Running]:
         old, new = build(compile_c, "behaviour")
         past = start(old, *arguments, **options)
         past.line()
@@ -66,7 +72,7 @@ def behaviour(compile_c, start):
     "mode",
     ["shm", "posix-shm", "mount", "hostname", "sysctl", "interface", "kill-all", "device"],
 )
-def test_forbidden(behaviour, mode, tmp_path):
+def test_forbidden(behaviour: Behaviour, mode: str, tmp_path: Path) -> None:
     old, new, past = behaviour(mode, cwd=tmp_path)
     error = refusal(past.pid, old, new)
     assert error.code == "startup-forbidden"
@@ -75,7 +81,7 @@ def test_forbidden(behaviour, mode, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_allowed(behaviour, tmp_path):
+def test_allowed(behaviour: Behaviour, tmp_path: Path) -> None:
     old, new, past = behaviour("posix-shm")
     path = Path("/dev/shm/instar-test")
     future = startup(past.pid, old, new, allow=["startup-forbidden"])
@@ -86,7 +92,7 @@ def test_allowed(behaviour, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["kill", "kill-group", "ptrace"])
-def test_other_processes_are_left_alone(behaviour, mode):
+def test_other_processes_are_left_alone(behaviour: Behaviour, mode: str) -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
         try:
             old, new, past = behaviour(mode, str(other.pid))
@@ -97,7 +103,7 @@ def test_other_processes_are_left_alone(behaviour, mode):
 
 
 @pytest.mark.parametrize("mode", ["map", "read-back"])
-def test_what_cannot_be_held_back(behaviour, mode, tmp_path):
+def test_what_cannot_be_held_back(behaviour: Behaviour, mode: str, tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_bytes(bytes(4096))
     old, new, past = behaviour(mode, str(path))
@@ -106,7 +112,7 @@ def test_what_cannot_be_held_back(behaviour, mode, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["tcp", "udp", "unix"])
-def test_nobody_is_talked_to(behaviour, mode, tmp_path):
+def test_nobody_is_talked_to(behaviour: Behaviour, mode: str, tmp_path: Path) -> None:
     family, kind = socket.AF_INET, socket.SOCK_DGRAM if mode == "udp" else socket.SOCK_STREAM
     if mode == "unix":
         family = socket.AF_UNIX
@@ -124,21 +130,21 @@ def test_nobody_is_talked_to(behaviour, mode, tmp_path):
         startup(past.pid, old, new, allow=["startup-connect"]).abort()
 
 
-def test_exit_status_and_last_output(behaviour):
+def test_exit_status_and_last_output(behaviour: Behaviour) -> None:
     old, new, past = behaviour("exit", "no licence")
     error = refusal(past.pid, old, new, arguments=["behaviour", "exit", "no licence"])
     assert error.code == "startup-failed"
     assert "status 9" in error.cause
 
 
-def test_last_output_is_shown(behaviour):
+def test_last_output_is_shown(behaviour: Behaviour) -> None:
     old, new, past = behaviour("exit", "no licence", stderr=subprocess.DEVNULL)
     error = refusal(past.pid, old, new)
     assert any("cannot start: no licence" in line for line in error.details)
 
 
 @pytest.mark.parametrize(("mode", "signal"), [("crash", "SIGSEGV"), ("abort", "SIGABRT")])
-def test_crash(behaviour, mode, signal):
+def test_crash(behaviour: Behaviour, mode: str, signal: str) -> None:
     old, new, past = behaviour(mode)
     error = refusal(past.pid, old, new)
     assert error.code == "startup-crashed"
@@ -146,14 +152,14 @@ def test_crash(behaviour, mode, signal):
     assert any("behave" in line for line in error.details)
 
 
-def test_timeout_shows_where_it_is(behaviour):
+def test_timeout_shows_where_it_is(behaviour: Behaviour) -> None:
     old, new, past = behaviour("spin")
     error = refusal(past.pid, old, new, timeout=0.7)
     assert error.code == "startup-timeout"
     assert "main > behave" in error.cause
 
 
-def test_another_point(behaviour):
+def test_another_point(behaviour: Behaviour) -> None:
     old, new, past = behaviour("elsewhere")
     error = refusal(past.pid, old, new)
     assert error.code == "different-point"
@@ -161,12 +167,12 @@ def test_another_point(behaviour):
 
 
 @pytest.mark.parametrize(("mode", "code"), [("thread", "multi-threaded"), ("child", "has-children")])
-def test_more_than_one(behaviour, mode, code):
+def test_more_than_one(behaviour: Behaviour, mode: str, code: str) -> None:
     old, new, past = behaviour(mode)
     assert refusal(past.pid, old, new).code == code
 
 
-def test_a_function_of_the_chain_was_renamed(compile_c, start):
+def test_a_function_of_the_chain_was_renamed(compile_c: Compile, start: Start) -> None:
     old = compile_c("startup_programs/epoll_server.c", "-DVERSION=1")
     new = compile_c("startup_programs/epoll_server.c", "-DVERSION=2", "-Dwait_for_events=wait_for_work")
     past = start(old, str(free_port()))

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.live.running import Compile, Running, Start
 from tests.live.startup_support import PATIENCE_S, ask, build, descriptors, free_port, future_of
 
 from instar.process.descriptors import duplicate
@@ -23,15 +24,18 @@ def ask_unix(address: str | bytes) -> str:
         return sock.recv(64).decode()
 
 
+Addresses = tuple[Path, Path, Running, int, Path, int]
+
+
 @pytest.fixture
-def addresses(compile_c, start, tmp_path):
+def addresses(compile_c: Compile, start: Start, tmp_path: Path) -> Addresses:
     """The past with its addresses: program, new program, process, port, path, new port."""
     old, new = build(compile_c, "addresses")
     port, fresh, path = free_port(), free_port(), tmp_path / "socket"
     return old, new, start(old, str(port), str(path), str(fresh)), port, path, fresh
 
 
-def test_every_address_is_lent(addresses):
+def test_every_address_is_lent(addresses: Addresses) -> None:
     old, new, past, port, path, _ = addresses
     before, facts = descriptors(past.pid), path.stat()
     with future_of(past.pid, old, new) as future:
@@ -48,7 +52,7 @@ def test_every_address_is_lent(addresses):
     assert path.stat().st_ino == facts.st_ino
 
 
-def test_new_listener_is_heard_of_at_commit_only(addresses):
+def test_new_listener_is_heard_of_at_commit_only(addresses: Addresses) -> None:
     old, new, past, port, path, fresh = addresses
     with future_of(past.pid, old, new) as future:
         assert f"listen on 127.0.0.1:{fresh}" in future.plan
@@ -64,7 +68,7 @@ def test_new_listener_is_heard_of_at_commit_only(addresses):
         assert stat.S_IMODE(path.stat().st_mode) == 0o602
 
 
-def test_new_listener_is_never_heard_of_after_abort(addresses):
+def test_new_listener_is_never_heard_of_after_abort(addresses: Addresses) -> None:
     old, new, past, port, _, fresh = addresses
     with future_of(past.pid, old, new):
         pass
@@ -73,7 +77,7 @@ def test_new_listener_is_never_heard_of_after_abort(addresses):
     assert ask(port) == "hello v1"
 
 
-def test_lending_needs_no_right_of_the_new_version(compile_c, start):
+def test_lending_needs_no_right_of_the_new_version(compile_c: Compile, start: Start) -> None:
     """The past has dropped its user; pidfd_getfd would fail inside the new version."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
@@ -104,7 +108,7 @@ def settings(pid: int, number: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("ending", ["abort", "commit"])
-def test_options_reach_the_lent_socket_at_commit_only(compile_c, start, ending):
+def test_options_reach_the_lent_socket_at_commit_only(compile_c: Compile, start: Start, ending: str) -> None:
     old, new = build(compile_c, "options")
     port = free_port()
     past = start(old, str(port))

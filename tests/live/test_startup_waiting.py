@@ -6,6 +6,7 @@ import os
 import resource
 
 import pytest
+from tests.live.running import Compile, Start
 
 from instar.control.startup_answers import Call
 from instar.control.startup_waiting import Onlooker, inspect_wait
@@ -19,12 +20,12 @@ def wait_of(pid: int, number: int) -> str:
     return inspect_wait(call, Onlooker(pid)).outcome
 
 
-def test_a_closed_descriptor_fails_at_once(compile_c, start):
+def test_a_closed_descriptor_fails_at_once(compile_c: Compile, start: Start) -> None:
     past = start(compile_c("startup_programs/loops.c", "-DVERSION=1"), "poll", "0")
     assert wait_of(past.pid, 900) == "returns"
 
 
-def test_no_room_for_a_duplicate_is_not_taken_for_ready(compile_c, start):
+def test_no_room_for_a_duplicate_is_not_taken_for_ready(compile_c: Compile, start: Start) -> None:
     past = start(compile_c("startup_programs/loops.c", "-DVERSION=1"), "poll", "0")
     wait_of(past.pid, 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -39,7 +40,7 @@ def test_no_room_for_a_duplicate_is_not_taken_for_ready(compile_c, start):
     assert caught.value.code == "too-many-descriptors"
 
 
-def test_the_process_is_gone(compile_c, start):
+def test_the_process_is_gone(compile_c: Compile, start: Start) -> None:
     past = start(compile_c("startup_programs/loops.c", "-DVERSION=1"), "poll", "0")
     past.process.kill()
     past.process.wait()

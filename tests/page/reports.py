@@ -7,7 +7,15 @@ from dataclasses import replace
 from instar.pairing.alignment import AlignedType, Place, Row
 from instar.transfer.census import TEXT, UNTYPED, TypeFigures
 from instar.update.changes import ByStatus, Names, VersionChanges
-from instar.update.outcome import Failure, Leaked, NamedDescriptor, PhaseTime, UpdateReport, VersionId
+from instar.update.outcome import (
+    Failure,
+    Leaked,
+    NamedDescriptor,
+    Outcome,
+    PhaseTime,
+    UpdateReport,
+    VersionId,
+)
 from instar.validation.outcome import Validation
 
 _TIMES = (
@@ -70,7 +78,7 @@ UPDATED = UpdateReport(
     descriptors=1004,
     connections=1000,
     warnings=("frame-word: 2 not carried: main+8", "parent: 12 (sh) sees 4711 exit with status 0"),
-    validation=Validation(5000, 4000, 9000, 1 << 20, 40, 90, 7, {"text": 12}, (), 3.1),
+    validation=Validation(5000, 4000, 9000, 1 << 20, 40, 90, 7, {"text": 12}, ms=3.1),
     types=(
         TypeFigures("struct client", "struct client", "heap", 4000, 800_000, 4000, 900_000, 4000),
         TypeFigures(TEXT, TEXT, "heap", 500, 150_000, 500, 150_000, 0),
@@ -120,12 +128,12 @@ TRICKS = (
 )
 
 
-def hostile(outcome: str) -> UpdateReport:
+def hostile(outcome: Outcome) -> UpdateReport:
     """Every text is a trick."""
     names = Names(TRICKS, 3)
     both = ByStatus(names, names, names)
     rows = tuple(
-        Row(change, Place(one, other, 0, one[:9], 8), Place(other, one, 8, "", 8))  # type: ignore[arg-type]
+        Row(change, Place(one, other, 0, one[:9], 8), Place(other, one, 8, "", 8))
         for change in ("moved", "retyped", "renamed")
         for one, other in zip(TRICKS, reversed(TRICKS), strict=True)
     )

@@ -41,8 +41,8 @@ class Pair:
     new: Path
 
 
-def build_pair(recipe: Recipe, old: int = 1, new: int | None = None) -> Pair:
-    """Fetch and build the upstream code with the first ``old`` and the first ``new`` (None: all) patches."""
+def build_pair(recipe: Recipe, old: int | None = 1, new: int | None = None) -> Pair:
+    """Fetch and build the upstream code with the first ``old`` and the first ``new`` patches (None: all)."""
     missing = [name for name, header in recipe.needs if not (Path("/usr/include") / header).exists()]
     if missing:
         raise UnavailableError(f"apt-get install {' '.join(missing)}")

@@ -47,10 +47,15 @@ class Update:
     stderr: str
 
     @property
+    def whole(self) -> dict[str, Any]:
+        """The report, which must be there."""
+        assert self.report is not None, self.stderr
+        return self.report
+
+    @property
     def outcome(self) -> str:
         """Of the report."""
-        assert self.report is not None, self.stderr
-        return str(self.report["outcome"])
+        return str(self.whole["outcome"])
 
     def told(self) -> str:
         """Everything that the refusal says, for comparing and for messages."""

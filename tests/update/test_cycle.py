@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.update.conftest import StartService
-from tests.update.service import Service
+from tests.update.service import Service, Update
 
 from instar.testing.programs import Builder, Toolchain, wait_until_gone
 
@@ -87,7 +87,7 @@ def guests(service: Service, port: int) -> Iterator[list[Guest]]:
 def test_rehearsed_updated_rolled_back_and_updated_again(
     service: Service, guests: list[Guest], programs: list[Path]
 ) -> None:
-    steps = (
+    steps: tuple[tuple[str, str, Callable[[], Update]], ...] = (
         ("rehearsed", "v1", lambda: service.update(programs[1], "--rehearse")),
         ("updated", "v2", lambda: service.update(programs[1])),
         ("updated", "v1", service.rollback),

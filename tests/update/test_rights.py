@@ -32,7 +32,7 @@ def test_root_without_rights(builder: Builder, start_service: StartService) -> N
     update = service.update(new)
     assert update.outcome == "updated", update.told()
     assert update.report is not None
-    assert any(text.startswith("more-capabilities") for text in update.report["warnings"])
+    assert any(text.startswith("more-capabilities") for text in update.whole["warnings"])
     assert service.ask("check") == "ok v2"
 
 
@@ -114,7 +114,7 @@ def test_a_user_namespace_is_entered_by_root(
     assert update.outcome == "updated", update.told()
     assert service.ask("check") == "ok v2"
     assert rights(service.pid) == before
-    assert not [text for text in update.report["warnings"] if text.startswith("surroundings")]
+    assert not [text for text in update.whole["warnings"] if text.startswith("surroundings")]
 
 
 FILTERED = """
@@ -135,9 +135,9 @@ def test_a_filter_that_the_new_version_would_be_without(
     service = start_service(Path(sys.executable), arguments=["-c", FILTERED, str(old)])
     assert service.ask("fill") == "ok v1"
     update = service.update(new)
-    assert update.outcome == "refused" and update.report["error"]["code"] == "less-confined", update.told()
+    assert update.outcome == "refused" and update.whole["error"]["code"] == "less-confined", update.told()
     assert service.ask("check") == "ok v1"
     update = service.update(new, "--allow", "less-confined")
     assert update.outcome == "updated", update.told()
-    assert any(text.startswith("less-confined") for text in update.report["warnings"])
+    assert any(text.startswith("less-confined") for text in update.whole["warnings"])
     assert service.ask("check") == "ok v2"

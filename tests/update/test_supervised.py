@@ -47,7 +47,7 @@ def manager(address: str) -> Iterator[socket.socket]:
 
 def messages(listener: socket.socket) -> list[tuple[int, str]]:
     """(sender, text) of what has come."""
-    found = []
+    found: list[tuple[int, str]] = []
     while True:
         try:
             data, rights, _, _ = listener.recvmsg(4096, 128)
@@ -91,7 +91,7 @@ def test_a_manager_that_is_gone_is_a_warning(
         service = start(start_service, versions[0], str(tmp_path / "notify"))
     update = service.update(versions[1])
     assert update.outcome == "updated", update.told()
-    assert any(text.startswith("service-manager") for text in update.report["warnings"]), update.report
+    assert any(text.startswith("service-manager") for text in update.whole["warnings"]), update.report
     assert service.ask("check") == "ok v2"
 
 
@@ -107,7 +107,7 @@ def test_a_terminal_that_would_end_with_its_session(
     try:
         assert service.ask("fill") == "ok v1"
         refused = service.update(versions[1])
-        assert refused.outcome == "refused" and refused.report["error"]["code"] == "session-terminal"
+        assert refused.outcome == "refused" and refused.whole["error"]["code"] == "session-terminal"
         assert service.ask("check") == "ok v1"
         update = service.update(versions[1], "--allow", "session-terminal")
         assert update.outcome == "updated", update.told()

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import capstone  # type: ignore[import-untyped]
+import capstone
 import numpy as np
 
 from instar.metadata.elf import SECTION_EXECUTE, SECTION_NOBITS, SECTION_WRITE, RelocationKind

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import capstone  # type: ignore[import-untyped]
+import capstone
 from capstone import x86
 
 from instar.metadata.version import Version

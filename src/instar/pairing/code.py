@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-import capstone  # type: ignore[import-untyped]
+import capstone
 
 from instar.pairing.referents import Referents, ranges_of
 

@@ -10,7 +10,8 @@ import struct
 import pytest
 from tests.unit.control.situations import PAST_PID, Made, call, facts, place, status
 
-from instar.control.startup_answers import Alter, Fake, Handle, Refuse, Run
+from instar.control.paths import FileFacts, Place
+from instar.control.startup_answers import Alter, Answer, Fake, Handle, Refuse, Run
 from instar.control.startup_files import may_change_directory, permits
 from instar.control.startup_rules import decide
 
@@ -18,31 +19,31 @@ FILE = b"/file"
 WRITE, CREATE = os.O_WRONLY, os.O_WRONLY | os.O_CREAT
 
 
-def made(found=None, **changes: object) -> Made:
+def made(found: FileFacts | None = None, **changes: object) -> Made:
     """A situation with one path."""
     return Made(places={FILE: place("/file", found, **changes)})
 
 
-def open_file(situation: Made, flags: int):
+def open_file(situation: Made, flags: int) -> Answer:
     return decide(call("openat", -100, situation.put(FILE), flags, 0o644), situation)
 
 
 # ---------------------------------------------------------------------------------------- open
 
 
-def test_reading_runs():
+def test_reading_runs() -> None:
     answer = open_file(made(facts(1)), os.O_RDONLY)
     assert isinstance(answer, Run) and answer.note.descriptor
 
 
-def test_new_file_runs_and_is_noted():
+def test_new_file_runs_and_is_noted() -> None:
     situation = made(None)
     answer = open_file(situation, CREATE)
     assert isinstance(answer, Run) and answer.note.created is situation.places[FILE]
 
 
 @pytest.mark.parametrize("name", ["open", "openat", "creat", "openat2"])
-def test_truncation_of_a_foreign_file_is_held(name):
+def test_truncation_of_a_foreign_file_is_held(name: str) -> None:
     situation = made(facts(1))
     flags = CREATE | os.O_TRUNC
     path = situation.put(FILE)
@@ -61,24 +62,24 @@ def test_truncation_of_a_foreign_file_is_held(name):
     assert (answer.number >= 0) == (name == "creat")
 
 
-def test_truncation_of_an_empty_or_own_file():
+def test_truncation_of_an_empty_or_own_file() -> None:
     answer = open_file(made(facts(1, size=0)), CREATE | os.O_TRUNC)
     assert isinstance(answer, Alter) and not answer.held
     assert isinstance(open_file(made(facts(1), created=True), CREATE | os.O_TRUNC), Run)
 
 
-def test_exclusive_file_of_the_past_is_lent():
+def test_exclusive_file_of_the_past_is_lent() -> None:
     answer = open_file(made(facts(1), claimed=True), CREATE | os.O_EXCL)
     assert isinstance(answer, Alter)
     assert answer.arguments == {2: WRITE}
     assert answer.held[0].verb == "truncate"
 
 
-def test_exclusive_file_of_somebody_else_fails_by_itself():
+def test_exclusive_file_of_somebody_else_fails_by_itself() -> None:
     assert isinstance(open_file(made(facts(1)), CREATE | os.O_EXCL), Run)
 
 
-def test_removed_file():
+def test_removed_file() -> None:
     gone = made(None, absent=True)
     assert open_file(gone, os.O_RDONLY) == Fake(-errno.ENOENT)
     answer = open_file(gone, CREATE)
@@ -87,7 +88,7 @@ def test_removed_file():
     assert answer.note.shown_as is gone.places[FILE]
 
 
-def test_renamed_file_is_opened_where_it_is():
+def test_renamed_file_is_opened_where_it_is() -> None:
     situation = made(facts(1), real=(1, 2, b"other"), real_text="/other")
     for flags in (os.O_RDONLY, WRITE):
         answer = open_file(situation, flags)
@@ -98,24 +99,24 @@ def test_renamed_file_is_opened_where_it_is():
 @pytest.mark.parametrize(
     "text", ["/proc/sys/kernel/hostname", "/sys/power/state", "/proc/sysrq-trigger", "/proc/77/mem"]
 )
-def test_kernel_settings(text):
+def test_kernel_settings(text: str) -> None:
     situation = Made(places={FILE: place(text, facts(1))})
     assert isinstance(open_file(situation, WRITE), Refuse)
     assert isinstance(open_file(situation, os.O_RDONLY), Run)
 
 
-def test_own_proc_directory_may_be_written():
+def test_own_proc_directory_may_be_written() -> None:
     situation = Made(places={FILE: place("/proc/600/oom_score_adj", facts(1))})
     assert isinstance(open_file(situation, WRITE), Run)
 
 
-def test_disks_and_shared_memory():
+def test_disks_and_shared_memory() -> None:
     assert isinstance(open_file(made(facts(1, stat.S_IFBLK | 0o600)), WRITE), Refuse)
     situation = Made(places={FILE: place("/dev/shm/x")})
     assert isinstance(open_file(situation, CREATE), Refuse)
 
 
-def test_the_past_is_not_in_proc():
+def test_the_past_is_not_in_proc() -> None:
     situation = Made(places={FILE: place(f"/proc/{PAST_PID}/exe", facts(1))})
     assert open_file(situation, os.O_RDONLY) == Fake(-errno.ENOENT)
     assert decide(call("access", situation.put(FILE), 0), situation) == Fake(-errno.ENOENT)
@@ -124,11 +125,11 @@ def test_the_past_is_not_in_proc():
 # ---------------------------------------------------------------------------------------- names
 
 
-def unlink(situation: Made, name: str = "unlink"):
+def unlink(situation: Made, name: str = "unlink") -> Answer:
     return decide(call(name, situation.put(FILE)), situation)
 
 
-def test_unlink():
+def test_unlink() -> None:
     assert unlink(made(None)) == Run()
     assert unlink(made(None, absent=True)) == Fake(-errno.ENOENT)
     own = unlink(made(facts(1), created=True))
@@ -137,20 +138,20 @@ def test_unlink():
     assert isinstance(answer, Fake) and answer.held[0].verb == "unlink"
 
 
-def test_unlink_of_what_the_past_is_bound_to_is_only_shown():
+def test_unlink_of_what_the_past_is_bound_to_is_only_shown() -> None:
     answer = unlink(made(facts(1, 0o140755), owner=7))
     assert isinstance(answer, Fake) and not answer.held and len(answer.hides) == 1
     fifo = unlink(made(facts(1, stat.S_IFIFO | 0o600), claimed=True))
     assert isinstance(fifo, Fake) and fifo.hides
 
 
-def test_unlink_needs_the_right():
+def test_unlink_needs_the_right() -> None:
     situation = made(facts(1))
     situation.status = status(1000)
     assert unlink(situation) == Fake(-errno.EACCES)
 
 
-def test_rmdir():
+def test_rmdir() -> None:
     directory = facts(1, 0o40755)
     answer = unlink(made(directory), "rmdir")
     assert isinstance(answer, Fake) and answer.held[0].verb == "rmdir"
@@ -161,12 +162,12 @@ def test_rmdir():
     assert unlink(made(facts(1)), "rmdir") == Run()
 
 
-def rename(source, target, flags: int = 0):
+def rename(source: Place, target: Place, flags: int = 0) -> Answer:
     situation = Made(places={b"/a": source, b"/b": target})
     return decide(call("renameat2", -100, situation.put(b"/a"), -100, situation.put(b"/b"), flags), situation)
 
 
-def test_rename():
+def test_rename() -> None:
     own, foreign, nothing = place("/a", facts(1), created=True), place("/b", facts(2)), place("/b")
     moved = rename(own, nothing)
     assert isinstance(moved, Run) and moved.note.removed is own and moved.note.created is nothing
@@ -182,8 +183,8 @@ def test_rename():
 
 
 @pytest.mark.parametrize("name", ["mkdir", "mknod", "symlink", "link"])
-def test_making_names(name):
-    def make(situation: Made, mode: int = stat.S_IFIFO):
+def test_making_names(name: str) -> None:
+    def make(situation: Made, mode: int = stat.S_IFIFO) -> Answer:
         path = situation.put(FILE)
         arguments = (path, mode) if name in ("mkdir", "mknod") else (situation.put(b"x"), path)
         return decide(call(name, *arguments), situation)
@@ -198,11 +199,11 @@ def test_making_names(name):
         assert isinstance(make(made(None), stat.S_IFCHR), Refuse)
 
 
-def test_attributes():
-    def chmod(situation: Made, mode: int):
+def test_attributes() -> None:
+    def chmod(situation: Made, mode: int) -> Answer:
         return decide(call("chmod", situation.put(FILE), mode), situation)
 
-    def chown(situation: Made, user: int, group: int):
+    def chown(situation: Made, user: int, group: int) -> Answer:
         return decide(call("chown", situation.put(FILE), user, group), situation)
 
     assert chmod(made(facts(1)), 0o644) == Fake(0)
@@ -217,7 +218,7 @@ def test_attributes():
     assert chown(stranger, 1000, -1) == Fake(-errno.EPERM)
 
 
-def test_rights():
+def test_rights() -> None:
     directory = facts(1, 0o40755, user=7)
     assert permits(status(7), directory, 3) and not permits(status(8), directory, 3)
     assert permits(status(0), directory, 3)
@@ -226,8 +227,8 @@ def test_rights():
     assert not may_change_directory(status(8), sticky, facts(2, user=9))
 
 
-def test_looks_see_what_is_held_back():
-    def look(situation: Made, name: str = "stat"):
+def test_looks_see_what_is_held_back() -> None:
+    def look(situation: Made, name: str = "stat") -> Answer:
         return decide(call(name, situation.put(FILE), 0), situation)
 
     assert look(made(facts(1))) == Run()
@@ -246,7 +247,7 @@ def file(number: int = 5, **changes: object) -> Handle:
     return Handle(number, **{**values, **changes})  # type: ignore[arg-type]
 
 
-def write(handle: Handle, name: str = "write", *rest: int, data: bytes = b"abc", **changes: object):
+def write(handle: Handle, name: str = "write", *rest: int, data: bytes = b"abc", **changes: object) -> Answer:
     situation = Made(handles={handle.number: handle}, **changes)  # type: ignore[arg-type]
     if name in ("writev", "pwritev", "pwritev2"):
         vector = situation.put(struct.pack("<QQ", situation.put(data), len(data)))
@@ -258,7 +259,7 @@ def write(handle: Handle, name: str = "write", *rest: int, data: bytes = b"abc",
     ("name", "rest", "offset"),
     [("write", (), -1), ("writev", (), -1), ("pwrite64", (7,), 7), ("pwritev", (9,), 9)],
 )
-def test_writes_to_foreign_files_are_held(name, rest, offset):
+def test_writes_to_foreign_files_are_held(name: str, rest: tuple[int, ...], offset: int) -> None:
     answer = write(file(), name, *rest)
     assert isinstance(answer, Fake) and answer.result == 3
     (held,) = answer.held
@@ -270,33 +271,33 @@ def test_writes_to_foreign_files_are_held(name, rest, offset):
     [file(created=True), file(kind="device", target="/dev/null"), file(kind="memfd"), file(kind="pipe"),
      file(target="/proc/600/comm")],
 )  # fmt: skip
-def test_other_writes_run(handle):
+def test_other_writes_run(handle: Handle) -> None:
     handle = handle if handle.kind != "memfd" else file(kind="memfd", created=True)
     assert isinstance(write(handle), Run)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "terminal", "socket", "file"])
-def test_output_is_held(kind):
+def test_output_is_held(kind: int) -> None:
     answer = write(file(1, kind=kind, past=(1,), inherited=True))
     assert isinstance(answer, Fake) and answer.held[0].verb == "output"
 
 
-def test_output_to_nowhere_is_remembered():
+def test_output_to_nowhere_is_remembered() -> None:
     answer = write(file(2, kind="device", target="/dev/null"))
     assert isinstance(answer, Run) and answer.output == b"abc"
 
 
-def test_too_much_is_refused():
+def test_too_much_is_refused() -> None:
     assert isinstance(write(file(), held_bytes=64 << 20), Refuse)
 
 
-def test_reading_back_is_refused():
+def test_reading_back_is_refused() -> None:
     situation = Made(handles={5: file(written=True), 6: file(6)})
     assert isinstance(decide(call("read", 5, 0, 1), situation), Refuse)
     assert isinstance(decide(call("read", 6, 0, 1), situation), Run)
 
 
-def test_locks_of_the_past_are_got():
+def test_locks_of_the_past_are_got() -> None:
     from tests.unit.control.situations import descriptor
 
     locked = descriptor(3, "file", 80, locks=("1: FLOCK ADVISORY WRITE 500",))
@@ -309,7 +310,7 @@ def test_locks_of_the_past_are_got():
     assert decide(call("fcntl", 6, 6, lock), situation) == Run()
 
 
-def test_flags_of_shared_descriptors_are_held():
+def test_flags_of_shared_descriptors_are_held() -> None:
     lent = file(4, kind="socket", past=(7,))
     situation = Made(handles={4: lent, 5: file()})
     answer = decide(call("fcntl", 4, 4, os.O_NONBLOCK), situation)
@@ -320,7 +321,7 @@ def test_flags_of_shared_descriptors_are_held():
     assert isinstance(duplicate, Run) and duplicate.note.descriptor
 
 
-def test_epoll_registrations_of_lent_descriptors_are_recorded():
+def test_epoll_registrations_of_lent_descriptors_are_recorded() -> None:
     situation = Made(
         handles={3: file(3, kind="epoll"), 4: file(4, kind="socket", past=(7,)), 5: file(5, kind="socket")}
     )
@@ -333,7 +334,7 @@ def test_epoll_registrations_of_lent_descriptors_are_recorded():
     assert isinstance(decide(call("epoll_ctl", 3, 2, 4, 0), situation), Fake)
 
 
-def test_shared_mappings():
+def test_shared_mappings() -> None:
     situation = Made(handles={5: file(), 6: file(6, created=True)})
     assert isinstance(decide(call("mmap", 0, 4096, 3, 1, 5, 0), situation), Refuse)
     assert decide(call("mmap", 0, 4096, 3, 2, 5, 0), situation) == Run()
@@ -342,7 +343,7 @@ def test_shared_mappings():
     assert decide(call("mmap", 0, 4096, 3, 0x21, -1, 0), situation) == Run()
 
 
-def test_ways_around():
+def test_ways_around() -> None:
     situation = Made(handles={5: file(), 6: file(6, created=True)})
     assert decide(call("io_uring_setup", 8, 0), situation) == Fake(-errno.ENOSYS)
     assert decide(call("sendfile", 5, 6, 0, 10), situation) == Fake(-errno.EINVAL)

@@ -19,7 +19,7 @@ STRANGER = 777
 
 
 @pytest.mark.parametrize("signal", [0, 15])
-def test_the_past_does_not_exist(signal):
+def test_the_past_does_not_exist(signal: int) -> None:
     made = Made(handles={99: Handle(99, "pidfd", "anon_inode:[pidfd]", 8, 1)})
     assert decide(call("kill", PAST_PID, signal), made) == Fake(-errno.ESRCH)
     assert decide(call("tgkill", PAST_PID, PAST_PID, signal), made) == Fake(-errno.ESRCH)
@@ -28,7 +28,7 @@ def test_the_past_does_not_exist(signal):
     assert decide(call("kill", -PAST_PID, signal), made) == Fake(-errno.ESRCH)
 
 
-def test_signals_to_itself_and_to_others():
+def test_signals_to_itself_and_to_others() -> None:
     made = Made()
     assert decide(call("kill", OWN_PID, 15), made) == Run()
     assert decide(call("kill", 0, 15), made) == Run()
@@ -38,7 +38,7 @@ def test_signals_to_itself_and_to_others():
         assert isinstance(decide(call("kill", target, 15), made), Refuse)
 
 
-def test_group_shared_with_others_gets_no_signal():
+def test_group_shared_with_others_gets_no_signal() -> None:
     made = Made(family={OWN_PID - 1})
     assert isinstance(decide(call("kill", 0, 15), made), Refuse)
 
@@ -47,18 +47,18 @@ def test_group_shared_with_others_gets_no_signal():
     "name",
     ["mount", "sethostname", "reboot", "shmget", "semget", "msgget", "ptrace", "init_module", "settimeofday"],
 )
-def test_forbidden(name):
+def test_forbidden(name: str) -> None:
     answer = decide(call(name, 1), Made())
     assert isinstance(answer, Refuse) and answer.code == "startup-forbidden"
 
 
-def test_reading_the_clock_s_discipline_is_fine():
+def test_reading_the_clock_s_discipline_is_fine() -> None:
     made = Made()
     assert decide(call("adjtimex", made.put(struct.pack("<I", 0))), made) == Run()
     assert isinstance(decide(call("adjtimex", made.put(struct.pack("<I", 1))), made), Refuse)
 
 
-def test_ioctls():
+def test_ioctls() -> None:
     made = Made(
         handles={1: Handle(1, "terminal", "/dev/pts/0", 8, 3, past=(1,)), 4: Handle(4, "socket", "", 8, 9)}
     )
@@ -69,19 +69,19 @@ def test_ioctls():
     assert decide(call("ioctl", 4, 0x5421, 0), made) == Run()
 
 
-def test_session_leader_may_ask_for_a_session():
+def test_session_leader_may_ask_for_a_session() -> None:
     answer = decide(call("setsid"), Made())
     assert isinstance(answer, Run) and answer.note.settles == OWN_PID
 
 
-def test_other_processes_are_not_changed():
+def test_other_processes_are_not_changed() -> None:
     made = Made()
     assert isinstance(decide(call("setpriority", 0, STRANGER, 5), made), Refuse)
     assert decide(call("setpriority", 0, 0, 5), made) == Run()
     assert decide(call("prlimit64", STRANGER, 7, 0, 1), made) == Run()
 
 
-def test_calls_without_a_rule_run():
+def test_calls_without_a_rule_run() -> None:
     assert decide(call("getpid"), Made()) == Run()
     assert "getpid" not in RULES
 
@@ -95,7 +95,9 @@ PASTS = st.dictionaries(
 
 
 @given(PASTS, KEYS, st.integers(0, 45), st.frozensets(st.integers(0, 60), max_size=10))
-def test_number_is_the_past_s_or_free_in_both(past, key, number, taken):
+def test_number_is_the_past_s_or_free_in_both(
+    past: dict[int, Likeness | None], key: tuple[object, ...], number: int, taken: frozenset[int]
+) -> None:
     taken -= {number}
     chosen = choose_number(number, Likeness(key, exact=False), past, taken, 1024)
     there = past.get(chosen)
@@ -103,24 +105,25 @@ def test_number_is_the_past_s_or_free_in_both(past, key, number, taken):
     if there is None or there.key != key:
         assert chosen not in past
         assert not any(like and like.key == key and n not in taken for n, like in past.items())
-    if past.get(number) is not None and past[number].key == key:
+    here = past.get(number)
+    if here is not None and here.key == key:
         assert chosen == number
 
 
-def test_what_the_past_lacks_keeps_clear_of_its_next_clients():
+def test_what_the_past_lacks_keeps_clear_of_its_next_clients() -> None:
     past = {0: None, 3: Likeness(("epoll",), exact=False)}
     assert choose_number(3, Likeness(("eventfd",), exact=False), past, {0}, 1024) > 60
     assert choose_number(3, Likeness(("eventfd",), exact=False), past, {0}, 10) == 4
 
 
-def test_accepted_connections_are_like_nothing():
+def test_accepted_connections_are_like_nothing() -> None:
     assert likeness(descriptor(5, "socket", 1), sock(peer=b"\2\0xx")) is None
     assert likeness(descriptor(5, "socket", 1), sock(listening=True)) == Likeness(
         ("socket", 2, 1), exact=False
     )
 
 
-def test_pairs_prefer_the_same_object():
+def test_pairs_prefer_the_same_object() -> None:
     tcp = Likeness(("socket", 2, 1), exact=False)
     past = {
         4: (tcp, (8, 40)),

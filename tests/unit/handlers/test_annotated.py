@@ -36,7 +36,7 @@ def _bench(version: Version) -> HandlerBench:
 def test_the_address_is_translated_and_the_tag_stays() -> None:
     bench = _bench(_version())
     target = bench.old("struct node", {"key": 4})
-    address = target._instar_address  # type: ignore[attr-defined]
+    address = target._instar_address
     new = bench.run("struct node", {"next": address | 5})
     assert new.next & 7 == 5
     assert new.next != address | 5

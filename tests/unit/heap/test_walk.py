@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from instar.errors import RefusedError
 from instar.heap.buffers import BufferPool
-from instar.heap.caches import CACHE_LAYOUTS, cache_layout, read_cache, remove_dead
+from instar.heap.caches import CACHE_LAYOUTS, CacheLayout, cache_layout, read_cache, remove_dead
 from instar.heap.image import BLOCK, BlockKind, HeapRegion
 from instar.heap.walk import SPAN, Spans, WalkFault, WalkState, _Walk, walk_segment
 from instar.native import load
@@ -52,7 +52,9 @@ class Segment:
         return np.frombuffer(bytes(self.data), np.uint8).copy()
 
 
-def walk(segment: Segment, top: int = 0, kind: BlockKind = BlockKind.MAIN) -> tuple[list, WalkState, int]:
+def walk(
+    segment: Segment, top: int = 0, kind: BlockKind = BlockKind.MAIN
+) -> tuple[list[tuple[int, int]], WalkState, int]:
     blocks, state, cursor = walk_segment(segment.array(), segment.base, segment.base, top, kind, BufferPool())
     return [(a, s) for a, s in blocks.tolist()], state, cursor
 
@@ -189,14 +191,14 @@ def test_chain_that_leads_astray_or_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("layout", CACHE_LAYOUTS, ids=lambda layout: str(layout.bins))
-def test_thread_cache(layout: object) -> None:
+def test_thread_cache(layout: CacheLayout) -> None:
     assert layout in CACHE_LAYOUTS
     segment = Segment()
     small = [segment.chunk(48) for _ in range(5)]
     linked(segment, small, 16, mangled=True)
-    data = bytearray(layout.size)  # type: ignore[attr-defined]
+    data = bytearray(layout.size)
     data[2:4] = (5).to_bytes(2, "little")
-    at = 2 * layout.bins + 8  # type: ignore[attr-defined]
+    at = 2 * layout.bins + 8
     data[at : at + 8] = (small[0] + 16).to_bytes(8, "little")
     blocks = np.array([(a, s) for a, s in segment.live], BLOCK)
     found = read_cache(
@@ -204,13 +206,13 @@ def test_thread_cache(layout: object) -> None:
         layout,
         spans_of(segment),
         blocks,
-        mangled=True,  # type: ignore[arg-type]
+        mangled=True,
     )
     assert found is not None and found.tolist() == [chunk + 16 for chunk in small]
     assert len(remove_dead(blocks, [found])) == 0
     data[at : at + 8] = (small[0] + 32).to_bytes(8, "little")
     wrong = np.frombuffer(bytes(data), np.uint8)
-    assert read_cache(wrong, layout, spans_of(segment), blocks, mangled=True) is None  # type: ignore[arg-type]
+    assert read_cache(wrong, layout, spans_of(segment), blocks, mangled=True) is None
 
 
 def test_count_that_differs_is_no_thread_cache() -> None:

@@ -72,10 +72,10 @@ def _scalar(mapping, row, data, op, flags, size, path) -> bytes:  # type: ignore
         if int(from_float(packed)) != number:
             raise Refusal(path)
         return packed
-    value = from_float(data)
-    if not math.isfinite(value) or value != int(value):
+    whole = from_float(data)
+    if not math.isfinite(whole) or whole != int(whole):
         raise Refusal(path)
-    return fit(int(value), 8 * size, flags, path).to_bytes(size, "little")
+    return fit(int(whole), 8 * size, flags, path).to_bytes(size, "little")
 
 
 def fit(value: int, bits: int, flags: MoveFlag, path: str) -> int:

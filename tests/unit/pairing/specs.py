@@ -220,7 +220,7 @@ def write(spec: Any, value: Any, into: bytearray, at: int = 0, bits: int = 0) ->
             into[:] = whole.to_bytes(len(into), "little")
 
 
-def read(spec: Any, data: bytes, at: int = 0, bits: int = 0) -> Any:
+def read(spec: Any, data: bytes | bytearray, at: int = 0, bits: int = 0) -> Any:
     """Read a value at a bit offset, by name."""
     match spec:
         case Array():

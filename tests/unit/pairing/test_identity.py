@@ -126,14 +126,14 @@ def test_vanished_type_has_no_counterpart_and_a_renamed_one_is_suggested() -> No
 
 
 def test_counterparts_of_derived_types_follow_their_parts() -> None:
-    found = []
+    versions, rows = [], []
     for size in (8, 16):
         b = VersionBuilder()
         if size == 16:
             b.struct("unrelated", 4)
         row = b.struct("node", size)
         pointer = b.pointer(row)
-        found.append(
+        rows.append(
             (
                 row,
                 pointer,
@@ -143,9 +143,9 @@ def test_counterparts_of_derived_types_follow_their_parts() -> None:
                 b.c_int,
             )
         )
-        found.append(b.build())
-    pairing = TypePairing(found[1], found[3])
-    assert [pairing.counterpart(row) for row in found[0]] == list(found[2])
+        versions.append(b.build())
+    pairing = TypePairing(*versions)
+    assert [pairing.counterpart(row) for row in rows[0]] == list(rows[1])
     assert pairing.counterpart(-1) == -1
 
 

@@ -28,8 +28,8 @@ def codes(found: Mapping) -> list[str]:
     return [problem.code for problem in found.problems]
 
 
-def struct(name: str, size: int, *members: tuple[str, str, int]) -> Declare:
-    """A struct of (member, attribute of the builder, offset)."""
+def struct(name: str, size: int, *members: tuple[str, str | Declare, int]) -> Declare:
+    """A struct of (member, attribute of the builder or what declares its type, offset)."""
 
     def declare(b: VersionBuilder) -> int:
         row = b.struct(name, size)

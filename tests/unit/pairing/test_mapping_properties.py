@@ -49,6 +49,11 @@ UNIONS = [
 NAMES = ["alpha", "bravo", "delta", "fox", "golf", "hotel", "india", "kilo", "lima", "mike", "nov", "quebec"]
 
 
+def drawn(draw: Any, strategy: st.SearchStrategy[tuple[Any, Any]]) -> tuple[Any, Any]:
+    pair: tuple[Any, Any] = draw(strategy)
+    return pair
+
+
 @st.composite
 def type_pairs(draw: Any, depth: int = 2) -> tuple[Any, Any]:
     """An old type and one that it may become."""
@@ -61,11 +66,13 @@ def type_pairs(draw: Any, depth: int = 2) -> tuple[Any, Any]:
     if choice == 4:
         return draw(st.sampled_from(COLOURS)), draw(st.sampled_from(COLOURS))
     if choice == 5:
-        return draw(st.sampled_from([(Pointer(), Pointer()), (UNIONS[0], UNIONS[0])]))
+        return drawn(draw, st.sampled_from([(Pointer(), Pointer()), (UNIONS[0], UNIONS[0])]))
     if choice == 6:
-        return draw(st.sampled_from([(UNIONS[0], UNIONS[1]), (UNIONS[0], UNIONS[2]), (UNIONS[2], UNIONS[2])]))
+        return drawn(
+            draw, st.sampled_from([(UNIONS[0], UNIONS[1]), (UNIONS[0], UNIONS[2]), (UNIONS[2], UNIONS[2])])
+        )
     if choice == 7:
-        return draw(struct_pairs(depth - 1))
+        return drawn(draw, struct_pairs(depth - 1))
     old, new = draw(type_pairs(depth - 1))
     counts = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     return Array(old, counts[0]), Array(new, counts[1])

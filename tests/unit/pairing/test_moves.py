@@ -3,6 +3,7 @@ from instar.pairing.moves import BITFIELD, ENUM_VALUE, MOVE
 
 def test_rows_are_laid_out_as_c_reads_them() -> None:
     assert MOVE.itemsize == 48
+    assert MOVE.fields is not None
     offsets = {name: MOVE.fields[name][1] for name in MOVE.names or ()}
     assert offsets["count"] == 24
     assert offsets["extra"] == 36

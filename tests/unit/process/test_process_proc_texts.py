@@ -126,7 +126,7 @@ def test_posix_timers() -> None:
 
 
 def fake_stat(mode: int, rdev: int = 0) -> os.stat_result:
-    return os.stat_result((mode, 11, 22, 1, 0, 0, 0, 0, 0, 0), {"st_rdev": rdev})  # type: ignore[arg-type]
+    return os.stat_result((mode, 11, 22, 1, 0, 0, 0, 0, 0, 0), {"st_rdev": rdev})
 
 
 @pytest.mark.parametrize(

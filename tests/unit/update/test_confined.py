@@ -113,7 +113,7 @@ def test_it_may_read_files_and_nothing_else(tmp_path: Path) -> None:
     present.write_text("read me")
     kept, closed = os.open(present, os.O_RDONLY), os.open(present, os.O_RDWR)
     room = ctypes.addressof(ctypes.create_string_buffer(8))
-    deeds = {
+    deeds: dict[str, Callable[[], object]] = {
         "write": lambda: present.write_text("changed"),
         "create": lambda: (tmp_path / "new").write_text("x"),
         "remove": present.unlink,

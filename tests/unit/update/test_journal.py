@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,7 @@ def test_lines_that_are_not_entries(line: bytes, place: Path) -> None:
 
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_any_damage_is_survived(noise: bytes, at: int) -> None:
-    entry = journal.Entry(journal.datetime.now(journal.UTC), "u", "1", REPORT.to_json())
+    entry = journal.Entry(datetime.now(UTC), "u", "1", REPORT.to_json())
     line = json.dumps(entry.to_json()).encode()
     journal.parse_entry(line[:at] + noise + line[at + len(noise) :])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def plan(*writes: Write, registers: dict[int, int] | None = None) -> TransferPla
     return TransferPlan((), None, writes, registers or {}, (), (), figures)
 
 
-def kept(**changes: object) -> KeptRange:
+def kept(**changes: Any) -> KeptRange:
     pages = np.array([[START, SIZE]], np.uint64)
     blocks = np.zeros((0, 2), np.uint64)
     return replace(KeptRange(START, SIZE, blocks, pages, np.zeros(SIZE, np.uint8), START), **changes)

@@ -83,7 +83,12 @@ class _Recorder:
 def test_the_timer_is_called_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end, and where a version serves for good and the work goes on."""
     timers: list[_Recorder] = []
-    monkeypatch.setattr(watchdog, "LastResort", lambda: timers.append(_Recorder()) or timers[-1])
+
+    def recorded() -> _Recorder:
+        timers.append(_Recorder())
+        return timers[-1]
+
+    monkeypatch.setattr(watchdog, "LastResort", recorded)
     monkeypatch.setattr(watchdog, "_LATE_S", 0.0)
     with bounded_pause(60_000):
         assert not timers[0].off.is_set()

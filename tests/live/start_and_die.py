@@ -1,10 +1,11 @@
-"""Starts a new version beside a running one, says so, and waits to be killed. Arguments: PID OLD NEW."""
+"""Starts a new version beside a running one, says so, and waits to be killed.
+
+usage: python -m tests.live.start_and_die PID OLD NEW
+"""
 
 import signal
 import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.live.startup_support import start
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from instar.process.access import read_proc
@@ -28,18 +28,16 @@ def argument_area(pid: int, read: Callable[[int, int], bytes]) -> ArgumentArea:
     fields = read_proc(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
     start_stack = int(fields[25])
     arg_start, arg_end, env_start, env_end = (int(fields[i]) for i in (45, 46, 47, 48))
-    arguments = tuple(_strings(read, arg_start, arg_end))
-    environment = {}
-    for address, size in _strings(read, env_start, env_end):
-        environment[read(address, size).split(b"=", 1)[0]] = address, size
+    arguments = tuple((at, len(text) + 1) for at, text in _strings(read, arg_start, arg_end))
+    strings = _strings(read, env_start, env_end)
+    environment = {text.split(b"=", 1)[0]: (at, len(text) + 1) for at, text in strings}
     count = int.from_bytes(read(start_stack, 8), "little") if start_stack else 0
     return ArgumentArea(arguments, environment, (start_stack + 8, count + 1))
 
 
-def _strings(read: Callable[[int, int], bytes], start: int, end: int) -> Iterable[tuple[int, int]]:
-    if end <= start:
-        return
+def _strings(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Address and bytes, without the NUL, of each string in a range."""
     at = start
-    for piece in read(start, end - start).split(b"\0")[:-1]:
-        yield at, len(piece) + 1
-        at += len(piece) + 1
+    for text in read(start, end - start).split(b"\0")[:-1] if end > start else ():
+        yield at, text
+        at += len(text) + 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from instar.heap.modules import Module
 from instar.metadata.annotations import annotation_of
-from instar.metadata.elf import SymbolKind
+from instar.metadata.elf import Segment, SymbolKind
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
 from instar.process.maps import Mapping
@@ -101,36 +101,62 @@ def program_bias(version: Version, maps: Iterable[Mapping], path: str) -> int:
     return first.start - (lowest & ~0xFFF)
 
 
-def static_spans(subject: Subject, table: TypeTable) -> list[Span]:
+class Layouts:
+    """Which objects are where in a program's writable segments and its thread-local block.
+
+    Worked out once for each place: they follow from the file and where it was loaded.
+    """
+
+    def __init__(self, version: Version, table: TypeTable) -> None:
+        self._version, self._shapes = version, Shapes(version, table)
+        self._memo: dict[tuple[int, int, bool], tuple[Array, Array]] = {}
+
+    def static(self, segment: Segment, bias: int) -> tuple[Array, Array]:
+        """OBJECT rows of a segment, and which variables they are; the caller's own."""
+        return self._copy(segment.address, segment.size, bias, tls=False)
+
+    def tls(self, size: int, start: int) -> tuple[Array, Array]:
+        """The same of a thread-local block."""
+        return self._copy(0, size, start, tls=True)
+
+    def _copy(self, address: int, size: int, bias: int, *, tls: bool) -> tuple[Array, Array]:
+        key = address, bias, tls
+        if key not in self._memo:
+            self._memo[key] = self._lay_out(address, size, bias, tls=tls)
+        rows, origins = self._memo[key]
+        return rows.copy(), origins.copy()
+
+    def _lay_out(self, address: int, size: int, bias: int, *, tls: bool) -> tuple[Array, Array]:
+        rows, origins = _variables(self._version, self._shapes, address, size, tls=tls)
+        rows["address"] += np.uint64(bias)
+        if not tls:
+            return _fill_gaps(self._version, rows, origins, address, bias, size)
+        rows["kind"] = ObjectKind.TLS
+        return rows, origins
+
+
+def static_spans(subject: Subject, layouts: Layouts) -> list[Span]:
     """The program's writable segments with their variables as objects."""
-    version = subject.version
-    shapes = Shapes(version, table)
     spans = []
-    for segment in version.elf.loads:
+    for segment in subject.version.elf.loads:
         if segment.flags & PF_WRITE and segment.size:
-            rows, origins = _variables(version, shapes, segment.address, segment.size, tls=False)
-            rows["address"] += np.uint64(subject.load_bias)
             start = segment.address + subject.load_bias
             data = np.empty(segment.size, dtype=np.uint8)
             subject.memory.read_into(start, data)
-            rows, origins = _fill_gaps(version, rows, origins, segment.address, subject.load_bias, len(data))
-            spans.append(Span(start, data, rows, origins))
+            spans.append(Span(start, data, *layouts.static(segment, subject.load_bias)))
     return spans
 
 
-def tls_span(subject: Subject, table: TypeTable) -> Span | None:
+def tls_span(subject: Subject, layouts: Layouts) -> Span | None:
     """The program's own thread-local block of its one thread (x86-64 psABI, TLS variant II)."""
     tls = subject.version.elf.tls
     if tls is None or not tls.size or subject.thread_pointer is None:
         return None
     align = max(int(tls.align), 1)
     start = subject.thread_pointer - (tls.size + align - 1) // align * align
-    rows, origins = _variables(subject.version, Shapes(subject.version, table), 0, tls.size, tls=True)
-    rows["address"] += np.uint64(start)
-    rows["kind"] = ObjectKind.TLS
     data = np.empty(tls.size, dtype=np.uint8)
     subject.memory.read_into(start, data)
-    return Span(start, data, rows, origins)
+    return Span(start, data, *layouts.tls(tls.size, start))
 
 
 def _variables(version: Version, shapes: Shapes, start: int, size: int, *, tls: bool) -> tuple[Array, Array]:

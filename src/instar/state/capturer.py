@@ -21,7 +21,7 @@ from instar.process.maps import DELETED, Mapping, read_maps
 from instar.process.memory import Memory
 from instar.process.unwind import prepare, unwind
 from instar.state.arguments import ArgumentArea, argument_area
-from instar.state.capture import Subject, heap_spans, program_bias, static_spans, tls_span
+from instar.state.capture import Layouts, Subject, heap_spans, program_bias, static_spans, tls_span
 from instar.state.frames import program_frames
 from instar.state.image import Image
 from instar.state.kernel import Span
@@ -52,7 +52,8 @@ class Capturer:
     def __init__(
         self, tracee: Standing, version: Version, table: TypeTable, mirror: Mirror | None = None
     ) -> None:
-        self.tracee, self.version, self.table = tracee, version, table
+        self.tracee, self.version = tracee, version
+        self._layouts = Layouts(version, table)
         self.mirror = mirror
         self.repairer: Repairer | None = None
         self.memory = tracee.memory
@@ -115,8 +116,8 @@ class Capturer:
         return Image(
             subject=subject,
             program=self.program,
-            statics=static_spans(subject, self.table),
-            tls=tls_span(subject, self.table),
+            statics=static_spans(subject, self._layouts),
+            tls=tls_span(subject, self._layouts),
             heap=spans,
             frames=frames,
             program_frames=program_frames(subject, frames, self.program),

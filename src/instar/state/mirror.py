@@ -24,7 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 PAGE = 4096
 _libc = ctypes.CDLL(None)
-_CHUNK = 2 << 20
+_CHUNK = 4 << 20
 _THREADS = 2
 _KEPT = 128  # changed pages of one chunk whose old bytes are kept; with more a new plan is cheaper anyway
 _SPARE = 8  # a buffer has an eighth to spare: heaps grow
@@ -137,7 +137,18 @@ class Mirror:
     def end(self) -> Changes | None:
         """The copy is whole; returns ``changes``."""
         self._complete = True
+        self._scratch.clear()
         return self.changes()
+
+    def prepare(self, memory: Memory) -> None:
+        """Have memory ready for the next round: touching it first would cost as much as a tenth of that."""
+        self._make_scratch(memory)
+        for scratch in self._scratch:
+            scratch[::PAGE] = 0
+
+    def _make_scratch(self, memory: Memory) -> None:
+        while len(self._scratch) < _THREADS:
+            self._scratch.append(memory.room(_CHUNK))
 
     def warm(self, memory: Memory, ranges: Iterable[tuple[int, int]]) -> None:
         """Copy ranges (start, end) of a process that runs: a first guess, made true by the next ``read``."""
@@ -182,8 +193,7 @@ class Mirror:
     def _update(self, memory: Memory, address: int, copy: Array) -> Iterator[Changes | None]:
         """Read in chunks that stay in the cache, on both processors, and merge each."""
         starts = list(_chunks(address, len(copy)))
-        while len(self._scratch) < _THREADS:  # kept: fresh memory would cost as much as a tenth of the rest
-            self._scratch.append(memory.room(_CHUNK))
+        self._make_scratch(memory)
 
         def work(number: int) -> list[Changes | None]:
             scratch = self._scratch[number]

@@ -207,7 +207,10 @@ class Desk:
         if not self.planned.refreshed:
             self.planning.check_tables(self.planned)
             self._plan = without_blocks(self.planned)
-        return self.planning.validate(self.planned, registers, unwritten)
+        found = self.planning.validate(self.planned, registers, unwritten)
+        if not self.planned.refreshed:
+            self._mirror.prepare(Memory(self.pid))
+        return found
 
     def unmet(self) -> list[str]:
         """Filters that the held past does not meet."""

@@ -195,8 +195,10 @@ class Driver:
     def check(self, plan: TransferPlan) -> None:
         """Read back what was written outside of the kept ranges; raises InternalError where it differs."""
         for write in plan.writes:
-            expected = bytes(write.data) if isinstance(write.data, bytes) else write.data.tobytes()
-            if self.future.tracee.memory.read(write.address, len(expected)) != expected:
+            expected = np.frombuffer(write.data, np.uint8)
+            found = np.empty(len(expected), np.uint8)
+            self.future.tracee.memory.read_into(write.address, found)
+            if not np.array_equal(found, expected):
                 raise InternalError(
                     f"{len(expected)} bytes at {write.address:#x} of the future are not as written"
                 )

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -34,6 +34,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _SMALL = 64 << 10
 _PAGE, _NEAR = 4096, 16 << 10
+_FORESEEN = 64
 _CHANGING = ("store", "call", "allocate")
 _CPU_S = 3600
 _LINES = 12  # of a traceback
@@ -139,21 +140,57 @@ def _bytes(data: Any) -> Any:
 # -------------------------------------------------------------------------------------------- the process
 
 
+class Pages(dict[tuple[int, int], bytes]):
+    """Process and address -> a page, as it is while one task is carried out.
+
+    The same task needs much the same pages when it comes again: they are asked for together then.
+    """
+
+    def __init__(self) -> None:
+        self._task, self._before = "", dict[tuple[str, int], list[int]]()
+
+    def begin(self, task: str) -> None:
+        """Forget them all: whatever comes next may find something else there."""
+        for pid in {pid for pid, _ in self}:
+            self._before[self._task, pid] = [page for owner, page in self if owner == pid]
+        self._task = task
+        self.clear()
+
+    def batches(self, pid: int, missing: Sequence[int]) -> Iterator[Sequence[int]]:
+        """What to ask for at once: with it what was needed the last time, then, if that fails, it alone."""
+        foreseen = [page for page in self._before.pop((self._task, pid), ()) if page not in missing]
+        if foreseen:
+            yield [*missing, *foreseen[:_FORESEEN]]
+        yield missing
+
+
 class Line:
-    """The worker's connection: asks, one thing at a time."""
+    """The worker's connection: answers come in the order of the questions, whichever threads ask."""
 
     def __init__(self, wire: Wire, shared: Shared | None) -> None:
         self.wire, self.shared = wire, shared
-        self.pages: dict[tuple[int, int], bytes] = {}  # process and address -> a page, within one task
-        self._lock = threading.Lock()
+        self.pages = Pages()
+        self._asking, self._turn = threading.Lock(), threading.Condition()
+        self._asked = self._answered = 0
 
     def ask(self, kind: str, *values: object) -> Message:
-        """The answer; raises what went wrong with it."""
+        """The answer; raises what went wrong with it.
+
+        One thread's question lies ready at the other end while another's is answered.
+        """
         if kind in _CHANGING:
             self.pages.clear()
-        with self._lock:
+        with self._asking:
+            number = self._asked
             self.wire.send(kind, *values)
-            message = self.wire.receive()
+            self._asked += 1
+        with self._turn:
+            self._turn.wait_for(lambda: self._answered == number)
+            try:
+                message = self.wire.receive()
+            finally:
+                self._answered += 1
+                self._turn.notify_all()
         if message.kind == "failed":
             raise error_from(message)
         return message
@@ -208,17 +245,21 @@ class Relay:
         pages = range(address & -_PAGE, address + size, _PAGE)
         known = self._line.pages
         missing = [page for page in pages if (self._pid, page) not in known]
-        if missing:
-            spans = np.array([(page, _PAGE) for page in missing], np.uint64)
-            try:
-                data = self._line.ask("read", self._pid, spans).value(0, bytes)
-            except FaultError:
-                return False
-            for index, page in enumerate(missing):
-                known[self._pid, page] = data[index * _PAGE : (index + 1) * _PAGE]
+        if missing and not any(self._fetch(wanted) for wanted in known.batches(self._pid, missing)):
+            return False
         whole = b"".join(known[self._pid, page] for page in pages)
         at = address % _PAGE
         ctypes.memmove(local, whole[at : at + size], size)
+        return True
+
+    def _fetch(self, pages: Sequence[int]) -> bool:
+        spans = np.array([(page, _PAGE) for page in pages], np.uint64)
+        try:
+            data = self._line.ask("read", self._pid, spans).value(0, bytes)
+        except FaultError:
+            return False
+        for index, page in enumerate(pages):
+            self._line.pages[self._pid, page] = data[index * _PAGE : (index + 1) * _PAGE]
         return True
 
     def duplicate(self, numbers: Iterable[int]) -> dict[int, int]:
@@ -311,7 +352,7 @@ def _carry_out(desk: Desk, line: Line, message: Message) -> None:
     before = line.wire.lent if message.kind != "plan" else []  # what was planned is written
     line.wire.lent = []
     serial = message.value(0, int)
-    line.pages.clear()
+    line.pages.begin(message.kind)
     try:
         expected = _TASKS[message.kind]
         values = [message.value(index + 1, kind) for index, kind in enumerate(expected)]

@@ -43,6 +43,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _PIECE = 1 << 20
 _THREADS = 2
+_WORTH_THREADS = 16 << 20  # bytes to compare
 
 
 class Validator:
@@ -236,10 +237,7 @@ class Validator:
         for span, base in self.planner.output.bases:
             data = self.planner.output.buffer[base : base + len(span.data)]
             pieces.extend(_pieces(span.start, len(data), data, span.start, none))
-        with ThreadPoolExecutor(_THREADS) as pool:
-            parts = pool.map(lambda n: self._unlike(pieces[n::_THREADS]), range(_THREADS))
-            places = sorted(place for part in parts for place in part)
-        for address in places[:8]:
+        for address in sorted(self._unlike_in_all(pieces))[:8]:
             judge.add(f"the new version's byte at {address:#x}", "changed since it was validated")
 
     def _arena_pieces(self, size: int, unwritten: Unwritten) -> list[tuple[int, int, Array, int, Array]]:
@@ -252,6 +250,14 @@ class Validator:
         if len(carried) and self._counterparts is not None:
             found.extend(_pieces(base + size, len(carried), carried, base + size, none))
         return found
+
+    def _unlike_in_all(self, pieces: list[tuple[int, int, Array, int, Array]]) -> list[int]:
+        """On both processors, unless starting threads takes longer than that."""
+        if sum(size for _, size, *_ in pieces) < _WORTH_THREADS:
+            return self._unlike(pieces)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            parts = pool.map(lambda n: self._unlike(pieces[n::_THREADS]), range(_THREADS))
+            return [place for part in parts for place in part]
 
     def _unlike(self, pieces: list[tuple[int, int, Array, int, Array]]) -> list[int]:
         buffer = np.empty(_PIECE, dtype=np.uint8)

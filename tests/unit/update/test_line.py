@@ -72,11 +72,11 @@ def test_a_question_lies_ready_while_another_is_answered(ends: tuple[socket.sock
     """And each thread gets the answer to its own."""
     line, far = Line(Wire(ends[0], None), None), Wire(ends[1], None)
     with ThreadPoolExecutor(2) as pool:
-        answers = [pool.submit(lambda n=n: (n, line.ask("look", n).value(0, int))) for n in (1, 2)]
+        answers = {n: pool.submit(line.ask, "look", n) for n in (1, 2)}
         asked = [far.receive().value(0, int) for _ in range(2)]  # both, before either is answered
         for number in asked:
             far.send("answer", 10 * number)
-        assert [one.result() for one in answers] == [(1, 10), (2, 20)]
+        assert {n: one.result().value(0, int) for n, one in answers.items()} == {1: 10, 2: 20}
 
 
 def test_all_that_wait_learn_of_the_end(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -18,6 +18,11 @@ from instar.ext import Struct, initialize
 @initialize("struct record.added")
 def added(old: Struct, new: Struct) -> int:
     return int(old.flags) + 1
+
+
+@added.check
+def is_more(old: Struct, new: Struct) -> bool:
+    return bool(new.added == old.flags + 1)
 """
 _AGAIN = "import time  # so that nobody knows what it depends on\n" + _KEPT
 

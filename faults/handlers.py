@@ -1,7 +1,8 @@
 """Handlers that are wrong: with the checks that a careful user gives them, and with none.
 
 A value that a handler makes is its author's: no rule knows a better one. What can be known is whether it
-contradicts the backward half, or an invariant of the state. A part that has neither is unvalidated.
+contradicts the backward half, the check, or an invariant of the state. A handler with none of them is
+refused, unless that is allowed: then nothing can find what it does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ _BACKWARD = """@share.backward
 def share_back(value):
     return value
 """
+_CHECK = """@share.check
+def share_check(value, made):
+    return made == value
+"""
 _BATCH = """from instar.ext import transform
 @transform("struct pair", batch=True)
 def pairs(old, new):
@@ -36,6 +41,10 @@ _BATCH_BACKWARD = """@pairs.backward
 def pairs_back(old, new):
     for name in ("first", "second"):
         new[name] = old[name]
+"""
+_BATCH_CHECK = """@pairs.check
+def pairs_check(old, new):
+    return (old["first"] == new["first"]) & (old["second"] == new["second"])
 """
 _INVARIANTS = """[invariants]
 shares = 'all(e.share * 2 == e.key for e in list(oldest, "newer"))'
@@ -88,20 +97,24 @@ def _right(rng: random.Random) -> str:
 #: Kind -> (the handler, its backward half, whether there are invariants).
 _HANDLERS: dict[str, tuple[Callable[[random.Random], str], str, bool]] = {
     "right": (_right, _BATCH_BACKWARD, True),
-    "exception": (_raising, "", False),
-    "hang": (_hanging, "", False),
-    "memory hog": (_hungry, "", False),
-    "mutated past": (_mutating, "", False),
+    "exception": (_raising, _CHECK, False),
+    "hang": (_hanging, _CHECK, False),
+    "memory hog": (_hungry, _CHECK, False),
+    "mutated past": (_mutating, _CHECK, False),
+    "wrong value, check": (_wrong, _CHECK, False),
     "wrong value, backward half": (_wrong, _BACKWARD, False),
     "wrong value, invariant": (_wrong, "", True),
-    "wrong value, unvalidated": (_wrong, "", False),
+    "wrong value, unchecked": (_wrong, "", False),
+    "wrong value, unchecked and allowed": (_wrong, "", False),
+    "partial batch, check": (_partial, _BATCH_CHECK, False),
     "partial batch, backward half": (_partial, _BATCH_BACKWARD, False),
     "partial batch, invariant": (_partial, "", True),
-    "partial batch, unvalidated": (_partial, "", False),
+    "partial batch, unchecked": (_partial, "", False),
+    "partial batch, unchecked and allowed": (_partial, "", False),
 }
 KINDS = tuple(_HANDLERS)
-#: Values that nothing can contradict: no half, no invariant. The report has to say so.
-UNVALIDATED = tuple(kind for kind in KINDS if kind.endswith(", unvalidated"))
+#: Values that nothing can contradict, which the user has taken upon himself. The report has to say so.
+UNVALIDATED = tuple(kind for kind in KINDS if kind.endswith("unchecked and allowed"))
 
 
 def prepare(kind: str, rng: random.Random, home: Path) -> Prepared:
@@ -111,4 +124,5 @@ def prepare(kind: str, rng: random.Random, home: Path) -> Prepared:
     text = wrong(rng) + backward
     path.write_text(text)
     config.write_text(_INVARIANTS if checked else "")
-    return Prepared(["--handlers", str(path), "--config", str(config)], text=text)
+    allowed = ["--allow", "unchecked-handler"] if kind in UNVALIDATED else []
+    return Prepared(["--handlers", str(path), "--config", str(config), *allowed], text=text)

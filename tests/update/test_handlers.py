@@ -14,7 +14,8 @@ from instar.testing.scenarios import Scenario
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 HEAD = "import os, sys, time\nfrom instar.ext import *\n"
-Try = Callable[[str], Update]
+Try = Callable[..., Update]
+ALLOWED = "--allow", "unchecked-handler"
 
 WRONG = {
     "raises": (
@@ -37,10 +38,10 @@ def attempt(builder: Builder, start_service: StartService, tmp_path: Path) -> tu
     service = start_service(old)
     assert service.ask("fill") == "ok v1"
 
-    def update(source: str) -> Update:
+    def update(source: str, *options: str) -> Update:
         path = tmp_path / "wrong.py"
         path.write_text(HEAD + source)
-        return service.update(new, "--handlers", str(path))
+        return service.update(new, "--handlers", str(path), *options)
 
     return service, update
 
@@ -59,13 +60,13 @@ def test_a_wrong_handler_is_refused(name: str, attempt: tuple[Service, Try]) -> 
     body, code, names = WRONG[name]
     service, update = attempt
     source = f'@transform("struct conn.timeout")\ndef f(seconds):\n    {body}\n'
-    _refused(service, update(source), code, [*names, "wrong.py"])
+    _refused(service, update(source, *ALLOWED), code, [*names, "wrong.py"])
 
 
 def test_a_handler_that_hangs_is_refused(attempt: tuple[Service, Try]) -> None:
     service, update = attempt
     source = '@transform("struct conn.timeout")\ndef f(seconds):\n    while True:\n        pass\n'
-    _refused(service, update(source), "handler-timeout", ["pool.first", "wrong.py"])
+    _refused(service, update(source, *ALLOWED), "handler-timeout", ["pool.first", "wrong.py"])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_a_wrong_file_is_refused(
     source: str, code: str, names: list[str], attempt: tuple[Service, Try]
 ) -> None:
     service, update = attempt
-    _refused(service, update(source), code, names)
+    _refused(service, update(source, *ALLOWED), code, names)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_what_handlers_print_goes_to_standard_error(attempt: tuple[Service, Try]
     source = (
         '@transform("struct conn.timeout")\ndef f(seconds):\n    print("hello")\n    return seconds * 1000\n'
     )
-    result = update(source)
+    result = update(source, *ALLOWED)
     assert result.outcome == "updated", result.told()
     assert "hello" in result.stderr
     assert service.ask("check") == "ok v2"
@@ -218,13 +219,102 @@ def test_what_comes_back_is_counted_and_the_rest_is_named(batch: str, attempt: t
     assert service.ask("check") == "ok v2"
 
 
-def test_what_nothing_takes_back_is_named(attempt: tuple[Service, Try]) -> None:
-    _, update = attempt
-    result = update('@transform("struct conn.timeout")\ndef f(v): return v * 1000\n')
+FORWARD = '@transform("struct conn.timeout")\ndef f(v): return v * 1000 + (v == 34)\n'
+
+
+def test_what_nothing_checks_is_refused_before_anything_is_done(attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    result = update(FORWARD)
+    _refused(service, result, "unchecked-handler", ["struct conn.timeout", "wrong.py:3", "@f.check"])
+    assert result.outcome == "refused" and result.report is not None
+    assert not result.report["pause_ms"]
+    assert "start" not in [phase["name"] for phase in result.report["phases"]]
+
+
+def test_what_nothing_checks_is_named_where_it_is_allowed(attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    result = update(FORWARD, *ALLOWED)
     assert result.report is not None
     (line,) = result.report["validation"]["unchecked"]
-    assert all(text in line for text in ("struct conn.timeout", "wrong.py", "no backward half", "pool"))
-    assert f"unchecked: {line}" in result.report["warnings"]
+    assert all(text in line for text in ("struct conn.timeout", "wrong.py", "nothing checks", "pool"))
+    assert f"unchecked-handler: {line}" in result.report["warnings"]
+    assert service.ask("check") != "ok v2"  # nobody could know
+
+
+_CHECKS = {
+    "member": (FORWARD, "@f.check\ndef g(v, made): return made == v * 1000\n", "does not hold"),
+    "member and objects": (
+        FORWARD,
+        "@f.check\ndef g(v, made, old, new):\n    assert new.timeout == old.timeout * 1000, 'no'\n",
+        "AssertionError: no",
+    ),
+    "batch": (
+        '@transform("struct conn.timeout", batch=True)\ndef f(v): return v * 1000 + (v == 34)\n',
+        "@f.check\ndef g(v, made): return made == v * 1000\n",
+        "does not hold",
+    ),
+    "whole": (
+        '@transform("struct conn")\n'
+        "def f(old, new): new.timeout = old.timeout * 1000 + (old.timeout == 34)\n",
+        "@f.check\ndef g(old, new): return new.timeout == old.timeout * 1000 and same(old.next, new.next)\n",
+        "does not hold",
+    ),
+    "initialize": (
+        '@initialize("struct conn.timeout")\ndef f(old): return old.timeout * 1000 + (old.timeout == 34)\n',
+        "@f.check\ndef g(old, new): return new.timeout == old.timeout * 1000\n",
+        "does not hold",
+    ),
+    "no verdict": (FORWARD, "@f.check\ndef g(v, made): return made - v * 1000\n", "return True or False"),
+    "a check that stores": (
+        FORWARD,
+        "@f.check\ndef g(v, made, old, new): new.timeout = v * 1000\n",
+        "a check changes nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _CHECKS)
+def test_what_a_check_does_not_accept_rolls_back(name: str, attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    handler, check, said = _CHECKS[name]
+    result = update(handler + check)
+    _refused(service, result, "check-failed", ["pool", "34", "wrong.py:", said])
+    assert result.outcome == "rolled-back"
+
+
+def test_what_is_checked_is_counted(attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    handler = '@transform("struct conn.timeout")\ndef f(v): return v * 1000\n'
+    result = update(handler + _CHECKS["member"][1])
+    assert result.outcome == "updated", result.told()
+    assert result.report is not None
+    assert result.report["validation"]["checked"] == 12
+    assert result.report["validation"]["unchecked"] == []
+    assert service.ask("check") == "ok v2"
+
+
+_READING = """
+@invariant
+def all_are_plausible(state):
+    conns, one = [*state.pool.spare, *state.array.array(4)], state.conns
+    while one:
+        conns, one = [*conns, one], one.next
+    return all(conn.timeout >= 0 for conn in conns)
+"""
+
+
+@pytest.mark.parametrize(
+    ("reading", "missed"),
+    [(_READING, ""), (_READING.replace("*state.pool.spare, ", ""), "pool.spare[0]")],
+)
+def test_invariants_count_for_what_they_read(reading: str, missed: str, attempt: tuple[Service, Try]) -> None:
+    service, update = attempt
+    result = update('@transform("struct conn.timeout")\ndef f(v): return v * 1000\n' + reading)
+    if missed:
+        _refused(service, result, "unchecked-handler", [missed, "3 made", "struct conn.timeout"])
+        return
+    assert result.outcome == "updated", result.told()
+    assert service.ask("check") == "ok v2"
 
 
 def test_there_and_back(builder: Builder, start_service: StartService, tmp_path: Path) -> None:
@@ -232,9 +322,10 @@ def test_there_and_back(builder: Builder, start_service: StartService, tmp_path:
     old, new = (scenario.build(version, Toolchain(), builder) for version in ("v1", "v2"))
     path = tmp_path / "handlers.py"
     forward = '@transform("struct conn.timeout")\ndef f(seconds): return seconds * 1000\n'
+    check = "@f.check\ndef c(seconds, made): return made == seconds * 1000\n"
     service = start_service(old)
     assert service.ask("fill") == "ok v1"
-    path.write_text(HEAD + forward)
+    path.write_text(HEAD + forward + check)
     assert service.update(new, "--handlers", str(path)).outcome == "updated"
     assert service.ask("check") == "ok v2"
     refused = service.rollback("--handlers", str(path))

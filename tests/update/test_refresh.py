@@ -191,6 +191,7 @@ def test_handlers_run_again_where_what_they_read_was_written(
         + f"def added(old: Struct, new: Struct) -> int:\n    {HANDLERS[name]}\n"
     )
     with running(small[0]) as store:
+        handlers.write_text(f"{handlers.read_text()}\n\n@added.check\ndef right(old, new): pass\n")
         update = Compared(store, small[1], [command] if command else [], handlers)
         report = update.run()
         update.driver.channel.close()

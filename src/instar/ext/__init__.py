@@ -10,9 +10,17 @@ A handler module lies beside the new program as ``NEW.instar.py``, or is given w
     def to_milliseconds(seconds: int) -> int:
         return seconds * 1000
 
+    @to_milliseconds.check
+    def is_thousandfold(seconds: int, milliseconds: int) -> bool:
+        return milliseconds == seconds * 1000
+
     @initialize("struct conn.deadline")
     def deadline(old: Struct, new: Struct) -> int:
         return old.started + old.timeout
+
+    @deadline.check
+    def is_later(old: Struct, new: Struct) -> bool:
+        return new.deadline - new.started == old.timeout
 
 Handlers work on copies of both states, run more than once for one update, and must not do anything to the
 outside. Until the last of them is done the old version is untouched; an error in any of them leaves it so.
@@ -30,6 +38,7 @@ from instar.ext.context import (
     future,
     past,
     raw,
+    same,
     tagged,
 )
 from instar.ext.registry import (
@@ -90,6 +99,7 @@ __all__ = [
     "repair",
     "resolve_pointer",
     "resolve_union",
+    "same",
     "tagged",
     "transform",
     "type_of",

@@ -39,6 +39,9 @@ class Surroundings(Protocol):
     def tagged(self, value: Any, bits: int) -> Any:
         """A pointer with bits of its own in its low end."""
 
+    def same(self, old: Any, new: Any) -> bool:
+        """Whether a value of the future is the one of the past, carried over."""
+
 
 _stack: list[Surroundings] = []
 
@@ -111,6 +114,16 @@ def raw(value: int) -> Raw:
 def tagged(pointer: Pointer | Struct | Array | None, bits: int) -> Any:
     """A pointer that carries ``bits`` in its low end, to be returned or stored."""
     return _now().tagged(pointer, bits)
+
+
+def same(old: Any, new: Any) -> bool:
+    """Whether a value of the new version is one of the old version, carried over; for checks.
+
+    Pointers are the same when they lead to the same object (``tagged`` ones: with the same bits), enumerators
+    when they have the same name, arrays of characters when they hold the same text; other arrays element by
+    element, structs by the members that both have. Unions must be told apart: ask for the member in use.
+    """
+    return _now().same(old, new)
 
 
 class _StateNow(State):

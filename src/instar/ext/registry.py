@@ -42,6 +42,8 @@ class Handler(Generic[P, R]):
         is_batch: Whether it takes all objects at once.
         function: The function.
         inverse: Its backward half, None when it has none.
+        predicate: Its check, None when it has none.
+        is_declared: Whether the program itself says what it does (``instar.h``): what it says is right.
         line: Where it was written.
     """
 
@@ -51,6 +53,8 @@ class Handler(Generic[P, R]):
         self.kind, self.target, self.source, self.is_batch = kind, target, source, is_batch
         self.function, self.line = function, line
         self.inverse: Callable[..., Any] | None = None
+        self.predicate: Callable[..., Any] | None = None
+        self.is_declared = False
         self.__doc__ = function.__doc__
         self.__name__ = getattr(function, "__name__", "handler")
 
@@ -65,6 +69,30 @@ class Handler(Generic[P, R]):
         """
         self.inverse = function
         return function
+
+    def check(self, function: F) -> F:
+        """Declare what must be true of what it made: looked at in the new version itself, before the commit.
+
+        It takes what the handler was given and what is there now, and returns True or False, or raises, or
+        returns nothing:
+
+        - of a handler of a value (a member, an enum, a variable): ``f(value, made)``; of a member also
+          ``f(value, made, old, new)``;
+        - of a handler of objects (a struct, an initialised member, a resolver): ``f(old, new)``;
+        - of an initialised variable: ``f(made)``;
+        - with ``batch`` the same with arrays; it may return an array with a truth value an object.
+
+        It changes nothing. ``same(old.p, new.p)`` tells whether pointers lead to the same.
+        """
+        if self.predicate is not None:
+            raise TypeError(f"{self.__name__} has a check already")
+        self.predicate = function
+        return function
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether what it makes is compared with the old version's state, by its own halves."""
+        return self.is_declared or self.inverse is not None or self.predicate is not None
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.target!r} at {self.line}>"

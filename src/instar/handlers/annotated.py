@@ -30,6 +30,8 @@ def annotated_handlers(old: Version, new: Version, known: Registry) -> list[Hand
     _require_read(old, "old", said)
     _require_read(new, "new", set())
     found = [*_tagged(*names), *_unions(*names)]
+    for handler in found:
+        handler.is_declared = True
     return [handler for handler in found if handler.target not in said]
 
 

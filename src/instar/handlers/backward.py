@@ -1,7 +1,6 @@
 """Takes back what handlers made, by their backward halves, and compares it with the past. Pure.
 
-It runs when a plan was carried out: objects of the future are read from the future itself. A handler without
-a backward half is named as unchecked.
+It runs when a plan was carried out: objects of the future are read from the future itself.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from instar.ext.registry import Handler
 from instar.ext.values import HandlerError, PointerError
 from instar.handlers.batches import run_batch
 from instar.handlers.binding import Binding, TypeTask, VariableTask
-from instar.handlers.failures import HandlerFailure, shorten
-from instar.handlers.guarding import HandlerTimeoutError, bounded
+from instar.handlers.failures import shorten
 from instar.handlers.memory import Blocks, PastMemory
 from instar.handlers.names import Names
 from instar.handlers.objects import ObjectFinder, Objects
@@ -32,7 +30,6 @@ from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
 from instar.transfer.places import address_of
 from instar.transfer.planner import Planner
-from instar.transfer.prepared import Reversal
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SameWords = Callable[[Array, Array], Array]
@@ -42,31 +39,18 @@ _REMEDY = (
     "correct one of the two halves, or pass --allow backward-difference where the way back loses something"
 )
 _BLOCKS = 1 << 62
-_SHOWN = 3
 _MOST = 8
 _TAG = np.uint64(7)
 
 
-def reverse(
-    binding: Binding, planner: Planner, finder: ObjectFinder, same_words: SameWords, time_s: float
-) -> Reversal:
-    """Run every backward half on the future's state; see ``Reversal``."""
-    run = _Backward(binding, planner, finder, same_words)
-    try:
-        with bounded(time_s):
-            for task in binding.type_tasks:
-                run.types(task)
-            for variable in binding.variable_tasks:
-                run.variable(variable)
-    except HandlerFailure as failed:
-        run.problems.append(failed.problem)
-    except HandlerTimeoutError as error:
-        cause = f"backward halves: {error}"
-        run.problems.append(Problem("handler-timeout", "", cause, "make them quicker: batch=True"))
-    return Reversal(tuple(run.problems), run.compared, tuple(run.unchecked))
+class BackwardRun:
+    """The backward halves of one plan.
 
+    Attributes:
+        problems: What came back otherwise.
+        compared: How many objects and variables came back.
+    """
 
-class _Backward:
     def __init__(
         self, binding: Binding, planner: Planner, finder: ObjectFinder, same_words: SameWords
     ) -> None:
@@ -76,24 +60,15 @@ class _Backward:
         self._past = PastMemory(planner.state.bytes_at, planner.past.subject.memory.read, ranges)
         self._future = Side(binding.new, LiveMemory(planner.future.subject.memory))
         self.problems: list[Problem] = []
-        self.unchecked: list[str] = []
         self.compared = 0
 
     # Objects ------------------------------------------------------------------------------------------------
 
     def types(self, task: TypeTask) -> None:
         """All objects of a type."""
-        found = [objects for objects in self._finder.find(task.old_type, task.new_type) if len(objects)]
-        if not found:
-            return
-        if task.handler.inverse is None:
-            paths = [
-                self._path(task, objects, i) for objects in found for i in range(min(len(objects), _SHOWN))
-            ]
-            self._unchecked(task.handler, sum(map(len, found)), paths, "no backward half")
-            return
-        for objects in found:
-            self._reverse(task, objects)
+        for objects in self._finder.find(task.old_type, task.new_type):
+            if len(objects):
+                self._reverse(task, objects)
 
     def _reverse(self, task: TypeTask, objects: Objects) -> None:
         order = np.argsort(objects.old, kind="stable")
@@ -172,10 +147,8 @@ class _Backward:
     # Variables ----------------------------------------------------------------------------------------------
 
     def variable(self, task: VariableTask) -> None:
-        """One variable."""
-        if task.handler.inverse is None or task.old_variable is None:
-            self._unchecked(task.handler, 1, [task.handler.target], "no backward half")
-            return
+        """One variable that a handler makes of another."""
+        assert task.old_variable is not None
         old, new = self._binding.old, self._binding.new
         kinds = (
             int(old.version.variables["type"][task.old_variable]),
@@ -280,11 +253,6 @@ class _Backward:
         past, future, back = (shorten(value) for value in values)
         cause = f"{where} = {past} became {future}, which {handler.__name__}.backward at {handler.line} takes"
         self.problems.append(Problem(CODE, where, f"{cause} back to {back}", _REMEDY))
-
-    def _unchecked(self, handler: Handler[..., Any], count: int, paths: Sequence[str], why: str) -> None:
-        shown = ", ".join(paths[:_SHOWN])
-        text = f"{handler.kind} {handler.target} at {handler.line}: {count} made, {why}: {shown}"
-        self.unchecked.append(text)
 
     def _path(self, task: TypeTask, objects: Objects, index: int) -> str:
         return self._named(task, int(objects.rows[index]), int(objects.offsets[index]))

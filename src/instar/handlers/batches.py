@@ -47,9 +47,9 @@ class _Batch:
         self._offsets = np.concatenate([objects.offsets for objects in found])
         self._new_addresses = np.concatenate([objects.new for objects in found])
         old_addresses = np.concatenate([objects.old for objects in found])
-        self.old = _gather(sides[0], task.old_type, old_addresses)
+        self.old = gather_objects(sides[0], task.old_type, old_addresses)
         self.old.flags.writeable = False
-        self.new = _gather(sides[1], task.new_type, self._new_addresses)
+        self.new = gather_objects(sides[1], task.new_type, self._new_addresses)
         self._before = self.new.copy()
         self._result: Array | None = None
         self.complaint = ""
@@ -142,7 +142,7 @@ def _same(stored: Array, wanted: Array) -> Array:
     return np.asarray((back == wanted) & ((stored < 0) == (wanted < 0)))
 
 
-def _gather(side: Side, type_row: int, addresses: Array) -> Array:
+def gather_objects(side: Side, type_row: int, addresses: Array) -> Array:
     """The objects at some addresses as one structured array."""
     dtype = side.types.dtype(type_row)
     size = side.types.size(type_row)

@@ -9,9 +9,9 @@ import numpy as np
 
 from instar.errors import InternalError
 from instar.ext.context import within
-from instar.handlers.backward import reverse
 from instar.handlers.batches import run_batch
 from instar.handlers.binding import Binding, TypeTask, VariableTask
+from instar.handlers.confirmation import confirm
 from instar.handlers.failures import HandlerFailure, failure
 from instar.handlers.guarding import TIME_S, bounded
 from instar.handlers.inputs import Inputs, is_pure
@@ -109,11 +109,13 @@ class Execution:
             self._written = planner.future, {}
         return collect(planner, run.memory, self._written[1])
 
-    def reverse(self, planner: Planner, same_words: Callable[[Array, Array], Array]) -> Reversal:
-        """Run the backward halves, and compare what comes back."""
+    def reverse(
+        self, planner: Planner, same_words: Callable[[Array, Array], Array], handled: Array
+    ) -> Reversal:
+        """Run the backward halves and the checks."""
         known = self._finder is not None and self._finder[0] is planner
         finder = self._finder[1] if known and self._finder is not None else _object_finder(planner)
-        return reverse(self._binding, planner, finder, same_words, self._time_s)
+        return confirm(self._binding, planner, finder, same_words, handled, self._time_s)
 
     def reuse(self, planner: Planner, words: Array, rows: Array) -> Callable[[], None] | None:
         """See ``outcome.reuse``; what does not come from the states alone is never used again."""

@@ -51,6 +51,17 @@ class Spans:
         order = np.argsort(starts, kind="stable")
         return starts[order], ends[order]
 
+    def covers(self, starts: Array, ends: Array) -> Array:
+        """Per range, whether all its bytes are in one or several of these."""
+        low, high = self.ranges
+        reach = np.maximum.accumulate(high)
+        first = np.append(True, low[1:] > reach[:-1]) if len(low) else np.zeros(0, bool)
+        low, high = low[first], np.maximum.reduceat(reach, np.flatnonzero(first)) if len(low) else reach
+        at = np.searchsorted(low, starts, side="right").astype(np.int64) - 1
+        found: Array = at >= 0
+        found[found] = ends[found] <= high[at[found]]
+        return found
+
     def meets(self, starts: Array, ends: Array) -> bool:
         """Whether any of them shares a byte with one of other ranges, which do not overlap each other."""
         if not len(starts):

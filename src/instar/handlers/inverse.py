@@ -11,8 +11,8 @@ from instar.ext.registry import Handler, Pair, Registry
 def invert(registry: Registry) -> Registry:
     """The module that takes the new version's state to the old one.
 
-    Pairs are turned round; a transform becomes its backward half. What a handler initialised is dropped
-    on the way back. Events and invariants stay as they are.
+    Pairs are turned round; a transform becomes its backward half, and the other way round. What a handler
+    initialised is dropped on the way back. Events and invariants stay as they are.
 
     Raises:
         RefusedError: "handler-not-invertible": a handler has no backward half.
@@ -35,4 +35,8 @@ def _inverted(handler: Handler[..., Any]) -> Handler[..., Any]:
             f"add one, `@{handler.__name__}.backward`, or stay with this version",
         )
     target = handler.source or handler.target
-    return Handler(handler.kind, target, handler.target, handler.is_batch, handler.inverse, handler.line)
+    back: Handler[..., Any] = Handler(
+        handler.kind, target, handler.target, handler.is_batch, handler.inverse, handler.line
+    )
+    back.inverse = handler.function
+    return back

@@ -23,8 +23,13 @@ CAUGHT = (Exception, SystemExit, HandlerTimeoutError, HandlerExitError)
 
 
 def arguments_of(handler: Handler[..., Any], *possible: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Of several lists of arguments the one that a function takes; raises TypeMismatchError for none."""
-    parameters = inspect.signature(handler.function).parameters.values()
+    """Of several lists of arguments the one that a handler takes; raises TypeMismatchError for none."""
+    return arguments_for(handler.function, f"@{handler.kind} of {handler.target}", *possible)
+
+
+def arguments_for(function: Callable[..., Any], name: str, *possible: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same for any function, which messages call ``name``."""
+    parameters = inspect.signature(function).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = sum(p.default is p.empty for p in positional)
     endless = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -32,7 +37,7 @@ def arguments_of(handler: Handler[..., Any], *possible: tuple[Any, ...]) -> tupl
         if required <= len(arguments) and (endless or len(arguments) <= len(positional)):
             return arguments
     counts = " or ".join(str(len(one)) for one in sorted(possible, key=len))
-    raise TypeMismatchError(f"@{handler.kind} of {handler.target} is called with {counts} arguments")
+    raise TypeMismatchError(f"{name} is called with {counts} arguments")
 
 
 def run_object(
@@ -155,28 +160,42 @@ def _put_pointer(new: StructView, member: Member, result: Any) -> None:
 
 def _resolve_union(task: TypeTask, old: StructView, new: StructView, name: Any, settled: Settled) -> None:
     """Zero the union, then convert the member in use."""
+    assert task.new_member is not None
+    side = new._instar_side
+    place = member_in_use(task, old, new, name, settled)
+    start, size = task.new_member.offset, side.types.size(side.types.strip(task.new_member.type))
+    if task.new_member.name in _leaves(task, new):
+        start, size = _anonymous_union(side, task.new_type, task.new_member.name)
+    side.memory.write(new._instar_address + start, bytes(size))
+    if place is not None:
+        (source, old_name), (target, new_name) = place
+        target[new_name] = source[old_name]
+
+
+Place = tuple[StructView, str]
+
+
+def member_in_use(
+    task: TypeTask, old: StructView, new: StructView, name: Any, settled: Settled
+) -> tuple[Place, Place] | None:
+    """The member that a resolver of unions names, as (struct or union, name) on both sides; None for none."""
     assert task.new_member is not None and task.old_member is not None
     side = new._instar_side
-    row = side.types.strip(task.new_member.type)
     if name is not None and not isinstance(name, str):
         raise TypeMismatchError(f"it returned {name!r}: return the name of a member, or None")
+    row = side.types.strip(task.new_member.type)
     if side.types.kind(row) is TypeKind.UNION and task.new_member.name not in _leaves(task, new):
-        start, size = task.new_member.offset, side.types.size(row)
-        side.memory.write(new._instar_address + start, bytes(size))
-        if name is not None:
-            target = new[task.new_member.name]
-            names = settled.members.get(old._instar_side.types.strip(task.old_member.type), {})
-            target[names.get(name, name)] = old[task.old_member.name][name]
-        return
-    leaves = _leaves(task, new)
+        if name is None:
+            return None
+        names = settled.members.get(old._instar_side.types.strip(task.old_member.type), {})
+        return (old[task.old_member.name], name), (new[task.new_member.name], names.get(name, name))
     if name is not None and name not in _old_leaves(task, old):
         raise TypeMismatchError(f"it returned {name!r}, which is no member of the union")
-    start, size = _anonymous_union(side, task.new_type, task.new_member.name)
-    if not leaves or not size:
+    if not _leaves(task, new) or not _anonymous_union(side, task.new_type, task.new_member.name)[1]:
         raise TypeMismatchError(f"new.{task.new_member.name} is in no union")
-    side.memory.write(new._instar_address + start, bytes(size))
-    if name is not None:
-        new[settled.members.get(task.old_type, {}).get(name, name)] = old[name]
+    if name is None:
+        return None
+    return (old, name), (new, settled.members.get(task.old_type, {}).get(name, name))
 
 
 def _leaves(task: TypeTask, new: StructView) -> tuple[str, ...]:

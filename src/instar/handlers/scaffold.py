@@ -105,6 +105,9 @@ class _Writer:
             f'# @transform("{target}")',
             f"# def cut_{_identifier(target)}(value):",
             f"#     return min(max(value, {low}), {high})",
+            f"# @cut_{_identifier(target)}.check",
+            f"# def is_cut_{_identifier(target)}(value, made):",
+            f"#     return made == min(max(value, {low}), {high})",
         ]
 
     def add(self, problem: Problem) -> None:
@@ -179,6 +182,7 @@ class _Writer:
             f'@transform("{name}")',
             f"def make_{_identifier(name)}(value):",
             f'    raise NotImplementedError("{name}: return the new value")',
+            *_check_stub("make", name, "value, made"),
         ]
         self._stubs.append("\n".join(body))
 
@@ -255,6 +259,7 @@ class _Writer:
         self._imports.add("transform")
         lines = [*header, f'@transform("{target}")', f"def make_{_identifier(target)}(value):"]
         lines += [f"    {line}" for line in self._suggestion(target, rows, kinds)]
+        lines += _check_stub("make", target, "value, made")
         self._stubs.append("\n".join(lines))
 
     def _suggestion(
@@ -273,7 +278,10 @@ class _Writer:
         if target in self._seen:
             return
         self._seen.add(target)
-        self._imports.add("resolve_union")
+        self._imports |= {"resolve_union", "same"}
+        names = tuple(names)
+        leaf = target.rpartition(".")[2]
+        place = "" if leaf in names else f".{leaf}"
         choices = " or ".join(f'"{name}"' for name in names)
         self._stubs.append(
             "\n".join(
@@ -283,6 +291,13 @@ class _Writer:
                     f"def member_of_{_identifier(target)}(old):",
                     f"    # return {choices}: the member in use",
                     f'    raise NotImplementedError("{target}: which member is in use?")',
+                    *_check_stub(
+                        "member_of",
+                        target,
+                        "old, new",
+                        f"name = member_of_{_identifier(target)}(old)",
+                        f"return same(old{place}[name], new{place}[name])",
+                    ),
                 ]
             )
         )
@@ -298,11 +313,13 @@ class _Writer:
             lines = list(_enum_table(self._old.enumerators(row), self._new.enumerators(other)))
             lines.append(f'raise NotImplementedError("{new_owner}: return the new enumerator")')
             body = [f"def make_{_identifier(new_owner)}(value):", *(f"    {line}" for line in lines)]
+            body += _check_stub("make", new_owner, "value, made")
         else:
             body = [
                 f"def make_{_identifier(new_owner)}(old, new):",
                 "    # what has a rule is in `new` already",
                 f'    raise NotImplementedError("{new_owner}: store in new")',
+                *_check_stub("make", new_owner, "old, new"),
             ]
         self._stubs.append("\n".join([*header, f'@transform("{new_owner}"{source})', *body]))
 
@@ -331,6 +348,20 @@ def _enum_table(old: dict[int, str], new: dict[int, str]) -> Iterator[str]:
         yield f'#     "{name}": "{heir}",'
     yield "# }"
     yield "# return names[value.name]"
+
+
+def _check_stub(verb: str, target: str, parameters: str, *likely: str) -> list[str]:
+    """What must be true of what a stub makes, with the likely answer as a comment."""
+    name = _identifier(target)
+    return [
+        "",
+        "",
+        f"@{verb}_{name}.check",
+        f"def is_right_{name}({parameters}):",
+        f"    # or @{verb}_{name}.backward, which makes the old of the new: `instar rollback` needs it",
+        *(f"    # {line}" for line in likely),
+        f'    raise NotImplementedError("{target}: return whether the new is right for the old")',
+    ]
 
 
 def _comment(problem: Problem) -> list[str]:

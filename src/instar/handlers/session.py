@@ -21,6 +21,7 @@ from instar.handlers.module import find_handlers, load_handlers, require_trusted
 from instar.handlers.names import Names
 from instar.handlers.running import CAUGHT, arguments_of
 from instar.handlers.surroundings import Desk, Future, StateView
+from instar.handlers.unchecked import require_checked
 from instar.handlers.views import Side
 from instar.metadata.version import Version
 from instar.pairing.problems import Problem
@@ -79,6 +80,15 @@ class Handlers:
         if path is None and not registry.handlers:
             return cls(None)
         return cls(bind(registry, old, new))
+
+    def require_checked(self, allow: frozenset[str], *, has_invariants: bool) -> None:
+        """Refuse handlers that are known to make what nothing checks; see ``unchecked.require_checked``.
+
+        Raises:
+            RefusedError: "unchecked-handler".
+        """
+        if self.binding is not None:
+            require_checked(self.binding.registry, allow, has_invariants=has_invariants)
 
     @property
     def settled(self) -> Settled | None:

@@ -74,6 +74,8 @@ def store_bits(side: Side, member: Member, base: int, value: Any, path: str) -> 
 
 
 def _require_future(side: Side, path: str) -> None:
+    if not side.is_future and side.which == "new":
+        raise ReadOnlyError(f"{path}: read-only: a check changes nothing")
     if not side.is_future:
         raise ReadOnlyError(f"{path}: the past is read-only: store in `new`")
 

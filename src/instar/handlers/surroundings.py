@@ -10,6 +10,7 @@ from instar.ext.registry import Line
 from instar.ext.values import HandlerError, Pointer, Raw, State, TypeMismatchError
 from instar.handlers.memory import Blocks
 from instar.handlers.names import Names
+from instar.handlers.sameness import LeadsSame, is_same
 from instar.handlers.store import Tagged, store, store_elements
 from instar.handlers.types import VOID, Types
 from instar.handlers.views import ArrayView, PointerView, Side, StructView, load
@@ -86,6 +87,7 @@ class Desk:
         sides: Both sides, for casts.
         blocks: Where allocations go while handlers work on copies.
         process: The future itself, once the state was written.
+        leads_same: Whether words of both lead to the same, where that can be told: in checks.
     """
 
     def __init__(
@@ -95,9 +97,11 @@ class Desk:
         sides: tuple[Side | None, Side | None],
         blocks: Blocks | None = None,
         process: Future | None = None,
+        leads_same: LeadsSame | None = None,
     ) -> None:
         self._past, self._future, self._sides = past, future, sides
         self._blocks, self._process = blocks, process
+        self._leads_same = leads_same
 
     @property
     def past(self) -> State:
@@ -210,6 +214,12 @@ class Desk:
         if not 0 <= bits < _TAG_LIMIT:
             raise HandlerError(f"tagged: {bits} is no tag")
         return Tagged(value, bits)
+
+    def same(self, old: Any, new: Any) -> bool:
+        """Whether a value of the future is one of the past, carried over."""
+        if self._leads_same is None:
+            raise HandlerError("same works in checks only, where the state is in the new version")
+        return is_same(old, new, self._leads_same)
 
 
 def _parsed(types: Types, type_name: str) -> int | None:

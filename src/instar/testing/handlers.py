@@ -19,6 +19,7 @@ from instar.ext.context import within
 from instar.ext.registry import Handler, Registry
 from instar.ext.values import PointerError, Struct, TypeMismatchError
 from instar.handlers.binding import TypeTask, bind
+from instar.handlers.checks import check_object, check_variable, is_accepted
 from instar.handlers.failures import HandlerFailure
 from instar.handlers.memory import ALLOCATION_LIMIT, Blocks
 from instar.handlers.module import load_handlers, run_handlers
@@ -32,6 +33,7 @@ from instar.handlers.views import PointerView, Side, StructView, load, load_memb
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version, load_version
 from instar.pairing.plan import plan_pairing
+from instar.pairing.problems import Problem
 
 _PAST, _FUTURE = 0x1000_0000, 0x7000_0000_0000
 
@@ -83,6 +85,7 @@ class HandlerBench:
         self._variables: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self._moved: dict[int, int] = {}
         self._types: dict[int, int] = {}
+        self._made: list[tuple[TypeTask, tuple[int, int]]] = []
         names = Names(self._binding.old, "old"), Names(self._binding.new, "new")
         self.past = StateView(names[0], self._past_store, lambda row: self._variable(0, row))
         """The old version's variables; to be set by tests."""
@@ -90,6 +93,10 @@ class HandlerBench:
         """The new version's variables."""
         seen = StateView(names[0], self._past, lambda row: self._variable(0, row))
         self._desk = Desk(seen, self.future, (self._past, self._future), self._memories[1].blocks)
+        read_only = Side(self._binding.new, self._memories[1], name="new")
+        made = StateView(names[1], read_only, lambda row: self._variable(1, row))
+        self._sides = self._past, read_only
+        self._checking = Desk(seen, made, self._sides, leads_same=self._leads_same)
 
     def _variable(self, which: int, row: int) -> int:
         known, types = self._variables[which], (self._binding.old, self._binding.new)[which]
@@ -230,23 +237,42 @@ class HandlerBench:
                 run_object(task, sides, addresses, None, lambda: label, self._binding.settled)
         except HandlerFailure as failed:
             raise refused(failed.problem) from failed
+        self._made.append((task, addresses))
+
+    def _leads_same(self, past: int, future: int) -> bool:
+        """Whether an object of the past became the one that a pointer leads to."""
+        return self._moved.get(past) == future if past else not future
+
+    def _check_made(self) -> None:
+        """Run the checks of everything that handlers made."""
+        made, self._made = self._made, []
+        with within(self._checking):
+            for task, addresses in made:
+                if task.handler.predicate is not None or task.handler.is_declared:
+                    self._check_one(task, addresses)
+
+    def _check_one(self, task: TypeTask, addresses: tuple[int, int]) -> None:
+        label, settled = self._binding.old.label(task.old_type), self._binding.settled
+        found = check_object(task, self._sides, addresses, None, lambda: label, settled, self._leads_same)
+        _require_none(found)
 
     # What tests call ----------------------------------------------------------------------------------------
 
     def run(self, type_name: str, values: Mapping[str, Any] | Struct) -> Any:
-        """What becomes of one object of an old type: the view of the new one.
+        """What becomes of one object of an old type: the view of the new one. Checks are run, too.
 
         Raises:
-            RefusedError: "handler-failed", as an update would be.
+            RefusedError: "handler-failed", "check-failed", as an update would be.
         """
         old = values if isinstance(values, Struct) else self.old(type_name, values)
         assert isinstance(old, StructView)
         address = self._convert(old._instar_row, old._instar_address)
+        self._check_made()
         row = self._binding.new.strip(self.plan.types.counterpart(old._instar_row) or 0)
         return StructView(self._future, row, address, "new")
 
     def variable(self, name: str) -> Any:
-        """What a handler makes of a variable (set ``past`` before); its new value."""
+        """What a handler makes of a variable (set ``past`` before); its new value. Its check is run, too."""
         for task in self._binding.variable_tasks:
             if task.handler.target != name:
                 continue
@@ -261,6 +287,9 @@ class HandlerBench:
                     run_variable(task, (self._past, self._future), old, new)
             except HandlerFailure as failed:
                 raise refused(failed.problem) from failed
+            if task.handler.predicate is not None:
+                with within(self._checking):
+                    _require_none(check_variable(task, self._sides, old, new))
             return load(self._future, new[0], new[1], name)
         raise KeyError(f"no handler is for the variable {name}")
 
@@ -272,11 +301,24 @@ class HandlerBench:
         with within(self._desk):
             return handler.inverse(*arguments)
 
+    def check(self, target: str, *arguments: Any) -> bool:
+        """Whether the check of a handler accepts some arguments (see ``Handler.check``)."""
+        handler = self._handler(target)
+        if handler.predicate is None:
+            raise KeyError(f"the handler for {target} has no check")
+        with within(self._checking):
+            return is_accepted(handler.predicate(*arguments))
+
     def _handler(self, target: str) -> Handler[..., Any]:
         for handler in self._binding.registry.handlers:
             if handler.target == target:
                 return handler
         raise KeyError(f"no handler is for {target}")
+
+
+def _require_none(problem: Problem | None) -> None:
+    if problem is not None:
+        raise refused(problem)
 
 
 def run_handler(

@@ -39,17 +39,19 @@ NO_CHANGES = Changes()
 
 @dataclass(frozen=True)
 class Reversal:
-    """What came of running backward halves on the future's state.
+    """What came of running backward halves and checks on the future's state.
 
     Attributes:
         problems: Differences from the past.
         compared: How many objects and variables came back.
-        unchecked: What no backward half takes back: one line a handler.
+        checked: For how many a check was run.
+        unchecked: What has neither, and no invariant reads: one a handler.
     """
 
     problems: tuple[Problem, ...] = ()
     compared: int = 0
-    unchecked: tuple[str, ...] = ()
+    checked: int = 0
+    unchecked: tuple[Problem, ...] = ()
 
 
 class PlanHandlers(Protocol):
@@ -67,10 +69,11 @@ class PlanHandlers(Protocol):
     def convert(self, planner: Any, judge: Judge) -> Changes:
         """Run on a plan whose rules have all been executed; changes its output and patches."""
 
-    def reverse(self, planner: Any, same_words: Any) -> Reversal:
+    def reverse(self, planner: Any, same_words: Any, handled: Any) -> Reversal:
         """Take the future's state back, once a plan was carried out, and compare it with the past's.
 
-        ``same_words``: whether words of the past and of the future lead to the same.
+        ``same_words``: whether words of the past and of the future lead to the same; ``handled``: addresses
+        of the future's bytes that handlers made, ascending.
         """
 
     def reuse(self, planner: Any, words: Any, rows: Any) -> Callable[[], None] | None:
@@ -92,6 +95,7 @@ class Prepared:
         strings: Resolved string constants; remembers.
         verdicts: Which of two types wins a block; remembers.
         handlers: The user's.
+        invariants: Evaluates the user's expressions over a process and memory of it; whether all hold.
     """
 
     symbols: SymbolPairing
@@ -101,6 +105,7 @@ class Prepared:
     strings: StringResolver
     verdicts: dict[tuple[int, int], int] = field(default_factory=dict)
     handlers: PlanHandlers | None = None
+    invariants: Callable[[Any, Any], bool] | None = None
 
 
 @dataclass(frozen=True)

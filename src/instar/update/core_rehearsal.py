@@ -52,6 +52,7 @@ from instar.update.preflight import validate_new
 from instar.update.progress import Progress
 from instar.update.settle import require_settled
 from instar.validation.conditions import Conditions
+from instar.validation.outcome import Validation
 
 _STANDARD = (0, 1, 2)
 _HIGHEST = 64  # descriptor numbers that the new version may use before ours begin
@@ -136,6 +137,7 @@ class _CoreRehearsal:
         self.deadline = Deadline(options.timeout)
         self.plan: TransferPlan | None = None
         self.pairing: PairingPlan | None = None
+        self.validation: Validation | None = None
         self.planning: carry.Planning | None = None
 
     def run(self) -> UpdateReport:
@@ -151,12 +153,14 @@ class _CoreRehearsal:
             self.conditions = Conditions.find(self.options.config, self.new_path)
             self.conditions.require_names(self.old, self.new)
             self.handlers = Handlers.find(self.options.handlers, self.new_path, self.old, self.new)
+            self.handlers.require_checked(self.options.allow, has_invariants=bool(self.conditions.invariants))
             self.pairing = pairing = plan_pairing(
                 self.old, self.new, allow=self.options.allow, settled=self.handlers.settled
             )
             require_settled(pairing.variable_problems, self.options.allow)
             prepared = carry.prepare(self.old, self.new, pairing)
             prepared.handlers = self.handlers.for_plan
+            prepared.invariants = self.conditions.holds
             frames = carry.FramePairing(self.old, self.new, pairing.code)
             self.planning = planning = carry.Planning(prepared, frames)
             capturer = CoreCapturer(self.core, self.old, prepared.tables[0])
@@ -194,7 +198,7 @@ class _CoreRehearsal:
         with self.clock.phase("validate"):
             registers = driver.registers()
             named = {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)}
-            validation = planning.validate(plan, named)
+            validation = self.validation = planning.validate(plan, named)
             validation.require()
             require_settled(validation.assumptions, self.options.allow)
             self._run_handlers(driver, past, plan)
@@ -243,7 +247,12 @@ class _CoreRehearsal:
             pointers=figures.pointers if figures else 0,
             bytes=figures.bytes if figures else 0,
             leaked=Leaked(figures.leaked_blocks, figures.leaked_bytes) if figures else Leaked(),
-            warnings=(*self.warnings, *(self.plan.warnings if self.plan else ())),
+            warnings=(
+                *self.warnings,
+                *(self.plan.warnings if self.plan else ()),
+                *(self.validation.warnings if self.validation else ()),
+            ),
+            validation=self.validation,
             error=None if error is None else Failure.from_error(error),
             kind="rehearsal",
         )

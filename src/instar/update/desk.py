@@ -98,6 +98,7 @@ class Desk:
         """
         given = self._given
         self.load_handlers()
+        self._handlers.require_checked(given.options.allow, has_invariants=bool(given.conditions.invariants))
         self.pairing = plan_pairing(
             given.old, given.new, allow=given.options.allow, settled=self._handlers.settled
         )
@@ -118,6 +119,7 @@ class Desk:
         given = self._given
         self._prepared = carry.prepare(given.old, given.new, self.pairing)
         self._prepared.handlers = self._handlers.for_plan
+        self._prepared.invariants = given.conditions.holds
         self._repairer = carry.load_repairs(given.options.tainted.repair, given.old, self._prepared)
         frames = carry.FramePairing(given.old, given.new, self.pairing.code)
         self.planning = carry.Planning(self._prepared, frames)

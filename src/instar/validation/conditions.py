@@ -96,6 +96,10 @@ class Conditions:
             found.append(Problem("invariant-broken", name, cause, remedy))
         return found
 
+    def holds(self, subject: Subject, memory: Reader) -> bool:
+        """Whether all invariants hold."""
+        return not list(_failing(self.invariants, subject, memory))
+
     def unmet(self, subject: Subject, memory: Reader) -> list[str]:
         """Filters that do not hold: ``name: expression (values)``."""
         return [

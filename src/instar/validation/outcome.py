@@ -27,7 +27,8 @@ class Validation:
         assumptions: What the new version's code takes for granted, and the state breaks.
         warnings: What of that is not proven; what the user lets pass.
         taken_back: Objects and variables that backward halves of handlers took back.
-        unchecked: What handlers made and no backward half takes back, a line each.
+        checked: Objects and variables for which checks of handlers were run.
+        unchecked: What handlers made and nothing checks, a line each.
         ms: How long it took.
     """
 
@@ -43,6 +44,7 @@ class Validation:
     assumptions: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     taken_back: int = 0
+    checked: int = 0
     unchecked: tuple[str, ...] = ()
     ms: float = 0.0
 
@@ -65,6 +67,7 @@ class Validation:
             "targets": int(self.targets),
             "again": int(self.again),
             "taken_back": int(self.taken_back),
+            "checked": int(self.checked),
             "unchecked": list(self.unchecked),
             "exempt": {reason: int(count) for reason, count in self.exempt.items() if count},
             "ms": round(self.ms, 3),

@@ -128,19 +128,20 @@ class Validator:
         return self._comparison.same_words(past, future)
 
     def _take_back(self, outcome: Validation) -> Validation:
-        """Run the backward halves of handlers."""
+        """Run the backward halves and the checks of handlers."""
         handlers, allow = self.planner.prepared.handlers, self.planner.options.allow
         if handlers is None:
             return outcome
-        found = handlers.reverse(self.planner, self._comparison.same_words)
-        passed = [f"{problem.code}: {problem.cause}" for problem in found.problems if problem.code in allow]
-        passed += [f"unchecked: {text}" for text in found.unchecked]
+        found = handlers.reverse(self.planner, self._comparison.same_words, self._handled.places)
+        problems = (*found.problems, *found.unchecked)
+        passed = [f"{problem.code}: {problem.cause}" for problem in problems if problem.code in allow]
         return replace(
             outcome,
-            problems=(*outcome.problems, *(p for p in found.problems if p.code not in allow)),
+            problems=(*outcome.problems, *(p for p in problems if p.code not in allow)),
             warnings=(*outcome.warnings, *passed),
             taken_back=found.compared,
-            unchecked=found.unchecked,
+            checked=found.checked,
+            unchecked=tuple(problem.cause for problem in found.unchecked),
         )
 
     # What is compared ---------------------------------------------------------------------------------------

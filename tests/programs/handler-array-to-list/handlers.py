@@ -1,6 +1,6 @@
 from typing import Any
 
-from instar.ext import Array, alloc, alloc_string, past, transform
+from instar.ext import Array, alloc, alloc_string, past, same, transform
 
 
 @transform("items")
@@ -14,3 +14,14 @@ def to_list(items: Array) -> Any:
         node.next = head
         head = node
     return head
+
+
+@to_list.check
+def has_all(items: Array, head: Any) -> bool:
+    for index in range(past.used):
+        if head.key != items[index].key or head.name.string() != f"item {items[index].key}":
+            return False
+        if not same(items[index].label, head.label):
+            return False
+        head = head.next
+    return not head

@@ -14,3 +14,13 @@ def total() -> int:
         sum_ += conn.timeout
         conn = conn.next
     return sum_
+
+
+@deadline.check
+def is_right(old: Struct, new: Struct) -> bool:
+    return new.deadline - old.started == old.timeout
+
+
+@total.check
+def is_sum(made: int) -> bool:
+    return made == total()

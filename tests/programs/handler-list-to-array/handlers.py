@@ -16,3 +16,12 @@ def to_array(head: Any) -> Any:
     future.count = len(values)
     assert past.items.key == values[0]
     return block
+
+
+@to_array.check
+def has_all(head: Any, block: Any) -> None:
+    index = 0
+    while head:
+        assert (block[index].key, block[index].weight) == (head.key, head.key / 2)
+        head, index = head.next, index + 1
+    assert future.count == index

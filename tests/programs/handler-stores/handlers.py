@@ -19,3 +19,18 @@ def total() -> int:
     while one:
         count, one = count + one.id, one.next
     return count
+
+
+@mark.check
+def is_marked(old: Struct, new: Struct) -> bool:
+    return bool(
+        new.stay.value == old.stay.value + 100
+        and new.stay.owner == new.self_word
+        and new.copy.value == old.stay.value
+        and new.words[1] == 7
+    )
+
+
+@total.check
+def is_count(made: int) -> bool:
+    return made == total()

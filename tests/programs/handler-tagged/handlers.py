@@ -1,6 +1,6 @@
 from typing import Any
 
-from instar.ext import Struct, cast, resolve_pointer, tagged
+from instar.ext import Struct, cast, resolve_pointer, same, tagged
 
 
 @resolve_pointer("struct entry.next")
@@ -12,3 +12,13 @@ def next_entry(old: Struct) -> Any:
 @resolve_pointer("struct box.number")
 def as_number(old: Struct) -> Any:
     return cast(old.number, "struct entry *")
+
+
+@next_entry.check
+def is_next(old: Struct, new: Struct) -> bool:
+    return same(next_entry(old), new.next)
+
+
+@as_number.check
+def is_number(old: Struct, new: Struct) -> bool:
+    return same(as_number(old), new.number)

@@ -1,4 +1,4 @@
-from instar.ext import Struct, resolve_union
+from instar.ext import Struct, resolve_union, same
 
 
 @resolve_union("struct value.u")
@@ -9,3 +9,14 @@ def in_use(value: Struct) -> str | None:
 @resolve_union("struct cell.number")
 def of_cell(cell: Struct) -> str:
     return "text" if cell.is_text else "number"
+
+
+@in_use.check
+def arrived(old: Struct, new: Struct) -> bool:
+    name = in_use(old)
+    return name is None or same(old.u[name], new.u[name])
+
+
+@of_cell.check
+def cell_arrived(old: Struct, new: Struct) -> bool:
+    return same(old[of_cell(old)], new[of_cell(new)])

@@ -47,6 +47,10 @@ def milliseconds(seconds):
 def seconds(milliseconds):
     return milliseconds // 1000
 
+@milliseconds.check
+def is_thousandfold(seconds, milliseconds):
+    return milliseconds == seconds * 1000
+
 @transform("enum mode")
 def mode(value):
     return {"IDLE": "SLEEPING", "BUSY": "BUSY"}[value.name]
@@ -55,9 +59,17 @@ def mode(value):
 def deadline(old, new):
     return old.id + new.timeout_ms
 
+@deadline.check
+def is_later(old, new):
+    assert new.deadline - new.timeout_ms == old.id, "not later"
+
 @transform("limit", from_="maximum")
 def limit(value):
     return value * 2
+
+@limit.check
+def is_double(value, made):
+    return made == 2 * value
 """
 
 
@@ -102,6 +114,71 @@ def test_variables_and_the_way_back() -> None:
 def test_run_handler() -> None:
     new = run_handler(HEAD + RULES, "struct conn", {"timeout": 1}, old=OLD, new=NEW)
     assert new.timeout_ms == 1000
+
+
+def test_checks_are_asked_alone() -> None:
+    one = bench()
+    assert one.check("struct conn.timeout_ms", 30, 30000)
+    assert not one.check("struct conn.timeout_ms", 30, 30001)
+    with pytest.raises(KeyError, match="no check"):
+        one.check("enum mode", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("return seconds * 1000", "return seconds * 1001", "does not hold (old = 30; new = 30030)"),
+        ("return old.id + new.timeout_ms", "return old.id", "AssertionError: not later"),
+        ("return milliseconds == seconds * 1000", "return 1", "it returned 1: return True or False"),
+        ("def is_thousandfold(seconds, milliseconds):", "def is_thousandfold(seconds):", "2 or 4 arguments"),
+        ("return milliseconds == seconds * 1000", "past.maximum = 1", "read-only"),
+        ("return milliseconds == seconds * 1000", "future.limit = 1", "a check changes nothing"),
+        ("return milliseconds == seconds * 1000", "alloc('int')", "nothing can be allocated"),
+    ],
+)
+def test_what_a_check_does_not_accept(right: str, wrong: str, said: str) -> None:
+    assert right in RULES
+    with pytest.raises(RefusedError) as caught:
+        bench(RULES.replace(right, wrong)).run("struct conn", {"id": 3, "timeout": 30, "mode": "IDLE"})
+    assert caught.value.code == "check-failed"
+    assert said in caught.value.cause and "handlers:" in caught.value.cause, caught.value.cause
+
+
+def test_a_variable_is_checked() -> None:
+    one = bench(RULES.replace("return value * 2", "return value * 2 + 1"))
+    one.past.maximum = 3
+    with pytest.raises(RefusedError, match="variable limit: check of transform limit") as caught:
+        one.variable("limit")
+    assert caught.value.code == "check-failed"
+
+
+SAME = """
+@transform("struct conn")
+def whole(old, new):
+    {body}
+
+@whole.check
+def is_same(old, new):
+    return same(old.next, new.next) and same(old.name, new.name) and same(old.ports, new.ports)
+"""
+
+
+@pytest.mark.parametrize("body", ["pass", "new.next = new", "new.name = 'z'", "new.ports = [1]"])
+def test_what_is_the_same(body: str) -> None:
+    one = bench(RULES + SAME.format(body=body))
+    inner = one.old("struct conn", {"timeout": 1, "name": "z", "ports": [1], "mode": "IDLE"})
+    values = {"next": inner, "name": "a", "ports": [1, 2], "mode": "IDLE"}
+    if body == "pass":
+        assert one.run("struct conn", values).name.string() == "a"
+        return
+    with pytest.raises(RefusedError, match="check of transform struct conn"):
+        one.run("struct conn", values)
+
+
+def test_only_one_check() -> None:
+    source = RULES + "@limit.check\ndef another(value, made): return True\n"
+    with pytest.raises(RefusedError, match="limit has a check already"):
+        bench(source)
 
 
 def _error(body: str, values: dict[str, Any] | None = None) -> str:
@@ -158,7 +235,7 @@ def test_mistakes_are_named(body: str, names: list[str]) -> None:
 
 def test_what_may_be_stored() -> None:
     source = (
-        RULES
+        RULES.replace("assert new.deadline", "return\n    assert new.deadline")  # it is overwritten
         + """
 @transform("struct conn")
 def whole(old, new):

@@ -19,8 +19,10 @@ def test_it_declares_what_it_says() -> None:
         *("transform", "initialize", "resolve_union", "resolve_pointer", "on", "invariant"),
     }
     assert [handler.target for handler in registry.handlers if handler.inverse] == [
-        "struct session.timeout_ms"
+        *("struct session.timeout_ms", "struct user", "enum mode"),
     ]
+    making = registry.of("transform", "initialize", "resolve_union", "resolve_pointer")
+    assert all(handler.is_checked for handler in making)
     assert {handler.line.file for handler in registry.handlers} == {str(EXAMPLE)}
 
 

@@ -47,6 +47,17 @@ def test_it_settles_what_it_was_written_for() -> None:
     assert not plan_pairing(old, new, settled=binding.settled).problems
 
 
+def test_what_it_writes_is_complete() -> None:
+    """Every handler has a check, which refuses until it is filled in, too."""
+    text, _ = write_scaffold(plan_pairing(_record(new=False), _record(new=True)))
+    handlers = run_handlers(text, "scaffold").handlers
+    assert handlers and all(handler.is_checked for handler in handlers)
+    for handler in handlers:
+        assert handler.predicate is not None
+        with pytest.raises(NotImplementedError):
+            handler.predicate(None, None)
+
+
 def test_stubs_refuse_until_they_are_filled_in() -> None:
     old, new = _record(new=False), _record(new=True)
     text, _ = write_scaffold(plan_pairing(old, new))

@@ -35,11 +35,13 @@ class Timeout(Enum):
 class Restart(Enum):
     """What becomes of the waiting time when the call is broken off and made again.
 
-    EXACT: nothing is lost: no timeout, an absolute one, or the kernel keeps the end (restart_syscall) or
-    writes the rest back into memory. LOST: the call would fail with EINTR; made again it waits anew.
+    EXACT: nothing is lost: no timeout, an absolute one, or the kernel keeps the end (restart_syscall).
+    WRITTEN: the kernel writes what is left into the program's memory when the call is broken off; until it is
+    made again that time stands still. LOST: the call would fail with EINTR; made again it waits anew.
     """
 
     EXACT = "exact"
+    WRITTEN = "written"
     LOST = "lost"
 
 
@@ -73,7 +75,7 @@ def _call(
     return Blocking(name, NUMBERS[name], timeout, index, restart, descriptor, work)
 
 
-_LOST = Restart.LOST
+_WRITTEN, _LOST = Restart.WRITTEN, Restart.LOST
 CALLS: dict[int, Blocking] = {
     call.number: call
     for call in (
@@ -82,9 +84,9 @@ CALLS: dict[int, Blocking] = {
         _call("epoll_pwait2", Timeout.TIMESPEC, 3, _LOST, 0),
         _call("restart_syscall"),
         _call("poll", Timeout.MS, 2),
-        _call("ppoll", Timeout.TIMESPEC, 2),
-        _call("select", Timeout.TIMEVAL, 4),
-        _call("pselect6", Timeout.TIMESPEC, 4),
+        _call("ppoll", Timeout.TIMESPEC, 2, _WRITTEN),
+        _call("select", Timeout.TIMEVAL, 4, _WRITTEN),
+        _call("pselect6", Timeout.TIMESPEC, 4, _WRITTEN),
         _call("accept", descriptor=0),
         _call("accept4", descriptor=0),
         _call("read", descriptor=0),

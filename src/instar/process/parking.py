@@ -97,7 +97,7 @@ def stop_past(past: Holding, seconds: float) -> BrokenOff | None:
         ProcessDiedError: It has ended.
     """
     sighting = _look(past.pid) if past.sight is None else None
-    sight = past.stop(seconds)
+    sight, stopped_at_ns = past.stop(seconds), time.monotonic_ns()
     registers = sight.registers
     if registers is None:
         raise ProcessDiedError(past.pid, None)
@@ -110,6 +110,9 @@ def stop_past(past: Holding, seconds: float) -> BrokenOff | None:
         return BrokenOff(original_call(past.memory, registers.rip) or number, arguments)
     call = blocking_call(number, arguments)
     if call is None or call.restart is Restart.EXACT:
+        return BrokenOff(number, arguments)
+    if call.restart is Restart.WRITTEN:
+        past.since(stopped_at_ns)
         return BrokenOff(number, arguments)
     began = _began(past.pid, (number, *arguments), sighting, sight.stops)
     if began is not None:

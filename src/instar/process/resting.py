@@ -27,6 +27,8 @@ REPEATABLE = frozenset((
     46, 307, 40, 275, 276, 278, 326, 35, 230, 202, 449, 455, 34, 130, 128, 61, 247, 208, 333, 426, 73, 72, 65,
     220, 70, 69, 243, 242, 318,
 ))  # fmt: skip
+# select, pselect6, ppoll: the kernel itself writes what is left to where the program has its timeout.
+WRITTEN_BACK = frozenset((23, 270, 271))
 # Made again after a handler that was installed with SA_RESTART; the others fail with EINTR then:
 # read, readv, recvfrom, recvmsg, accept, accept4, wait4, waitid.
 _RESTARTED = frozenset((0, 19, 45, 47, 43, 288, 61, 247))
@@ -67,10 +69,8 @@ def rewind(thread: Thread) -> bool:
     if stop.entry:
         return True
     registers = thread.registers()
-    if not registers.in_syscall:
-        return False
-    if registers.result in RESTARTS:
-        return True
+    if not registers.in_syscall or registers.result in RESTARTS:
+        return registers.in_syscall
     if registers.result == EINTR and registers.orig_rax in REPEATABLE and stop.kind == "event":
         thread.set_registers(registers.copy(rax=ERESTARTNOHAND))
         return True
@@ -88,6 +88,8 @@ def set_time_left(thread: Thread, rest: Rest, write: Callable[[int, bytes], None
     else:
         # A copy, as the program may use its own again; the kernel reads it before anything else runs.
         value = (registers.rsp - TIME_LEFT_BELOW + 16) & ~15
+        if registers.orig_rax in WRITTEN_BACK:
+            value = registers.syscall_arguments()[rest.argument]
         try:
             write(value, struct.pack("<qq", left // _SECOND, left % _SECOND // rest.unit_ns))
         except FaultError:

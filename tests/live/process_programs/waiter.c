@@ -63,8 +63,13 @@ static long wait_once(const char *call)
         return poll(&polled, 1, milliseconds);
     if (!strcmp(call, "ppoll"))
         return ppoll(&polled, 1, &time, &signals);
-    if (!strcmp(call, "select"))
-        return syscall(SYS_select, pipe_ends[0] + 1, &set, NULL, NULL, &tv);
+    if (!strcmp(call, "select")) {
+        long result = syscall(SYS_select, pipe_ends[0] + 1, &set, NULL, NULL, &tv);
+        if (result || (!tv.tv_sec && !tv.tv_usec))
+            return result;
+        errno = ERANGE; /* the time is over, but the program is told that some is left */
+        return -1;
+    }
     if (!strcmp(call, "pselect6"))
         return pselect(pipe_ends[0] + 1, &set, NULL, NULL, &time, &signals);
     if (!strcmp(call, "nanosleep"))

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -34,6 +35,7 @@ TRANSFER = (
     "off-by-one count", "pointer to another object", "stale pointer", "overflow of a neighbour",
     "leaked object", "lost write", "doubled write",
 )  # fmt: skip
+_LINES = 100  # injections between two lines of progress where there is no terminal
 _PLACES = {"kernel": kernels.KINDS, "code": code.KINDS, "plan": plans.KINDS}
 
 
@@ -214,10 +216,12 @@ def _tell(result: Result, *, quiet: bool, progress: tuple[int, int, float]) -> N
             f"{result.outcome}: {'; '.join(result.done)[:150]} -> {result.complaints[:2]}",
             flush=True,
         )
-    if not quiet:
-        done, count, seconds = progress
-        ended = "\n" if done == count else ""
-        print(f"\r{done}/{count}, {done / seconds:.2f} a second {ended}", end="", flush=True)
+    done, count, seconds = progress
+    text = f"{done}/{count}, {done / seconds:.2f} a second"
+    if not quiet and sys.stdout.isatty():
+        print(f"\r{text} ", end="\n" if done == count else "", flush=True)
+    elif not quiet and (done % _LINES == 0 or done == count):
+        print(text, flush=True)
 
 
 def measure_paces(programs: Iterable[str], home: Path) -> dict[str, Pace]:

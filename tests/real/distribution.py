@@ -181,11 +181,30 @@ def _update(environment: dict[str, str], *, force: bool) -> str:
 
 
 def _source(environment: dict[str, str], name: str, target: Path) -> str:
+    """The newest version, or, where the lists name one whose files the archive does not have, another."""
+    problem = _download(environment, name, target)
+    if not problem:
+        return ""
+    for version in _versions(environment, name):
+        if not _download(environment, f"{name}={version}", target):
+            return ""
+    return problem
+
+
+def _download(environment: dict[str, str], package: str, target: Path) -> str:
     done = subprocess.run(
-        ["apt-get", "-q", "source", "--download-only", name],
+        ["apt-get", "-q", "source", "--download-only", package],
         cwd=target, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     return "" if done.returncode == 0 else _last_words(done)
+
+
+def _versions(environment: dict[str, str], name: str) -> list[str]:
+    done = subprocess.run(
+        ["apt-cache", "showsrc", "--only-source", name],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return re.findall(r"^Version: (\S+)$", done.stdout, re.M)
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from instar import errors
 from instar.errors import FaultError, InstarError, InternalError
-from instar.guard.client import BOUNCE, Shared, batch_spans, split_spans
+from instar.guard.shared import BOUNCE, Shared, batch_spans, split_spans
 from instar.process.access import look_through, reach_through
 from instar.process.registers import Registers
 from instar.transfer.plan import PATCH, KeptRange, TransferPlan, Write

@@ -22,7 +22,8 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from instar.errors import InstarError, InternalError
-from instar.guard.client import Past, Shared
+from instar.guard.client import Past
+from instar.guard.shared import Shared
 from instar.pairing.problems import Problem
 from instar.process.access import FOLDERS, LINKS, read_proc
 from instar.process.deadline import Deadline

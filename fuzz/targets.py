@@ -84,7 +84,7 @@ class Target(ABC):
                 result.findings.append(f"{name}: {error!r}")
             except InstarError:
                 result.refused += 1
-            except Exception as error:
+            except Exception as error:  # what the fuzzer is after
                 result.findings.append(f"{name}: {type(error).__name__}: {error}")
             if time.monotonic() - begun > 10:
                 result.findings.append(f"{name}: took {time.monotonic() - begun:.0f} s")

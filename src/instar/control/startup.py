@@ -144,7 +144,7 @@ class Future:
 
     def abort(self) -> list[str]:
         """End it and remove what it created; returns what could not be removed."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # what it created is removed all the same
             self.tracee.kill()
         if self._deputy is not None:
             self._deputy.dismiss()

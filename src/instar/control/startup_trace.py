@@ -469,7 +469,7 @@ def _soft_limit(pid: int) -> int:
 def kill_all(tracees: Iterable[Tracee]) -> None:
     """End processes and threads; a leader is gone only after its threads."""
     for tracee in sorted(tracees, key=lambda tracee: is_leader(tracee.pid)):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # the others are ended all the same
             tracee.kill()
 
 

@@ -78,6 +78,6 @@ def shorten(value: Any) -> str:
     """A value for a message; never raises."""
     try:
         text = repr(value)
-    except Exception as error:
+    except Exception as error:  # the program's author wrote __repr__
         text = f"<{type(value).__name__} that cannot be shown: {error}>"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

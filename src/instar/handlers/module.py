@@ -71,7 +71,7 @@ def run_handlers(source: bytes | str, path: str) -> Registry:
         raise
     except SyntaxError as error:
         raise _not_loaded(f"{path}:{error.lineno}: {error.msg}", "correct the file") from error
-    except BaseException as error:
+    except BaseException as error:  # its author's code: whatever it raises says that it cannot be loaded
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
         line = f":{frames[-1].lineno}" if frames else ""
         text = str(error) or "it ended the process"

@@ -157,7 +157,7 @@ class StructView(Struct):
         for name in self._instar_members()[:_SHOWN]:
             try:
                 value = self[name]
-            except Exception as error:
+            except Exception as error:  # who prints a view while looking for an error gets no other one
                 value = f"<{error}>"
             text = "{...}" if isinstance(value, StructView) else repr(value)
             shown.append(f"{name}={text}")

@@ -62,7 +62,7 @@ class Attempt:
                 self._handlers = kept_versions.keep_handlers(self._contents)
         except Exception as error:  # the update is done: nothing here may make it look otherwise
             return report.with_warning(f"not-kept: there will be no way back to this version: {error}")
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # what is kept too long does no harm
             chains = living_chains(read_steps())
             needed = {way.old_version.build_id for chain in chains for way in chain.ways}
             running = {chain.steps[-1].new_version.build_id for chain in chains}

@@ -53,7 +53,7 @@ def with_details(
         if descriptors is not None:
             report = _with_descriptors(report, descriptors.entries)
         found = collect()
-    except Exception as error:
+    except Exception as error:  # the update is over: nothing here may make it look otherwise
         return report.with_warning(f"report-incomplete: {type(error).__name__}: {error}")
     return replace(report, types=found.types, pointer_classes=found.pointer_classes, changes=found.changes)
 

@@ -74,9 +74,9 @@ def keep(source: int, path: Path, build_id: str) -> None:
         _fill(made, source, path)
         made.chmod(0o755)
         made.rename(place)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
-        if (place / _NOTE).exists():
+        if isinstance(error, OSError) and (place / _NOTE).exists():
             return  # another instar was faster
         raise
 

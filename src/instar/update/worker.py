@@ -342,6 +342,6 @@ def _work(
     """The forked process: never returns."""
     try:
         errand.run(Desk(assignment), channel, shared, bounds, own)
-    except BaseException:
+    except BaseException:  # nothing of the tool's own ends may run twice
         os._exit(1)
     os._exit(0)

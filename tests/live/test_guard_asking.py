@@ -112,6 +112,7 @@ def test_stop_signal_at_every_step(asked: Running) -> None:
         asked.send("x")
         assert asked.line() == "0 0", step
         step += 1
+    assert step > 30
 
 
 def test_stopped_after_the_question_and_killed(asked: Running) -> None:

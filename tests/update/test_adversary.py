@@ -351,6 +351,7 @@ def test_two_tools_at_once(versions: Versions, start_service: StartService) -> N
     assert statuses.count(0) <= 1, outputs
     assert witness.settled() == ("v2" if 0 in statuses else "v1"), outputs
     witness.updates_again(versions[1])
+    witness.updates_again(versions[1])
 
 
 @pytest.mark.parametrize("seed", range(15))

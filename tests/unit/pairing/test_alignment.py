@@ -96,7 +96,9 @@ def test_nothing_is_lost_or_told_twice(
     old: tuple[tuple[str, str], ...], new: list[str], data: st.DataObject
 ) -> None:
     fresh = [(name, data.draw(kinds)) for name in new]
-    for aligned in align(version(list(old)), version(fresh)):
+    found = align(version(list(old)), version(fresh))
+    assert len(found) == (list(old) != fresh)
+    for aligned in found:
         rows = told(aligned)
         assert sorted(o for _, o, _ in rows if o) == sorted(name for name, _ in old)
         assert [n for _, _, n in rows if n] == new

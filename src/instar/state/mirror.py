@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -207,8 +207,10 @@ class Mirror:
         if len(starts) < 2 * _THREADS:
             yield from (part for number in range(_THREADS) for part in work(number))
             return
-        for parts in self._pool.map(work, range(_THREADS)):
-            yield from parts
+        running = [self._pool.submit(work, number) for number in range(_THREADS)]
+        wait(running)  # also when one of them fails: nobody may still read when the caller goes on
+        for one in running:
+            yield from one.result()
 
 
 def _chunks(address: int, size: int) -> Iterator[tuple[int, int]]:

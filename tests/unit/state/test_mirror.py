@@ -1,0 +1,103 @@
+"""The copy of a process that is brought up to date: what it says has changed, and what is read when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instar.errors import FaultError
+from instar.process.memory import Memory
+from instar.state.mirror import PAGE, Mirror, merge
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+BASE = 0x7F0000000000
+MEGABYTE = 1 << 20
+
+
+class Process:
+    """Stands for a process's memory: one range of bytes."""
+
+    def __init__(self, size: int, seed: int = 1) -> None:
+        self.data = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+        self.reads: list[tuple[int, int]] = []
+        self.before: Callable[[int], None] = lambda address: None
+
+    def read_into(self, address: int, buffer: Array) -> None:
+        self.before(address)
+        self.reads.append((address, len(buffer)))
+        buffer[:] = self.data[address - BASE : address - BASE + len(buffer)]
+
+    def room(self, size: int) -> Array:
+        return np.zeros(size, np.uint8)
+
+    @property
+    def memory(self) -> Memory:
+        return cast(Memory, self)
+
+
+def copy_again(mirror: Mirror, process: Process) -> Array:
+    mirror.begin()
+    return mirror.read(process.memory, BASE, len(process.data))
+
+
+@settings(max_examples=30, deadline=None)
+@given(places=st.lists(st.integers(0, 20 * MEGABYTE - 1), max_size=12), prepared=st.booleans())
+def test_what_changed_is_told_page_by_page(places: list[int], prepared: bool) -> None:
+    process, mirror = Process(20 * MEGABYTE), Mirror()
+    copy_again(mirror, process)
+    assert mirror.end() is None  # read for the first time
+    before = process.data.copy()
+    if prepared:
+        mirror.prepare(process.memory)
+    process.data[places] ^= 0x5A
+    copy = copy_again(mirror, process)
+    changes = mirror.end()
+    assert (copy == process.data).all() and changes is not None
+    found = changes.rows["address"].astype(np.int64) - BASE
+    assert sorted(found.tolist()) == sorted({place // PAGE * PAGE for place in places})
+    for at, saved in zip(found.tolist(), changes.saved, strict=True):
+        assert (saved == before[at : at + PAGE]).all()
+
+
+def test_nobody_reads_any_more_when_a_read_has_failed() -> None:
+    """The worker's next word to the tool would come between a question and its answer."""
+    process, mirror = Process(64 * MEGABYTE), Mirror()
+    mirror.warm(process.memory, [(BASE, BASE + len(process.data))])
+    process.reads.clear()
+
+    def fail_first(address: int) -> None:
+        if address == BASE:
+            raise FaultError(BASE, 1, 0)
+        time.sleep(0.005)  # others are on their way
+
+    process.before = fail_first
+    mirror.begin()
+    with pytest.raises(FaultError):
+        mirror.read(process.memory, BASE, len(process.data))
+    seen = len(process.reads)
+    assert seen  # the other thread had something to do
+    time.sleep(0.05)
+    assert len(process.reads) == seen
+
+
+def test_a_round_that_failed_says_nothing_about_the_next() -> None:
+    process, mirror = Process(8 * MEGABYTE), Mirror()
+    copy_again(mirror, process)
+    mirror.end()
+    process.data[5] ^= 1
+    copy_again(mirror, process)  # and never came to its end
+    process.data[6 * MEGABYTE] ^= 1
+    copy_again(mirror, process)
+    assert mirror.end() is None
+
+
+def test_more_changes_than_are_told_apart() -> None:
+    old, new = np.zeros(4 * PAGE, np.uint8), np.ones(4 * PAGE, np.uint8)
+    assert merge(old, new, BASE, 3) is None and (old == new).all()

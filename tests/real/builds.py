@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.real.distribution import CACHE, SourcePackage, UnavailableError, fetch
@@ -21,6 +22,9 @@ class Recipe:
         flags: Of the new version.
         old_flags: Of the old one where they differ: for a package without two states that differ in code.
         needs: Headers of other packages (Debian's name, file below /usr/include).
+        edits: What the new version has besides its patches: (file, text, what stands there instead). For a
+            package whose patches change no data.
+        upstream_only: The archive's packaging of it is left alone: no patches.
     """
 
     package: str
@@ -30,6 +34,8 @@ class Recipe:
     flags: str = "-O2 -g"
     old_flags: str = "-O2 -g"
     needs: tuple[tuple[str, str], ...] = ()
+    edits: tuple[tuple[str, str, str], ...] = ()
+    upstream_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,10 @@ def build_pair(recipe: Recipe, old: int | None = 1, new: int | None = None) -> P
     missing = [name for name, header in recipe.needs if not (Path("/usr/include") / header).exists()]
     if missing:
         raise UnavailableError(f"apt-get install {' '.join(missing)}")
-    package = fetch(recipe.package)
+    package = fetch(recipe.package, upstream_only=recipe.upstream_only)
     return Pair(
         package,
-        _build(recipe, package, old, recipe.old_flags),
+        _build(replace(recipe, edits=()), package, old, recipe.old_flags),
         _build(recipe, package, new, recipe.flags),
     )
 
@@ -58,13 +64,16 @@ def _build(recipe: Recipe, package: SourcePackage, patches: int | None, flags: s
     identity = hashlib.sha256(
         repr((recipe, package.description.read_text(), patches, flags, _compiler())).encode()
     ).hexdigest()
-    state = ("all" if patches is None else f"first-{patches}") + flags.replace(" ", "").replace("-O2-g", "")
+    state = "all" if patches is None else f"first-{patches}"
+    state += re.sub(r"[^\w-]", "", flags).replace("-O2-g", "") + ("-edited" if recipe.edits else "")
     target = CACHE / "builds" / f"{package.name}_{package.version}_{state}"
     stamp = target / ".instar-build"
     if not stamp.exists() or stamp.read_text() != identity:
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         package.unpack(target, patches)
+        for name, old, new in recipe.edits:
+            _edit(target / name, old, new)
         for command in recipe.commands:
             _execute(
                 tuple(part.replace("{flags}", flags) for part in command),
@@ -73,6 +82,12 @@ def _build(recipe: Recipe, package: SourcePackage, patches: int | None, flags: s
             )
         stamp.write_text(identity)
     return target / recipe.program
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path}: {old!r} stands there {text.count(old)} times"
+    path.write_text(text.replace(old, new))
 
 
 def _compiler() -> str:

@@ -6,12 +6,14 @@ from binary to source; signatures are checked by apt against the keys that the m
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
 import subprocess
 import tarfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,7 @@ class SourcePackage:
     version: str
     description: Path
     upstream: Path
-    packaging: Path
+    packaging: Path | None
 
     @property
     def upstream_version(self) -> str:
@@ -41,6 +43,8 @@ class SourcePackage:
 
     def patches(self) -> list[str]:
         """Names in debian/patches/series, in order."""
+        if self.packaging is None or self.packaging.suffix == ".gz":
+            return []
         with tarfile.open(self.packaging) as archive:
             if "debian/patches/series" not in {name.removeprefix("./") for name in archive.getnames()}:
                 return []
@@ -56,6 +60,12 @@ class SourcePackage:
         parts = list((target.parent / f"{target.name}.part").iterdir())
         shutil.move(parts[0] if len(parts) == 1 else target.parent / f"{target.name}.part", target)
         shutil.rmtree(target.parent / f"{target.name}.part", ignore_errors=True)
+        if self.packaging is None:
+            return
+        if self.packaging.suffix == ".gz":  # one patch with everything: source format 1.0
+            text = gzip.decompress(self.packaging.read_bytes())
+            subprocess.run(["patch", "-p1", "-s", "-f"], cwd=target, input=text, check=True)
+            return
         shutil.rmtree(target / "debian", ignore_errors=True)  # upstream's own; the package's counts
         with tarfile.open(self.packaging) as archive:
             archive.extractall(target, filter="tar")
@@ -63,8 +73,8 @@ class SourcePackage:
             _run(["patch", "-p1", "-s", "-f", "-i", str(target / "debian/patches" / name)], cwd=target)
 
 
-def fetch(name: str) -> SourcePackage:
-    """Download a source package, or take it from the cache.
+def fetch(name: str, *, upstream_only: bool = False) -> SourcePackage:
+    """Download a source package, or take it from the cache; without what the distribution adds if so wanted.
 
     Raises:
         UnavailableError: With the client's own words.
@@ -74,10 +84,15 @@ def fetch(name: str) -> SourcePackage:
     target = CACHE / "sources" / name
     target.mkdir(parents=True, exist_ok=True)
     environment = _private_state()
-    problem = _update(environment, force=False) or _source(environment, name, target)
-    if problem and (problem := _update(environment, force=True) or _source(environment, name, target)):
+    parts = [["--dsc-only"], ["--tar-only"]] if upstream_only else [[]]
+
+    def attempt(*, force: bool) -> str:
+        problem = _update(environment, force=force)
+        return problem or next(filter(None, (_source(environment, name, target, part) for part in parts)), "")
+
+    if attempt(force=False) and (problem := attempt(force=True)):
         raise UnavailableError(f"apt-get source {name}: {problem}")
-    return _describe(name, target)
+    return _describe(name, target, upstream_only)
 
 
 def _private_state() -> dict[str, str]:
@@ -180,20 +195,20 @@ def _update(environment: dict[str, str], *, force: bool) -> str:
     return _last_words(done)
 
 
-def _source(environment: dict[str, str], name: str, target: Path) -> str:
+def _source(environment: dict[str, str], name: str, target: Path, part: Sequence[str] = ()) -> str:
     """The newest version, or, where the lists name one whose files the archive does not have, another."""
-    problem = _download(environment, name, target)
+    problem = _download(environment, name, target, part)
     if not problem:
         return ""
     for version in _versions(environment, name):
-        if not _download(environment, f"{name}={version}", target):
+        if not _download(environment, f"{name}={version}", target, part):
             return ""
     return problem
 
 
-def _download(environment: dict[str, str], package: str, target: Path) -> str:
+def _download(environment: dict[str, str], package: str, target: Path, part: Sequence[str]) -> str:
     done = subprocess.run(
-        ["apt-get", "-q", "source", "--download-only", package],
+        ["apt-get", "-q", "source", "--download-only", *part, package],
         cwd=target, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     return "" if done.returncode == 0 else _last_words(done)
@@ -214,7 +229,7 @@ def _last_words(done: subprocess.CompletedProcess[str]) -> str:
     return "; ".join(lines[-3:]) or f"exit status {done.returncode}"
 
 
-def _describe(name: str, target: Path) -> SourcePackage:
+def _describe(name: str, target: Path, upstream_only: bool) -> SourcePackage:
     descriptions = sorted(target.glob("*.dsc"), key=lambda path: path.stat().st_mtime)
     if not descriptions:
         raise UnavailableError(f"apt-get source {name} left no .dsc in {target}")
@@ -224,8 +239,10 @@ def _describe(name: str, target: Path) -> SourcePackage:
     assert version is not None and checksums is not None, descriptions[-1]
     files = [line.split()[2] for line in checksums[1].splitlines()]
     upstream = next(file for file in files if ".orig.tar." in file and not file.endswith(".asc"))
-    packaging = next(file for file in files if ".debian.tar." in file)
-    return SourcePackage(name, version[1], descriptions[-1], target / upstream, target / packaging)
+    packaging = next(target / file for file in files if ".debian.tar." in file or file.endswith(".diff.gz"))
+    return SourcePackage(
+        name, version[1], descriptions[-1], target / upstream, None if upstream_only else packaging
+    )
 
 
 def _run(command: list[str], cwd: Path) -> None:

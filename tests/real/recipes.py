@@ -130,3 +130,65 @@ FCGIWRAP = Recipe(
     _ENVIRONMENT,
     needs=(("libfcgi-dev", "fcgi_stdio.h"), ("autoconf", "../bin/autoreconf")),
 )
+
+# As the distribution builds its packages: dpkg-buildflags, without the warnings.
+_HARDENED = "-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2"
+_HARDENED_ENVIRONMENT = (("CFLAGS", _FLAGS), ("LDFLAGS", "-Wl,-z,relro -Wl,-z,now"))
+
+RINETD = Recipe(
+    "rinetd",
+    (("./configure", "--quiet"), _MAKE),
+    "rinetd",
+    _HARDENED_ENVIRONMENT,
+    flags=_HARDENED,
+    old_flags=_HARDENED,
+    edits=(
+        (
+            "src/types.h",
+            "\tSOCKET fd;\n\tint family, protocol;",
+            "\tint family, protocol;\n\tlong reads;\n\tSOCKET fd;",
+        ),
+        ("src/types.h", "\tint coClosing;\n", "\tint priority;\n\tint coClosing;\n"),
+    ),
+)
+PEN = Recipe(
+    "pen",
+    (("./configure", "--quiet", "--without-ssl"), _MAKE),
+    "pen",
+    _HARDENED_ENVIRONMENT,
+    flags=_HARDENED,
+    old_flags=_HARDENED,
+    edits=(
+        ("conn.h", "\tint client;\t\t/* client index */\n", "\tint label;\n\tint client;\n"),
+        ("client.h", "\tlong connects;\n", "\tint label;\n\tlong connects;\n"),
+        ("server.h", "\tuint8_t hwaddr[6];\n", "\tuint8_t hwaddr[8];\n\tlong label;\n"),
+    ),
+    upstream_only=True,
+)
+BITLBEE = Recipe(
+    "bitlbee",
+    (("./configure", "--strip=0", "--ssl=gnutls", "--events=glib", "--doc=0"), _MAKE),
+    "bitlbee",
+    _HARDENED_ENVIRONMENT,
+    flags=f"{_HARDENED} -fno-strict-aliasing",
+    old_flags=f"{_HARDENED} -fno-strict-aliasing",
+    needs=(("libglib2.0-dev", "glib-2.0/glib.h"), ("libgnutls28-dev", "gnutls/gnutls.h")),
+    edits=(
+        (
+            "irc.h",
+            "\tint pinging;\n\tGString *sendbuffer;",
+            "\tlong pinged;\n\tint pinging;\n\tGString *sendbuffer;",
+        ),
+        ("irc.h", "\tchar *topic;\n\tchar *topic_who;", "\tint topics;\n\tchar *topic_who;\n\tchar *topic;"),
+        ("set.h", "\tchar *old_key;", "\tlong changes;\n\tchar *old_key;"),
+    ),
+)
+XL2TPD = Recipe(
+    "xl2tpd",
+    (("make", "-s", "xl2tpd", "DFLAGS=-DTRUST_PPPD_TO_DIE {flags}"),),
+    "xl2tpd",
+    _HARDENED_ENVIRONMENT,
+    flags=_HARDENED,
+    old_flags=_HARDENED,
+    edits=(("l2tp.h", "    struct tunnel *next;   ", "    long label;\n    struct tunnel *next;   "),),
+)

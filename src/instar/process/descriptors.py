@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 from instar.errors import HostError, InstarError
 from instar.process.access import Access, access_to
 from instar.process.failures import lost_process
+from instar.process.socket_tables import look_up_sockets
 from instar.process.sockets import SocketDetails as SocketDetails
 from instar.process.sockets import describe_socket as describe_socket
 from instar.process.sockets import unreadable_socket
@@ -141,19 +142,31 @@ def list_numbers(pid: int) -> list[int]:
 def list_descriptors(pid: int, *, sockets: bool = True) -> list[Descriptor]:
     """All descriptors with their details, by number.
 
-    Needs the right to trace the process, and with ``sockets`` to duplicate (pidfd_getfd). A descriptor
-    closed meanwhile is left out; stop the process for a whole picture.
+    Needs the right to trace the process, and with ``sockets`` to duplicate (pidfd_getfd), which is done with
+    as few as possible: see `process.socket_tables`. A descriptor closed meanwhile is left out; stop the
+    process for a whole picture.
     """
-    numbers = list_numbers(pid)
-    with _tables(pid) as (links, infos), _source(pid, numbers) as source:
-        found = (_read(pid, number, links, infos, source if sockets else None) for number in numbers)
-        return [descriptor for descriptor in found if descriptor is not None]
+    with _tables(pid) as (links, infos):
+        listed = (_read(pid, number, links, infos) for number in list_numbers(pid))
+        found = [descriptor for descriptor in listed if descriptor is not None]
+    return _with_sockets(pid, found) if sockets else found
+
+
+def _with_sockets(pid: int, found: list[Descriptor]) -> list[Descriptor]:
+    opened = [descriptor for descriptor in found if descriptor.kind == "socket"]
+    known = look_up_sockets(pid, {descriptor.inode for descriptor in opened}) if opened else {}
+    asked = [descriptor for descriptor in opened if descriptor.inode not in known]
+    details = {descriptor.number: known.get(descriptor.inode) for descriptor in opened}
+    with _source(pid, [descriptor.number for descriptor in asked]) as source:
+        for descriptor in asked:
+            details[descriptor.number] = _socket_details(source, descriptor.number)
+    return [replace(one, socket=details[one.number]) if one.kind == "socket" else one for one in found]
 
 
 def read_descriptor(pid: int, number: int) -> Descriptor | None:
     """One descriptor without its socket details; None when it is not open."""
     with _tables(pid) as (links, infos):
-        return _read(pid, number, links, infos, None)
+        return _read(pid, number, links, infos)
 
 
 @contextlib.contextmanager
@@ -181,17 +194,12 @@ class _Ahead:
     def take(self, number: int) -> int:
         """The duplicate, or minus an errno."""
         if number not in self.fetched:
-            part = [n for n in self._numbers[bisect_left(self._numbers, number) :][:_AT_ONCE] if self._is(n)]
+            part = self._numbers[bisect_left(self._numbers, number) :][:_AT_ONCE]
             try:
                 self.fetched.update(self._other.duplicate(part))
             except OSError as error:
                 return -(error.errno or errno.EIO)
         return self.fetched.pop(number, -errno.EBADF)
-
-    def _is(self, number: int) -> bool:
-        with contextlib.suppress(OSError):
-            return os.readlink(f"/proc/{self._pid}/fd/{number}").startswith("socket:")  # noqa: PTH115
-        return False
 
 
 def _get(pidfd: int, number: int) -> int:
@@ -220,7 +228,7 @@ def _close(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-def _read(pid: int, number: int, links: int, infos: int, source: Source | None) -> Descriptor | None:
+def _read(pid: int, number: int, links: int, infos: int) -> Descriptor | None:
     name = str(number)
     try:
         target = os.readlink(name, dir_fd=links)
@@ -230,8 +238,7 @@ def _read(pid: int, number: int, links: int, infos: int, source: Source | None) 
         if error.errno == errno.ENOENT and Path(f"/proc/{pid}/fd").exists():
             return None
         raise lost_process(pid, error) from error
-    details = _socket_details(source, number) if source is not None and target.startswith("socket:") else None
-    return parse_descriptor(number, target, status, info, details)
+    return parse_descriptor(number, target, status, info)
 
 
 def _read_text(name: str, directory: int) -> str:

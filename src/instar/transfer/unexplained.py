@@ -1,10 +1,11 @@
 """Words of unknown meaning that hit something which moves: which can be no pointer, which surely are one.
 
 Memory that was used before holds the pointers of its earlier use. A word is left as it is where it can be no
-pointer: it has padding in it, or it lies in character data behind the end of the text, across that end, or at
-the very end of a block, where the bytes may lie behind what was asked for. In character data a word at the
-start of a member is taken for a pointer; one at a place where no pointer can lead is not. Everything else
-keeps the kernel's verdict: starts of objects are assumed pointers, all others are refused by name. Pure.
+pointer: it has padding in it, or it lies in a network address, or in character data behind the end of the
+text, across that end, or at the very end of a block, where the bytes may lie behind what was asked for. In
+character data a word at the start of a member is taken for a pointer; one at a place where no pointer can
+lead is not. Everything else keeps the kernel's verdict: starts of objects are assumed pointers, all others
+are refused by name. Pure.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from instar.state.kernel import State
 from instar.state.paths import member_path, text_member
 from instar.transfer.engine import Scan
 from instar.transfer.mappings import MappingPool
+from instar.transfer.system_data import SystemData
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -74,6 +76,7 @@ class Settler:
     def __init__(self, state: State, version: Version, pool: MappingPool, *, strict: bool) -> None:
         self._state, self._version, self._pool, self._strict = state, version, pool, strict
         self._padding: dict[tuple[int, int], bool] = {}
+        self._system = SystemData(version)
 
     def settle(self, scan: Scan) -> Settled:
         """Judge all words of unknown meaning of a scan."""
@@ -107,6 +110,8 @@ class Settler:
     def _judge(self, word: Any) -> Verdict:
         row, offset, status = int(word["object"]), int(word["offset"]), Status(int(word["status"]))
         entry = self._state.objects[row]
+        if not self._strict and self._system.covers(int(entry["type"]), int(entry["count"]), offset):
+            return Verdict.STALE
         if entry["kind"] in (ObjectKind.LOCAL, ObjectKind.FRAME):
             return Verdict.KEEP
         if self._is_padding(entry, offset):

@@ -7,6 +7,8 @@ the guard does it, and lets the past go on when it does not hear from us in time
 from __future__ import annotations
 
 import math
+import os
+import select
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -153,9 +155,24 @@ class Ending:
         with suppress(GuardLostError, ProcessDiedError):  # it goes there by itself
             self._past.run_end(deadline.remaining())
 
-    def release(self) -> None:
-        """Stop tracing the past, which ends."""
-        self._past.release()
+    def release(self, seconds: float = 0.0) -> None:
+        """Stop tracing the past, which ends; returns when it has closed its descriptors, or the time is over.
+
+        While it has them, what its successor closes stays open for the peer, and the successor's epoll set
+        goes on reporting it under a number that may be another connection's by then. The kernel gives its
+        memory back first, about 0.1 ms a megabyte.
+        """
+        try:
+            ended = os.pidfd_open(self._past.pid)
+        except OSError:  # gone already
+            return self._past.release()
+        try:
+            self._past.release()
+            poll = select.poll()
+            poll.register(ended, select.POLLIN)
+            poll.poll(1000 * seconds)
+        finally:
+            os.close(ended)
 
 
 def _ends_soon(pid: int) -> bool:

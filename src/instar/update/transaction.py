@@ -59,6 +59,7 @@ from instar.validation.outcome import Validation
 _START_TRIES = 8
 _SPARE_NUMBERS = 1024  # descriptors that the past may open before it is paused
 _END_S = 30.0
+_CLOSED_S = 0.1  # a pause may be longer by that, so that the old version's descriptors are closed
 _SIGNALS = "signals that came in the pause"
 _LOOK_SHARE = 0.5  # of the time for all, at most, to see where the old version waits
 
@@ -312,14 +313,12 @@ class Transaction:
         attempt("what was held back", lambda: faults.reach("commit", "held"))
         attempt("what was held back", self.driver.do_held)
         attempt(_SIGNALS, lambda: self.driver.forward_signals(signals, Deadline(_END_S)))
+        attempt("the end of the old version", lambda: ending.release(_CLOSED_S))
         attempt("the start of the new version", gate.go)
         try:
-            if len(locks):
-                attempt("the end of the old version", ending.release)  # record locks are free only after it
             gate.wait_until_serving(Deadline(_END_S))
             self.clock.end_pause()
         finally:
-            attempt("the end of the old version", ending.release)
             attempt("the end of the start", self.driver.close_start)
         self.warnings.extend(self.driver.warnings)
 

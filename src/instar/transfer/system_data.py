@@ -1,0 +1,115 @@
+"""Types of the system that hold no addresses of memory, whatever was there before. Pure.
+
+A program that keeps the address of a peer fills a `struct sockaddr_storage` on its stack with the 16 bytes of
+an internet address and copies all 128: the rest is what the stack held before, often the addresses of locals
+and functions. POSIX says what each of these types consists of, and none has room for a pointer.
+"""
+
+from __future__ import annotations
+
+from instar.metadata.model import TypeKind
+from instar.metadata.version import Version
+
+Range = tuple[int, int]
+
+_TYPES = {
+    "sockaddr": 16,
+    "sockaddr_storage": 128,
+    "sockaddr_in": 16,
+    "sockaddr_in6": 28,
+    "sockaddr_un": 110,
+    "sockaddr_nl": 12,
+    "sockaddr_ll": 20,
+}
+"""Struct -> size on x86-64. A type of the program's own that has the same name has another size, or shows its
+pointers: words in pointer members are no business of this module."""
+_SIGNALS = 128  # sigset_t: sigemptyset and the kernel fill the first of its 16 words
+_SIGNALS_NAME = "__sigset_t"
+_LARGEST = 1 << 12
+
+
+class SystemData:
+    """Where in a version's types such data lies."""
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._memo: dict[int, tuple[Range, ...]] = {}
+
+    def covers(self, row: int, count: int, offset: int) -> bool:
+        """Whether a word of an object (type, number of elements) lies in such data with all of its bytes."""
+        size = self._version.size_of(row) if row >= 0 else 0
+        if not size or offset >= size * count:
+            return False
+        inner = offset % size if count > 1 else offset
+        return any(low <= inner and inner + 8 <= high for low, high in self.ranges(row))
+
+    def ranges(self, row: int) -> tuple[Range, ...]:
+        """Bytes of a type that are such data, touching ones joined."""
+        found = self._memo.get(row)
+        if found is None:
+            self._memo[row] = ()
+            found = self._memo[row] = _joined(self._find(row))
+        return found
+
+    def _find(self, row: int) -> list[Range]:
+        version = self._version
+        if self._is_signal_set(row):
+            return [(0, _SIGNALS)]
+        row = version.strip(row)
+        kind = TypeKind(int(version.types["kind"][row])) if row >= 0 else TypeKind.VOID
+        if kind is TypeKind.STRUCT:
+            if _TYPES.get(version.text(int(version.types["name"][row]))) == version.size_of(row):
+                return [(0, version.size_of(row))]
+            return self._of_members(row)
+        if kind is TypeKind.UNION:
+            return self._of_union(row)
+        return self._of_elements(row) if kind is TypeKind.ARRAY else []
+
+    def _is_signal_set(self, row: int) -> bool:
+        """The struct itself has no name: a typedef on the way tells."""
+        version = self._version
+        while row >= 0 and version.types["kind"][row] == TypeKind.TYPEDEF:
+            if version.text(int(version.types["name"][row])) == _SIGNALS_NAME:
+                return version.size_of(row) == _SIGNALS
+            row = int(version.types["target"][row])
+        return False
+
+    def _of_members(self, row: int) -> list[Range]:
+        return [
+            (int(m["bit_offset"]) // 8 + low, int(m["bit_offset"]) // 8 + high)
+            for m in self._version.members_of(row)
+            if not m["bit_size"] and m["type"] >= 0
+            for low, high in self.ranges(int(m["type"]))
+        ]
+
+    def _of_union(self, row: int) -> list[Range]:
+        """Bytes that are such data in every member that reaches so far."""
+        if self._version.size_of(row) > _LARGEST:
+            return []
+        covered, other = set[int](), set[int]()
+        for member in self._version.members_of(row):
+            kind = int(member["type"])
+            ranges = self.ranges(kind) if kind >= 0 and not member["bit_size"] else ()
+            mine = {byte for low, high in ranges for byte in range(low, high)}
+            covered |= mine
+            other |= set(range(self._version.size_of(kind) if kind >= 0 else 0)) - mine
+        return [(byte, byte + 1) for byte in covered - other]
+
+    def _of_elements(self, row: int) -> list[Range]:
+        version = self._version
+        element = int(version.types["target"][row])
+        inner = self.ranges(element) if element >= 0 else ()
+        size, count = version.size_of(element), max(int(version.types["elements"][row]), 0)
+        if count * len(inner) > _LARGEST:
+            return []
+        return [(i * size + low, i * size + high) for i in range(count) for low, high in inner]
+
+
+def _joined(ranges: list[Range]) -> tuple[Range, ...]:
+    result: list[Range] = []
+    for low, high in sorted(ranges):
+        if result and low <= result[-1][1]:
+            result[-1] = (result[-1][0], max(high, result[-1][1]))
+        else:
+            result.append((low, high))
+    return tuple(result)

@@ -270,7 +270,7 @@ static void compare_pointers(instar_compare *compare, const comparison *c)
     if (type->slot_count)
         for (uint64_t i = 0; i < c->object->count; i++)
             compare_slots(compare, c, i * type->size, type->first_slot, type->slot_count);
-    if (type->tail_size && type->tail_slot_count)
+    if (c->object->count == 1 && type->tail_size && type->tail_slot_count) /* of several none can grow */
         for (uint64_t at = type->tail_offset; at + type->tail_size <= c->size; at += type->tail_size)
             compare_slots(compare, c, at, type->tail_slot, type->tail_slot_count);
 }
@@ -309,7 +309,7 @@ static uint64_t slot_bytes(const instar_compare *compare, const comparison *c, u
         return 0;
     const instar_type *type = &compare->state->types[c->object->type];
     uint64_t element = type->size ? at / type->size : 0;
-    int has_tail = type->tail_size && type->tail_slot_count;
+    int has_tail = c->object->count == 1 && type->tail_size && type->tail_slot_count;
     if (!has_tail && !(c->counterpart->flags & COUNTERPART_LISTED) && !(at & 7) && type->size &&
         !(type->size & 7)) {
         uint64_t bit = compare->state->bitmap_first[c->object->type] + at % type->size / 8;
@@ -492,7 +492,8 @@ static void compare_row(instar_compare *compare, int64_t row, const uint8_t *fut
                     instar_future_size(compare, row)};
     compare->counts[COUNT_OBJECTS]++;
     if (counterpart->mapping >= 0) {
-        instar_reverse_object(compare, object, counterpart->mapping, c.future_size, future, compare->scratch);
+        instar_reverse_object(compare, object, counterpart->mapping, c.future_size, future, c.past,
+                              compare->scratch);
         c.reversed = compare->scratch;
         compare->counts[COUNT_REVERSED]++;
         compare_masked(compare, &c);

@@ -7,6 +7,7 @@ typedef struct {
     const uint8_t *from;
     uint64_t from_size;
     uint8_t *to;
+    const uint8_t *past; /* what is to be made again: tells values apart that became one */
     uint64_t to_size;
 } window;
 
@@ -40,16 +41,25 @@ static int is_old_value(const instar_compare *compare, const instar_enum *rows, 
     return 0;
 }
 
-/* A value that the table does not have becomes one that the past cannot have had, so that it shows. */
-static uint64_t renumber(const instar_compare *compare, int32_t table, uint64_t value, uint32_t bits)
+/* Of several values of the past that became this one, the one that was there. A value that the table does not have
+ * becomes one that the past cannot have had, so that it shows. */
+static uint64_t renumber(const instar_compare *compare, int32_t table, uint64_t value, uint64_t past,
+                         uint32_t bits)
 {
     const instar_enum *rows = &compare->enums[table];
-    uint64_t all = bits >= 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1, other = UINT64_MAX;
+    uint64_t all = bits >= 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1, other = UINT64_MAX, first = 0;
+    int is_known = 0;
     for (uint32_t i = 0; i < rows->value_count; i++) {
         const int64_t *pair = compare->enum_values + 2 * ((uint64_t)rows->first_value + i);
-        if (pair[0] == (int64_t)value)
+        if (pair[0] != (int64_t)value)
+            continue;
+        if (((uint64_t)pair[1] & all) == (past & all))
             return (uint64_t)pair[1];
+        first = is_known ? first : (uint64_t)pair[1];
+        is_known = 1;
     }
+    if (is_known)
+        return first;
     while (is_old_value(compare, rows, other, all) && other & all)
         other--;
     return other;
@@ -112,29 +122,36 @@ static uint64_t fitting(const instar_move *move, uint64_t value, uint32_t from_b
 }
 
 static void reverse_integer(const instar_compare *compare, const instar_move *move, const uint8_t *from,
-                            uint8_t *to)
+                            const uint8_t *past, uint8_t *to)
 {
     uint64_t raw = unsigned_at(from, move->old_size);
     uint64_t value = (uint64_t)extended(raw, move->old_size * 8, move->flags & MOVE_OLD_SIGNED);
     if (move->op == OP_ENUM)
-        value = renumber(compare, move->extra, value, move->new_size * 8);
+        value = renumber(compare, move->extra, value, unsigned_at(past, move->new_size), move->new_size * 8);
     else
         value = fitting(move, value, move->old_size * 8, move->new_size * 8);
     put(to, value, move->new_size);
 }
 
+static uint64_t bits_at(const uint8_t *at, uint32_t shift, uint32_t count)
+{
+    uint64_t raw = 0;
+    for (uint32_t i = count; i-- > 0;)
+        raw = raw << 1 | (at[(shift + i) / 8] >> ((shift + i) % 8) & 1);
+    return raw;
+}
+
 static void reverse_bits(const instar_compare *compare, const instar_move *move, const uint8_t *from,
-                         uint8_t *to)
+                         const uint8_t *past, uint8_t *to)
 {
     const instar_bits *bits = &compare->bits[move->extra];
-    uint64_t raw = 0;
-    for (uint32_t i = bits->old_bits; i-- > 0;) {
-        uint32_t bit = bits->old_shift + i;
-        raw = raw << 1 | (from[bit / 8] >> (bit % 8) & 1);
-    }
+    uint64_t raw = bits_at(from, bits->old_shift, bits->old_bits);
     uint64_t value = (uint64_t)extended(raw, bits->old_bits, move->flags & MOVE_OLD_SIGNED);
-    value = bits->enum_table >= 0 ? renumber(compare, bits->enum_table, value, bits->new_bits)
-                                  : fitting(move, value, bits->old_bits, bits->new_bits);
+    if (bits->enum_table >= 0)
+        value = renumber(compare, bits->enum_table, value, bits_at(past, bits->new_shift, bits->new_bits),
+                         bits->new_bits);
+    else
+        value = fitting(move, value, bits->old_bits, bits->new_bits);
     for (uint32_t i = 0; i < bits->new_bits; i++) {
         uint32_t bit = bits->new_shift + i;
         if (i < 64 && value >> i & 1)
@@ -143,18 +160,18 @@ static void reverse_bits(const instar_compare *compare, const instar_move *move,
 }
 
 static void reverse_one(const instar_compare *compare, const instar_move *move, const uint8_t *from,
-                        uint8_t *to)
+                        const uint8_t *past, uint8_t *to)
 {
     switch (move->op) {
     case OP_BITS:
-        reverse_bits(compare, move, from, to);
+        reverse_bits(compare, move, from, past, to);
         break;
     case OP_FLOAT:
     case OP_INT_FLOAT:
         reverse_number(move, from, to);
         break;
     default:
-        reverse_integer(compare, move, from, to);
+        reverse_integer(compare, move, from, past, to);
     }
 }
 
@@ -173,7 +190,7 @@ static void reverse_move(const instar_compare *compare, const instar_move *move,
                 size = element.to_size - to;
             memcpy(element.to + to, element.from + from, size);
         } else if (from + move->old_size <= element.from_size && to + move->new_size <= element.to_size) {
-            reverse_one(compare, move, element.from + from, element.to + to);
+            reverse_one(compare, move, element.from + from, element.past + to, element.to + to);
         }
     }
 }
@@ -190,7 +207,8 @@ static void reverse_tail(const instar_compare *compare, const instar_mapping *ma
     if (!mapping->old_element || !mapping->new_element)
         return;
     while (from + mapping->old_element <= object.from_size && to + mapping->new_element <= object.to_size) {
-        window element = {object.from + from, mapping->old_element, object.to + to, mapping->new_element};
+        window element = {object.from + from, mapping->old_element, object.to + to, object.past + to,
+                          mapping->new_element};
         reverse_moves(compare, mapping->first_tail_move, mapping->tail_move_count, element);
         from += mapping->old_element;
         to += mapping->new_element;
@@ -198,7 +216,8 @@ static void reverse_tail(const instar_compare *compare, const instar_mapping *ma
 }
 
 void instar_reverse_object(const instar_compare *compare, const instar_object *object, int32_t mapping_row,
-                           uint64_t future_size, const uint8_t *future, uint8_t *reversed)
+                           uint64_t future_size, const uint8_t *future, const uint8_t *past,
+                           uint8_t *reversed)
 {
     const instar_mapping *mapping = &compare->mappings[mapping_row];
     memset(reversed, 0, object->size);
@@ -206,10 +225,10 @@ void instar_reverse_object(const instar_compare *compare, const instar_object *o
         uint64_t from = i * mapping->old_size, to = i * mapping->new_size;
         if (from >= future_size || to >= object->size)
             break;
-        window element = {future + from, future_size - from, reversed + to, object->size - to};
+        window element = {future + from, future_size - from, reversed + to, past + to, object->size - to};
         reverse_moves(compare, mapping->first_move, mapping->move_count, element);
     }
-    window whole = {future, future_size, reversed, object->size};
+    window whole = {future, future_size, reversed, past, object->size};
     if (object->flags & FLAG_TRUNCATED)
         reverse_tail(compare, mapping, whole);
 }

@@ -212,7 +212,7 @@ static void trace_object(instar_state *state, int64_t row, int32_t strength)
         for (uint32_t element = 0; element < object->count; element++)
             trace_slots(state, row, data, element * type->size, limit, state->slots + type->first_slot,
                         type->slot_count, strength);
-    if (type->tail_slot_count && type->tail_size)
+    if (object->count == 1 && type->tail_slot_count && type->tail_size) /* of several none can grow */
         for (uint64_t at = type->tail_offset; at + type->tail_size <= limit; at += type->tail_size)
             trace_slots(state, row, data, at, limit, state->slots + type->tail_slot, type->tail_slot_count,
                         strength);

@@ -360,7 +360,7 @@ static void scan_typed(instar_transfer *transfer, int64_t row, const uint8_t *da
         scan_between(transfer, row, data, element * type->size, limit, object->type);
     }
     uint64_t end = object->count * type->size;
-    if (type->tail_size && type->tail_slot_count) {
+    if (object->count == 1 && type->tail_size && type->tail_slot_count) { /* of several none can grow */
         for (uint64_t at = type->tail_offset; at + type->tail_size <= limit; at += type->tail_size)
             scan_slots(transfer, row, data, at, limit, slots + type->tail_slot, type->tail_slot_count,
                        converted);

@@ -137,9 +137,11 @@ static inline uint64_t instar_future_size(const instar_compare *compare, int64_t
     return object->fate == FATE_MOVE ? object->out_size : object->size;
 }
 
-/* Makes the past layout of an object from its future bytes in a zeroed buffer; pointers stay the future's words. */
+/* Makes the past layout of an object from its future bytes in a zeroed buffer; pointers stay the future's words. Where
+ * several values of the past became one, the object as it was tells which of them is made again. */
 void instar_reverse_object(const instar_compare *compare, const instar_object *object, int32_t mapping,
-                           uint64_t future_size, const uint8_t *future, uint8_t *reversed);
+                           uint64_t future_size, const uint8_t *future, const uint8_t *past,
+                           uint8_t *reversed);
 int instar_compare_leads_same(const instar_compare *compare, uint64_t past, uint64_t future, int32_t pointee,
                               int *literal);
 void instar_compare_rows(instar_compare *compare, const int64_t *rows, uint64_t count, uint64_t start,

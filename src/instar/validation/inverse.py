@@ -125,22 +125,17 @@ class InversePool:
         rows: list[tuple[Any, ...]] = []
         kept = []
         for leaf in sorted(pair.leaves, key=lambda one: (one.new_at, one.old_at)):
-            row = self._move(leaf)
-            if row is None:
-                continue
-            row = _whole(row)
+            row = _whole(self._move(leaf))
             kept.append(Region(leaf.old_at, leaf.old_bits, leaf.count, leaf.old_stride))
             if not (rows and _join(rows, row)):
                 rows.append(row)
         moves = np.array(rows, dtype=MOVE) if rows else np.zeros(0, MOVE)
         return self._append("moves", moves), len(moves), kept
 
-    def _move(self, leaf: Leaf) -> tuple[Any, ...] | None:
+    def _move(self, leaf: Leaf) -> tuple[Any, ...]:
         old, new = self.pairing.old, self.pairing.new
         kinds = kind_of(old.version, leaf.old_type), kind_of(new.version, leaf.new_type)
         table = self._table(leaf) if kinds == (TypeKind.ENUM, TypeKind.ENUM) else ()
-        if table is None:
-            return None
         flags = 0
         if kinds[1] is not TypeKind.FLOAT and kinds[1] in (TypeKind.INTEGER, TypeKind.ENUM):
             flags |= MoveFlag.OLD_SIGNED if new.is_signed(leaf.new_type) else 0
@@ -170,13 +165,16 @@ class InversePool:
         sizes = (shifts[0] + leaf.new_bits + 7) // 8, (shifts[1] + leaf.old_bits + 7) // 8
         return _row(leaf, *sizes, MoveOp.BITS, flags, self._append("bits", bits))
 
-    def _table(self, leaf: Leaf) -> tuple[tuple[int, int], ...] | None:
-        """(new value, old value) by name; empty where they are the same, None where two values became one."""
+    def _table(self, leaf: Leaf) -> tuple[tuple[int, int], ...]:
+        """(new value, old value) by name; empty where they are the same. Zero without a name stays zero."""
         old = dict(self.pairing.old.enumerators(leaf.old_type))
-        pairs = {(v, old[name]) for name, v in self.pairing.new.enumerators(leaf.new_type) if name in old}
-        if len({value for value, _ in pairs}) < len(pairs):
-            return None
-        return tuple(sorted(pairs)) if any(a != b for a, b in pairs) else ()
+        new = self.pairing.new.enumerators(leaf.new_type)
+        pairs = {(value, old[name]) for name, value in new if name in old}
+        if all(a == b for a, b in pairs):
+            return ()
+        if 0 not in old.values() and 0 not in {value for _, value in new}:
+            pairs.add((0, 0))
+        return tuple(sorted(pairs))
 
     def _enum(self, table: tuple[tuple[int, int], ...]) -> int:
         first = self._append("values", np.array(list(table), dtype=ENUM_VALUE))

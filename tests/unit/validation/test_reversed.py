@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.unit.pairing.specs import Int, Member, Struct, random_value, size, write
+from tests.unit.pairing.specs import Enumeration, Int, Member, Struct, random_value, size, write
 from tests.unit.pairing.test_mapping_properties import struct_pairs
 from tests.unit.transfer.test_convert import COUNT, build
 from tests.unit.transfer.world import World
@@ -118,6 +118,27 @@ def test_bits_that_the_old_version_did_not_have_count(old: Member, new: Member, 
     world, rows, _ = made
     place = int(world.state.objects["out"][rows[0]])
     for bit in range(new.bits or 8 * new.type.size):
+        memory = world.output.copy()
+        memory[place + bit // 8] ^= 1 << (bit % 8)
+        assert compare(world, rows, memory).count, bit
+
+
+STATES = Enumeration("state", (("IDLE", 1), ("BUSY", 2), ("WAITING", 3), ("DONE", 4)))
+FEWER = Enumeration("state", (("IDLE", 1), ("BUSY", 2), ("WAITING", 2), ("DONE", 7)))
+
+
+@pytest.mark.parametrize("bits", [0, 5])
+@pytest.mark.parametrize("seed", range(6))
+def test_values_that_became_one_must_be_that_one(bits: int, seed: int) -> None:
+    rest = Member("rest", Int(8))
+    pair = Struct("s", (Member("m", STATES, bits), rest)), Struct("s", (rest, Member("m", FEWER, bits)))
+    made = next(
+        filter(None, (converted(pair, 100 * seed + i) for i in range(100)))
+    )  # without values of no name
+    world, rows, _ = made
+    assert not compare(world, rows, world.output).count
+    place = int(world.state.objects["out"][rows[0]]) + 8
+    for bit in range(bits or 32):
         memory = world.output.copy()
         memory[place + bit // 8] ^= 1 << (bit % 8)
         assert compare(world, rows, memory).count, bit

@@ -17,6 +17,7 @@ from tests.update.test_validation_faults import Faulty, programs, running
 from instar.process.numbering import DWARF_NAMES
 from instar.state.columns import Fate
 from instar.transfer.planner import Planner
+from instar.transfer.statics import Statics
 from instar.update.driver import Driver
 
 __all__ = ["programs"]
@@ -94,6 +95,24 @@ def test_a_living_block_that_is_left_behind_is_found(
     monkeypatch.setattr(Planner, "_pair_blocks", paired)
     _is_found(programs, "left behind")
     assert done
+
+
+def test_a_changed_variable_that_is_not_carried_is_found(
+    programs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody ever changed keeps what the new program has: nothing of it comes back."""
+    keep = Statics.keep_untouched
+
+    def kept(statics: Statics) -> None:
+        keep(statics)
+        (variable,) = statics.old.find_variables("count")
+        address = int(statics.old.variables["address"][variable]) + statics.past.subject.load_bias
+        row = statics.state.find(address)
+        assert statics.state.objects["fate"][row] == Fate.MOVE
+        statics.state.objects["fate"][row] = Fate.REPLACE
+
+    monkeypatch.setattr(Statics, "keep_untouched", kept)
+    _is_found(programs, "count: keeps what the new program has, but the old version has changed it")
 
 
 def _without_a_block(plan: Any) -> Any:

@@ -21,6 +21,7 @@ from instar.state.kernel import Span
 from instar.state.paths import word_path
 from instar.transfer.plan import KeptRange, TransferPlan, without_blocks
 from instar.transfer.planner import Planner
+from instar.validation.arguments import changed_arguments
 from instar.validation.assumptions import Assumptions
 from instar.validation.blocks import forgotten_variables, missing_blocks, unconverted_blocks
 from instar.validation.columns import Count, CounterpartFlag
@@ -38,6 +39,7 @@ from instar.validation.handled import HandledBytes
 from instar.validation.inverse import InversePool
 from instar.validation.outcome import Validation
 from instar.validation.remaining import Unwritten, all_written, remaining_spans
+from instar.validation.untouched import UntouchedCheck
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,8 +63,10 @@ class Validator:
         self._inverse = InversePool(planner.prepared.pool.pairing)
         self._counterparts = find_counterparts(planner, self._inverse)
         self._fixed = FixedCheck(planner, read_past, self._read)
+        self._read_past = read_past
         self._comparison = self._bind()
         self._handled = HandledBytes(planner)
+        self._untouched = UntouchedCheck(planner, self._counterparts)
         self._assumptions = Assumptions(planner, self._word_path)
         self._kept: tuple[KeptRange, ...] | None = None
         self._whole: Validation | None = None
@@ -99,6 +103,8 @@ class Validator:
         compared = self._compare(rows, registers)
         judge.judge(compared.differences)
         self._assumptions.judge(compared.leads)
+        for untouched, who in self._untouched.wrong():
+            judge.add(self._path(untouched), f"keeps what the new program has, but {who} has changed it")
         for reason, row in self._fixed.wrong():
             judge.add(f"what lies at {int(row['start']):#x}", reason)
         frames = check_frames(self.planner, self._comparison, self._read, registers)
@@ -314,7 +320,8 @@ class Validator:
     def _outcome(self, compared: Compared, frames: FrameCheck, judge: DifferenceJudge) -> Validation:
         if compared.count > len(compared.differences):
             judge.add("the state", f"{compared.count} words differ, too many to tell them apart")
-        counts = compared.counts
+        counts, allow = compared.counts, self.planner.options.allow
+        texts = changed_arguments(self.planner, self._read_past, self._read, self._word_path)
         exempt = merge_exempt(
             judge.exempt.items(),
             self._counterparts.exempt.items(),
@@ -336,8 +343,11 @@ class Validator:
             targets=len(self.planner.engine.fixed),
             exempt=exempt,
             problems=tuple(judge.problems),
-            assumptions=tuple(self._assumptions.problems),
-            warnings=self._assumptions.warnings,
+            assumptions=(*self._assumptions.problems, *(p for p in texts if p.code not in allow)),
+            warnings=(
+                *self._assumptions.warnings,
+                *(f"{p.code}: {p.cause}" for p in texts if p.code in allow),
+            ),
         )
 
     @cached_property

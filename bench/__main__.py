@@ -1,3 +1,5 @@
+"""`python -m bench` (make bench)."""
+
 import sys
 
 from bench.run import main

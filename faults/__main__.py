@@ -1,3 +1,5 @@
+"""`python -m faults` (make faults)."""
+
 import sys
 
 from faults.campaign import main

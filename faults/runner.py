@@ -75,7 +75,6 @@ class Runner:
     def __init__(self, home: Path, kinds: dict[str, type[Subject]], paces: dict[str, Pace]) -> None:
         self._home, self._kinds, self._paces = home, kinds, paces
         self._subjects: dict[str, Subject] = {}
-        self._uses = 0
         self._made = 0
 
     def __enter__(self) -> Self:

@@ -47,7 +47,6 @@ class Subject(ABC):
         self.mark = uuid.uuid4().hex
         self.old, self.new = self.programs()
         self.rounds = 0
-        self.updated = False
         home.mkdir(parents=True, exist_ok=True)
         self.pid = self._start()
 

@@ -1,3 +1,5 @@
+"""`python -m fuzz` (make fuzz)."""
+
 import sys
 
 from fuzz.run import main

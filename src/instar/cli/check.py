@@ -1,4 +1,4 @@
-"""`instar check PID`."""
+"""`instar check PID`: every pointer of a running program classified, the bad ones shown."""
 
 from __future__ import annotations
 

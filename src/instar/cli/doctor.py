@@ -1,4 +1,4 @@
-"""`instar doctor [PID]`."""
+"""`instar doctor [PID]`: what on this machine or in a process stands in the way of an update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`instar history`."""
+"""`instar history`: the updates that were made on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`instar inspect PID [EXPR]`."""
+"""`instar inspect PID [EXPR]`: variables of a running program, or its objects counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`instar rollback PID`."""
+"""`instar rollback PID`: back to the version before, with the state of now."""
 
 from __future__ import annotations
 

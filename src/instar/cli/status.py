@@ -1,4 +1,4 @@
-"""`instar status [PID]`."""
+"""`instar status [PID]`: what runs that was updated, and what it can be taken back to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`instar update PID NEW`."""
+"""`instar update PID NEW`: a running program carried into its next version."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -450,8 +449,3 @@ def _late(past: Past, names: FunctionNames, point: QuiescentPoint, deadline: Dea
         f"{show_chain(chain.functions)}{where}",
         "try again when it is less busy, or allow more time with --timeout",
     )
-
-
-def list_chains(chains: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """Chains for the details of an error."""
-    return tuple(show_chain(chain) for chain in chains)

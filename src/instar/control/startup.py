@@ -29,9 +29,6 @@ from instar.process.status import read_status
 from instar.process.surroundings import differences, read_surroundings
 from instar.process.tracee import Tracee
 
-#: Codes that ``--allow`` can let through here.
-ALLOWABLE = ("startup-connect", "startup-forbidden")
-
 
 @dataclass(frozen=True, slots=True)
 class StartSpec:

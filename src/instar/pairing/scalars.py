@@ -35,13 +35,11 @@ def refuse(code: str, old: Layout, new: Layout, old_type: int, new_type: int, wh
 def compile_integral(old: Layout, new: Layout, old_type: int, new_type: int) -> Fragment:
     """INTEGER or ENUM -> INTEGER or ENUM, both stripped."""
     old_bits, new_bits = 8 * old.size(old_type), 8 * new.size(new_type)
-    table: EnumTable | None = None
-    changes: tuple[Change, ...] = ()
-    if old.kind(old_type) == new.kind(new_type) == TypeKind.ENUM:
-        if enums_unrelated(old, new, old_type, new_type):
-            return refuse("needs-handler", old, new, old_type, new_type, "no enumerator has the same name")
-        table = enum_table(old, new, old_type, new_type)
-        changes = enum_changes(old, new, old_type, new_type)
+    both_enums = old.kind(old_type) == new.kind(new_type) == TypeKind.ENUM
+    if both_enums and enums_unrelated(old, new, old_type, new_type):
+        return refuse("needs-handler", old, new, old_type, new_type, "no enumerator has the same name")
+    table = enum_table(old, new, old_type, new_type) if both_enums else None
+    changes = enum_changes(old, new, old_type, new_type) if both_enums else ()
     flags = _signs(old, new, old_type, new_type)
     if table is not None:
         return Fragment(
@@ -157,13 +155,11 @@ def compile_bits(old: Layout, new: Layout, old_entry: Entry, new_entry: Entry) -
         return refuse(
             "needs-handler", old, new, old_type, new_type, "integers wider than 8 bytes are only copied"
         )
-    table: EnumTable | None = None
-    changes: tuple[Change, ...] = ()
-    if old.kind(old_type) == new.kind(new_type) == TypeKind.ENUM:
-        if enums_unrelated(old, new, old_type, new_type):
-            return refuse("needs-handler", old, new, old_type, new_type, "no enumerator has the same name")
-        table = enum_table(old, new, old_type, new_type)
-        changes = enum_changes(old, new, old_type, new_type)
+    both_enums = old.kind(old_type) == new.kind(new_type) == TypeKind.ENUM
+    if both_enums and enums_unrelated(old, new, old_type, new_type):
+        return refuse("needs-handler", old, new, old_type, new_type, "no enumerator has the same name")
+    table = enum_table(old, new, old_type, new_type) if both_enums else None
+    changes = enum_changes(old, new, old_type, new_type) if both_enums else ()
     flags = _signs(old, new, old_type, new_type)
     if new_bits == 1 and not new.is_signed(new_type):
         flags &= ~int(MoveFlag.NEW_BOOLEAN)

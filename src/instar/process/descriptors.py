@@ -448,15 +448,6 @@ def _socket_details(source: Source, number: int) -> SocketDetails:
         os.close(descriptor)
 
 
-def same_open_file(pid: int, number: int, other_pid: int, other_number: int) -> bool:
-    """Whether two descriptors share one open file description (kcmp(2)); OSError where that is not built."""
-    result: int = _libc.syscall(312, pid, other_pid, 0, number, other_number)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result == 0
-
-
 def close_on_exec(descriptor: int) -> bool:
     """FD_CLOEXEC of a descriptor of this process."""
     return bool(fcntl.fcntl(descriptor, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)

@@ -102,13 +102,6 @@ def read_dispositions(surgery: Surgery) -> dict[int, Disposition]:
     return found
 
 
-def write_disposition(surgery: Surgery, number: int, disposition: Disposition) -> None:
-    """Set what happens at a signal."""
-    room = surgery.scratch(_ACTION.size)
-    surgery.tracee.memory.write(room, _ACTION.pack(*disposition))
-    _must(surgery.syscall(NUMBERS["rt_sigaction"], number, room, 0, 8), "rt_sigaction")
-
-
 def read_alternate_stack(surgery: Surgery) -> AlternateStack:
     """The alternate signal stack (flags 2, SS_DISABLE: none)."""
     room = surgery.scratch(24)

@@ -133,11 +133,6 @@ def working_directory(pid: int) -> str:
     return _link(pid, "cwd")
 
 
-def root_directory(pid: int) -> str:
-    """The root directory's path; "/" when it was not changed."""
-    return _link(pid, "root")
-
-
 def read_threads(pid: int) -> list[int]:
     """The thread ids, the main thread first."""
     try:

@@ -231,7 +231,6 @@ FIXED = np.dtype(
         ("spare", "u1", (2,)),
     ]
 )
-KENUM = np.dtype([("first_value", "u4"), ("value_count", "u4")])
 KMAPPING = np.dtype(
     [
         ("old_size", "u8"),

@@ -24,8 +24,6 @@ Slot = tuple[int, int, int, int, int]
 LIBRARY_TYPES = ("_IO_FILE",)
 """Structs whose contents belong to libc: carried by `control.streams`, never by copying bytes."""
 
-UNROLL_LIMIT = 1 << 16
-
 
 @dataclass(frozen=True, eq=False)
 class TypeTable:

@@ -158,10 +158,6 @@ class Conversation:
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode()
 
-    def is_silent(self) -> bool:
-        """Whether there is nothing to read now."""
-        return not self._rest and not _is_readable(self._back, 0)
-
     def ask(self, command: str, timeout_s: float = PATIENCE_S) -> str:
         """Send a line; the line that answers it.
 

@@ -125,9 +125,7 @@ class Planner:
         table.extend(symbol_targets(self.past.subject, self.future.subject))
         programs = self.past.program, self.future.program
         self.images = {m.path for m in self.past.subject.maps if m.executable}
-        self.libraries, self.different_libraries = library_targets(
-            self.past.subject, self.future.subject, programs
-        )
+        self.libraries = library_targets(self.past.subject, self.future.subject, programs)
         table.extend(argument_targets(self.past.arguments, self.future.arguments))
         table.extend(whole_targets(self.pairs))
         self.locals = LocalCarrier(self.state, self.pairs, self._is_same_number)

@@ -183,14 +183,14 @@ def loaded_files(subject: Subject, program: str) -> dict[str, LoadedFile]:
     return found
 
 
-def library_targets(old: Subject, new: Subject, programs: tuple[str, str]) -> tuple[list[Target], list[str]]:
-    """Libraries by (library, offset); returns the targets and the names of those that differ.
+def library_targets(old: Subject, new: Subject, programs: tuple[str, str]) -> list[Target]:
+    """Libraries by (library, offset).
 
     A library that the future has in another build, or does not have, leads nowhere: pointers into it are
     refused by name when there are any.
     """
     old_files, new_files = loaded_files(old, programs[0]), loaded_files(new, programs[1])
-    targets, different = [], []
+    targets = []
     for path, loaded in old_files.items():
         other = new_files.get(path)
         same = other is not None and (
@@ -199,9 +199,8 @@ def library_targets(old: Subject, new: Subject, programs: tuple[str, str]) -> tu
         if other is not None and same and other.end - other.start >= loaded.end - loaded.start:
             targets.append(Target(loaded.start, loaded.end, other.start, FixedKind.LIBRARY))
         else:
-            different.append(path)
             targets.append(Target(loaded.start, loaded.end, 0, FixedKind.LIBRARY, FixedFlag.UNPAIRED))
-    return targets, different
+    return targets
 
 
 def _is_code(maps: Iterable[Mapping], path: str) -> bool:

@@ -6,7 +6,8 @@ worker (``RemoteFuture``); the driver does what they ask (``FutureCalls``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,10 +26,24 @@ if TYPE_CHECKING:
     from instar.update.desk import Desk
     from instar.update.errand import Line
 
+Array = np.ndarray[Any, np.dtype[Any]]
+Translate = Callable[[Array], tuple[Array, Array]]  # words of the past -> statuses, words of the future
+
 _CALL_S = 5.0
 _ARGUMENTS = 6
 _MOST = 1 << 30
 _KEPT = (Status.NULL, Status.SMALL, Status.STAY)
+
+
+def _counterpart(translate: Translate, address: int, path: str) -> int:
+    """Where one address of the past leads; raises PointerError when nowhere."""
+    statuses, values = translate(np.array([address], np.uint64))
+    status = Status(int(statuses[0]))
+    if status in (Status.MOVED, Status.LIBRARY):
+        return int(values[0])
+    if status not in _KEPT:
+        raise PointerError(f"{path}: {address:#x} of the past has no counterpart ({status.name.lower()})")
+    return address
 
 
 class _Memory:
@@ -88,13 +103,7 @@ class FutureProcess:
 
     def translate(self, address: int, old_pointee: int, new_pointee: int, path: str) -> int:
         """Where an address of the past leads; by what it points at, whatever the types say."""
-        statuses, values = self._plan.translate(np.array([address], np.uint64))
-        status = Status(int(statuses[0]))
-        if status in (Status.MOVED, Status.LIBRARY):
-            return int(values[0])
-        if status not in _KEPT:
-            raise PointerError(f"{path}: {address:#x} of the past has no counterpart ({status.name.lower()})")
-        return address
+        return _counterpart(self._plan.translate, address, path)
 
 
 class FutureCalls:
@@ -182,10 +191,4 @@ class RemoteFuture:
 
     def translate(self, address: int, old_pointee: int, new_pointee: int, path: str) -> int:
         """Where an address of the past leads; by what it points at, whatever the types say."""
-        statuses, values = self._desk.translate(np.array([address], np.uint64))
-        status = Status(int(statuses[0]))
-        if status in (Status.MOVED, Status.LIBRARY):
-            return int(values[0])
-        if status not in _KEPT:
-            raise PointerError(f"{path}: {address:#x} of the past has no counterpart ({status.name.lower()})")
-        return address
+        return _counterpart(self._desk.translate, address, path)

@@ -48,6 +48,7 @@ from instar.update.outcome import Failure, Leaked, Outcome, UpdateReport, Versio
 from instar.update.preflight import validate_new, validate_target
 from instar.update.probation import Probation, require_possible
 from instar.update.progress import Progress
+from instar.update.settle import require_settled
 from instar.update.shield import ignore_from_now_on, shielded
 from instar.update.target import parent_notes
 from instar.update.unexpected import as_rolled_back
@@ -409,14 +410,7 @@ class Transaction:
         return self.plan
 
     def _refuse(self, problems: Sequence[Problem]) -> None:
-        """Raise the first problem that the user did not allow; the rest are its details."""
-        left = [problem for problem in problems if problem.code not in self.options.allow]
-        if left:
-            details = tuple(f"{problem.path}: {problem.cause} [{problem.code}]" for problem in left[1:9])
-            first = left[0]
-            named = not first.path or first.path in first.cause
-            cause = first.cause if named else f"{first.path}: {first.cause}"
-            raise RefusedError(first.code, cause, first.remedy, details=details)
+        require_settled(problems, self.options.allow)
 
     # Report -------------------------------------------------------------------------------------------------
 

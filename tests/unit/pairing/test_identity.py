@@ -1,3 +1,5 @@
+"""Which type of one version is which of the other."""
+
 from __future__ import annotations
 
 from instar.pairing.mapping import Relation, TypePairing

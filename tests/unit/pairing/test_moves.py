@@ -1,3 +1,5 @@
+"""The columns of a mapping are laid out as the kernels read them."""
+
 from instar.pairing.moves import BITFIELD, ENUM_VALUE, MOVE
 
 

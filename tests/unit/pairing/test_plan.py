@@ -1,3 +1,5 @@
+"""The whole plan of two versions: what it pairs, refuses and tells."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""String constants and initialisers have counterparts."""
+
 from __future__ import annotations
 
 from instar.pairing.mapping import TypePairing

@@ -1,3 +1,5 @@
+"""Variables and functions by name, unit and scope."""
+
 from __future__ import annotations
 
 import pytest

@@ -58,6 +58,14 @@ PGBOUNCER = Recipe(
     "pgbouncer",
     _ENVIRONMENT,
     needs=(("libevent-dev", "event2/event.h"), ("pkg-config", "../bin/pkg-config")),
+    edits=(
+        ("include/bouncer.h", "\tPgSocket *link;\t\t", "\tlong label;\n\tPgSocket *link;\t\t"),
+        (
+            "include/bouncer.h",
+            "\tPgDatabase *db;\t\t\t/* corr",
+            "\tlong label;\n\tPgDatabase *db;\t\t\t/* corr",
+        ),
+    ),
 )
 DBUS = Recipe(
     "dbus",

@@ -103,11 +103,13 @@ def test_no_event_comes_for_what_was_closed(
         command = [sys.executable, "-m", "instar", "update", "--json", str(pid), str(versions[1])]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
     try:
+        assert not [text for text in report["warnings"] if text.startswith("commit-unfinished")]
         assert clients.failures == []
         assert clients.ask() == "0 strange events, version 2\n"
     finally:
-        os.kill(json.loads(done.stdout)["new_pid"], signal.SIGKILL)
+        os.kill(report["new_pid"], signal.SIGKILL)
 
 
 class Sleeper:

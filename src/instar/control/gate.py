@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -143,8 +144,12 @@ class Gate:
         return lost
 
     def go(self) -> None:
-        """Step 5: the past stands in its exit (PTRACE_EVENT_EXIT); the future need not wait for its end."""
-        self.channel.send(_GO)
+        """Step 5: the past stands in its exit (PTRACE_EVENT_EXIT); the future need not wait for its end.
+
+        It may have seen that end itself, and be gone from here.
+        """
+        with suppress(BrokenPipeError):
+            self.channel.send(_GO, socket.MSG_NOSIGNAL)
 
     def wait_until_serving(self, deadline: Deadline) -> None:
         """Return when the future has passed the gate; raises GateError when it ended."""
@@ -177,8 +182,8 @@ class Gate:
             raise DeadlineError(what, deadline.seconds)
         try:
             got = self.channel.recv(16)
-        except ConnectionResetError:  # it left a message of ours unread
-            got = b""
+        except ConnectionResetError:  # it left a message of ours unread; what it said is still there
+            got = self.channel.recv(16)
         if not got:
             raise self._lost()
         return got

@@ -12,8 +12,16 @@ from instar.update.progress import PHASES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-LINK = re.compile(r"\[[^]]*\]\(([^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\[[^]]*\]\(([^)#]*)(?:#([^)]*))?\)")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 TEST_FILE = re.compile(r"`(tests/[\w/.-]+)`")
+
+
+def headings(page: Path) -> set[str]:
+    """The names by which links lead to the headings of a page."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    found = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 def options_of(verb: str) -> set[str]:
@@ -28,9 +36,17 @@ def options_of(verb: str) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = [link for link in LINK.findall(page.read_text()) if "://" not in link]
-    missing = [link for link in targets if not (page.parent / link).exists()]
-    assert not missing
+    found = [(link, part) for link, part in LINK.findall(page.read_text()) if "://" not in link]
+    links = [(page.parent / link if link else page, part) for link, part in found]
+    assert not [target for target, _ in links if not target.exists()]
+    assert not [(target, part) for target, part in links if part and part not in headings(target)]
+
+
+def test_every_page_is_linked() -> None:
+    linked = {
+        (page.parent / link).resolve() for page in PAGES for link, _ in LINK.findall(page.read_text()) if link
+    }
+    assert not [page for page in (ROOT / "docs").rglob("*.md") if page.resolve() not in linked]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -39,6 +55,8 @@ def test_every_verb_has_a_page_with_every_option(verb: str) -> None:
     common = set() if verb == "update" else {"--debug"}
     assert not {option for option in options_of(verb) - common if option not in text}
     assert f"docs/verbs/{verb}.md" in (ROOT / "README.md").read_text()
+    everywhere = set().union(*(options_of(other) for other in VERBS))
+    assert set(OPTION.findall(text)) <= everywhere | {"--help"}
 
 
 def test_the_keys_of_the_report_are_described() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faults.campaign import perform, plan_faults, rows
+from faults.kernels import UNITS
 from faults.outcome import BAD, OUTCOMES, judge
 from tests.update.test_validation_faults import Faulty, programs, running
 
@@ -178,3 +179,16 @@ def _is_found(programs: list[Path], text: str) -> None:
         assert report.error is not None and report.error.code == "validation-difference", report.error
         assert text in report.error.cause, report.error.cause
         assert table.ask("sum")[0] == "1"
+
+
+def test_every_kernel_of_the_forward_transfer_gets_faults() -> None:
+    others = {
+        "compare.c",
+        "reverse.c",
+        "descriptors.c",
+        "glibc_heap.c",
+        "layout.c",
+    }  # what looks and compares
+    kernels = Path(__file__).parents[2] / "native" / "kernels"
+    assert {path.name for path in kernels.glob("*.c")} == {*UNITS, *others}
+    assert not others & set(UNITS)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from instar.control.chains import Chain, FunctionNames
 from instar.control.confinement import require_confined
+from instar.control.defined import require_defined
 from instar.control.deputy import Deputy
 from instar.control.held import Held, Outcome
 from instar.control.quiescence import QuiescentPoint
@@ -162,7 +163,8 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
     Raises:
         RefusedError: arguments-lost, environment-lost, launch-failed, new-version-unreachable, pid-namespace,
             startup-failed, startup-crashed, startup-timeout, startup-forbidden, startup-connect,
-            different-point, multi-threaded, has-children. Everything it had started or made is gone then.
+            different-point, multi-threaded, has-children, undefined-symbol. Everything it had started or made
+            is gone then.
     """
     arguments = spec.arguments if spec.arguments is not None else recover_arguments(past.pid)
     environment = past.environment if past.environment is not None else recover_environment(past.pid)
@@ -178,6 +180,7 @@ def start_future(spec: StartSpec, past: PastFacts, point: QuiescentPoint, deadli
         trace.run(deadline)
         assert trace.parked is not None and trace.chain is not None
         trace.warnings.extend(require_confined(past.pid, trace.parked.tracee.pid, spec.allow))
+        trace.warnings.extend(require_defined(past.pid, trace.parked.tracee.pid, spec.allow))
         if other:
             trace.warnings.append(
                 f"surroundings: the new version was started with another {', '.join(other)}"

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pkgutil
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -23,22 +23,24 @@ MODULES = ("instar.pairing.compiler", "instar.pairing.mapping", "instar.update.a
 _NOT = ("describe", "_stack_warnings", "_count", "__repr__", "paths")
 
 
-def modules() -> list[ModuleType]:
-    """All of them, sorted."""
-    names = list(MODULES)
-    for package in PACKAGES:
-        path = importlib.import_module(package).__path__
-        names += [f"{package}.{entry.name}" for entry in pkgutil.iter_modules(path)]
+def modules(wanted: Sequence[str] = (*MODULES, *PACKAGES)) -> list[ModuleType]:
+    """These, those of the packages among them in their place, sorted."""
+    names: list[str] = []
+    for name in wanted:
+        path = getattr(importlib.import_module(name), "__path__", None)
+        inside = [f"{name}.{entry.name}" for entry in pkgutil.iter_modules(path)] if path else [name]
+        names += inside
     return [importlib.import_module(name) for name in sorted(names)]
 
 
-def functions() -> list[FunctionType]:
+def functions(wanted: Sequence[str] = (*MODULES, *PACKAGES)) -> list[FunctionType]:
     """Functions and methods of ``modules``, without closures (their code cannot be exchanged)."""
     found: dict[str, FunctionType] = {}
-    for module in modules():
+    for module in modules(wanted):
         for value in vars(module).values():
             for member in vars(value).values() if inspect.isclass(value) else (value,):
-                member = getattr(member, "fget", member)
+                for wrapper in ("fget", "func", "__func__", "__wrapped__"):
+                    member = getattr(member, wrapper, member)
                 own = isinstance(member, FunctionType) and member.__module__ == module.__name__
                 if own and not member.__code__.co_freevars and member.__name__ not in _NOT:
                     found[f"{module.__name__}.{member.__qualname__}"] = member
@@ -59,14 +61,15 @@ def inject(injection: Injection) -> None:
             continue
         line, text, change = injection.random.choice(places)
         change()
-        _exchange(function, tree)
+        exchange(function, tree)
         line += function.__code__.co_firstlineno - 1
         injection.note(f"code {function.__module__}.{function.__qualname__}:{line}: {text}")
         return
     raise LookupError(f"no place for {injection.kind}")
 
 
-def _exchange(function: FunctionType, tree: ast.Module) -> None:
+def exchange(function: FunctionType, tree: ast.Module) -> None:
+    """Have a function do what a changed tree of its source says."""
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef)
     definition.decorator_list = []

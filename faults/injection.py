@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ROOM = 1 << 16
+_ROOM = 1 << 18
 #: What an injector itself does wrong; it would pass for a fault that was detected.
 FAILED = "injector failed"
 
@@ -67,12 +67,13 @@ Injector = Callable[[Injection], None]
 
 def inject(fault: dict[str, Any], notes: Notes) -> None:
     """Choose by the fault's place ("kernel", "code", "plan", ...) who injects it."""
-    from faults import code, environment, futures, kernels, plans
+    from faults import code, environment, futures, kernels, plans, sweep
 
     places: dict[str, Injector] = {
         "none": lambda _: None,
         "kernel": kernels.inject,
         "code": code.inject,
+        "sweep": sweep.inject,
         "plan": plans.inject,
         "future": futures.inject,
         "environment": environment.inject,

@@ -22,7 +22,7 @@ from instar.process.memory import Memory
 from instar.process.unwind import prepare, unwind
 from instar.state.arguments import ArgumentArea, argument_area
 from instar.state.capture import Layouts, Subject, heap_spans, program_bias, static_spans, tls_span
-from instar.state.frames import program_frames
+from instar.state.frames import ProgramFrame, program_frames
 from instar.state.image import Image
 from instar.state.kernel import Span
 from instar.state.mapped_spans import heap_ranges, mapped_spans
@@ -112,6 +112,7 @@ class Capturer:
         subject = self.subject()
         frames = unwind(self.tracee.registers(), self.memory, subject.maps)
         pointer = subject.thread_pointer or 0
+        own = program_frames(subject, frames, self.program)
         spans = self._heap_spans(subject) if heap else []
         return Image(
             subject=subject,
@@ -120,14 +121,22 @@ class Capturer:
             tls=tls_span(subject, self._layouts),
             heap=spans,
             frames=frames,
-            program_frames=program_frames(subject, frames, self.program),
+            program_frames=own,
             canary=self.memory.u64(pointer + _CANARY_OFFSET),
             arguments=self.arguments(),
             resolve=lambda name: self._resolve(subject.maps, name),
             registers=self.tracee.registers(),
             changes=self.mirror.end() if self.mirror is not None else None,
             round=self.mirror.round if self.mirror is not None else 0,
+            stack=self._stack(own),
         )
+
+    def _stack(self, frames: Sequence[ProgramFrame]) -> tuple[int, bytes]:
+        """From the innermost frame of the program to the return address of the outermost."""
+        if not frames:
+            return 0, b""
+        low, high = frames[0].low, max(frame.high for frame in frames) + 8
+        return low, self.memory.read(low, high - low)
 
     def _heap_spans(self, subject: Subject) -> list[Span]:
         """glibc's own blocks and those that the process inherited in earlier updates."""

@@ -30,6 +30,7 @@ class Image:
         heap: Spans of its heap (past only).
         frames: Its thread's stack.
         program_frames: Those of the program itself, innermost first.
+        stack: Where those begin, and their bytes.
         canary: Stack protector value.
         arguments: Where its argv and environment are.
         resolve: Address of a dynamic symbol.
@@ -54,3 +55,4 @@ class Image:
     changes: Changes | None = None
     round: int = 0
     overlay: Overlay | None = None
+    stack: tuple[int, bytes] = (0, b"")

@@ -15,6 +15,7 @@ from instar.transfer.packed import packed_offsets, words_at
 from instar.transfer.planner import Planner
 from instar.transfer.stack import REGISTER_BASE, FramePair, owned_registers
 from instar.validation.comparison import Comparison
+from instar.validation.own_frames import changed_frames, changed_registers, is_whole
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _LEADS = (Status.STAY, Status.MOVED, Status.LIBRARY)
@@ -49,23 +50,30 @@ class FrameCheck:
 
 
 def check_frames(
-    planner: Planner, comparison: Comparison, read: Read, registers: Mapping[int, int]
+    planner: Planner,
+    comparison: Comparison,
+    read: Read,
+    registers: Mapping[int, int],
+    handled: Callable[[int], bool],
 ) -> FrameCheck:
-    """All frames that are carried whole.
+    """All frames: those that are carried whole, and what the future keeps of the others.
 
     Args:
         planner: Has planned.
         comparison: Says what leads to the same.
         read: The future's memory.
         registers: DWARF number -> value, of the future's thread.
+        handled: Whether a handler has written a byte of the future.
     """
     check = FrameCheck()
     saved = [_saved(planner, pair) for pair in planner.pairs]
     for number, pair in enumerate(planner.pairs):
-        if pair.whole:
+        if is_whole(pair):
             _check_words(planner, comparison, read, pair, saved[number], check)
             _check_registers(planner, comparison, read, registers, (number, saved[number]), check)
             _check_return(read, pair, check)
+    check.wrong += changed_frames(planner, read, handled)
+    check.wrong += changed_registers(planner, registers)
     _check_call(planner, comparison, registers, check)
     return check
 

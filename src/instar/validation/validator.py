@@ -107,7 +107,13 @@ class Validator:
             judge.add(self._path(untouched), f"keeps what the new program has, but {who} has changed it")
         for reason, row in self._fixed.wrong():
             judge.add(f"what lies at {int(row['start']):#x}", reason)
-        frames = check_frames(self.planner, self._comparison, self._read, registers)
+        frames = check_frames(
+            self.planner,
+            self._comparison,
+            self._read,
+            registers,
+            lambda address: self._handled.covers(np.array([address])),
+        )
         for where, past, future in frames.wrong:
             judge.add(where, f"= {past:#x} ({self.planner.describe(past)}) comes back as {future:#x}")
         for number, value in plan.registers.items():

@@ -286,6 +286,28 @@ def cut_integer(future: Future) -> None:
     future.put(_node(future) + future.offset("struct node", "small") + 3, 0x11, 1)
 
 
+def _own_frame(future: Future) -> Any:
+    """That of ``main``, whose code changed."""
+    (pair,) = future.planner.pairs
+    assert not pair.whole
+    return pair.new
+
+
+def word_of_a_frame(future: Future) -> None:
+    """One that no local lies in, of a function whose code changed."""
+    frame = _own_frame(future)
+    spans = [(local.address, local.address + local.size) for local in frame.locals if local.address]
+    words = range(frame.low, frame.high, 8)
+    at = next(w for w in words if not any(start - 8 < w < end for start, end in spans))
+    future.put(at, future.u64(at) ^ 16)
+
+
+def place_to_return_to(future: Future) -> None:
+    """From ``main``."""
+    at = _own_frame(future).high
+    future.put(at, future.u64(at) + 4)
+
+
 MEMORY_FAULTS: list[Fault] = [
     flipped_bit,
     flipped_bit_of_a_block_that_stays,
@@ -314,6 +336,8 @@ MEMORY_FAULTS: list[Fault] = [
     missing_initialisation,
     stray_write,
     cut_integer,
+    word_of_a_frame,
+    place_to_return_to,
 ]
 
 

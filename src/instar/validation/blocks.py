@@ -39,14 +39,6 @@ def missing_blocks(
     return comparison.untold(wanted, [kept.blocks for kept in ranges if not kept.plain])
 
 
-def forgotten_variables(planner: Planner) -> Array:
-    """Object rows of variables that nothing was decided for: each is carried, kept as it is, or dropped."""
-    objects = planner.state.objects
-    undecided = (objects["fate"] == Fate.STAY) & np.isin(objects["kind"], [ObjectKind.STATIC, ObjectKind.TLS])
-    rows = [row for row in np.flatnonzero(undecided).tolist() if planner.state.origin(row) >= 0]
-    return np.array(rows, dtype=np.int64)
-
-
 def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
     """Object rows of heap blocks that keep their layout although their type has another one.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from instar.transfer.plan import KeptRange, TransferPlan, without_blocks
 from instar.transfer.planner import Planner
 from instar.validation.arguments import changed_arguments
 from instar.validation.assumptions import Assumptions
-from instar.validation.blocks import forgotten_variables, missing_blocks, unconverted_blocks
+from instar.validation.blocks import missing_blocks, unconverted_blocks
 from instar.validation.columns import Count, CounterpartFlag
 from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
 from instar.validation.counterparts import (
@@ -40,6 +41,7 @@ from instar.validation.inverse import InversePool
 from instar.validation.outcome import Validation
 from instar.validation.remaining import Unwritten, all_written, remaining_spans
 from instar.validation.untouched import UntouchedCheck
+from instar.validation.variables import misdecided
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -217,8 +219,8 @@ class Validator:
         """The future can free what it inherits, and nothing stays that had to be converted."""
         for row in unconverted_blocks(self.planner, self._counterparts)[:8].tolist():
             judge.add(self._path(row), "it was never converted, although its type has another layout")
-        for row in forgotten_variables(self.planner)[:8].tolist():
-            judge.add(self._path(row), "nobody decided what becomes of it")
+        for row, reason in islice(misdecided(self.planner), 8):
+            judge.add(self._path(row), reason)
         if self._untold is None:
             self.check_tables(plan)
         for row in self._untold or ():

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from startup_support import future_of, start
+from tests.live.running import Compile, Running, Start
+from tests.live.startup_support import future_of, start
 
 from instar.errors import RefusedError
 from instar.heap.bindings import find_undefined
@@ -18,10 +19,11 @@ from instar.process.memory import Memory
 
 startup = start
 LAZY = ("-O1", "-Wl,-z,lazy")
+Lazy = tuple[Path, Path, Running]
 
 
 @pytest.fixture
-def lazy(compile_c, start):
+def lazy(compile_c: Compile, start: Start) -> Lazy:
     """Both versions of a program that binds lazily, the first one running."""
     old, new = (compile_c("startup_programs/lazy.c", f"-DVERSION={version}", *LAZY) for version in (1, 2))
     return old, new, start(old)
@@ -39,8 +41,9 @@ class Copy:
         self.path, self._data = target, bytearray(program.read_bytes())
 
     def _list(self, option: str) -> list[str]:
-        command = ["readelf", "-W", option, self.path]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        command = ["readelf", "-W", option, str(self.path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
 
     def section(self, name: str) -> int:
         """Its offset in the file."""
@@ -68,7 +71,7 @@ class Copy:
         return self.write(self._data.index(b"\0" + name + b"\0", self.section(".dynstr")) + 1, other)
 
 
-def test_a_damaged_name_is_refused_in_the_words_of_the_loader(lazy, tmp_path):
+def test_a_damaged_name_is_refused_in_the_words_of_the_loader(lazy: Lazy, tmp_path: Path) -> None:
     old, new, past = lazy
     broken = Copy(new, tmp_path / "lazy").rename(b"memfrob", b"memfrog")
     with pytest.raises(RefusedError) as caught:
@@ -80,7 +83,7 @@ def test_a_damaged_name_is_refused_in_the_words_of_the_loader(lazy, tmp_path):
     assert "memfrog, version GLIBC_2.2.5" in caught.value.cause
 
 
-def test_allowed_if_the_call_is_never_made(lazy, tmp_path):
+def test_allowed_if_the_call_is_never_made(lazy: Lazy, tmp_path: Path) -> None:
     old, new, past = lazy
     broken = Copy(new, tmp_path / "lazy").rename(b"memfrob", b"memfrog")
     with future_of(past.pid, old, broken, allow=["undefined-symbol"]) as future:
@@ -88,7 +91,7 @@ def test_allowed_if_the_call_is_never_made(lazy, tmp_path):
         assert "memfrog" in future.warnings[0] and "allowed" in future.warnings[0]
 
 
-def test_what_the_old_version_lacks_as_well_is_told(compile_c, start, tmp_path):
+def test_what_the_old_version_lacks_as_well_is_told(compile_c: Compile, start: Start, tmp_path: Path) -> None:
     old, new = (compile_c("startup_programs/lazy.c", f"-DVERSION={version}", *LAZY) for version in (1, 2))
     old = Copy(old, tmp_path / "lazy").rename(b"strfry", b"strfri")
     new = Copy(new, tmp_path / "lazy2").rename(b"strfry", b"strfri")
@@ -98,7 +101,7 @@ def test_what_the_old_version_lacks_as_well_is_told(compile_c, start, tmp_path):
         assert "strfri" in future.warnings[0] and "so has the old version" in future.warnings[0]
 
 
-def test_another_version_of_a_function_is_another_function(lazy, tmp_path):
+def test_another_version_of_a_function_is_another_function(lazy: Lazy, tmp_path: Path) -> None:
     """The loader asks each library for the version that the program was linked with."""
     old, new, past = lazy
     copy = Copy(new, tmp_path / "lazy")
@@ -109,7 +112,7 @@ def test_another_version_of_a_function_is_another_function(lazy, tmp_path):
         startup(past.pid, old, broken)
 
 
-def test_a_name_beyond_the_end_of_the_table(lazy, tmp_path):
+def test_a_name_beyond_the_end_of_the_table(lazy: Lazy, tmp_path: Path) -> None:
     old, new, past = lazy
     copy = Copy(new, tmp_path / "lazy")
     at = copy.section(".dynsym") + 24 * copy.symbol("memfrob")
@@ -117,7 +120,7 @@ def test_a_name_beyond_the_end_of_the_table(lazy, tmp_path):
         startup(past.pid, old, copy.write(at, (1 << 20).to_bytes(4, "little")))
 
 
-def test_nothing_is_missing_in_a_process_with_many_libraries():
+def test_nothing_is_missing_in_a_process_with_many_libraries() -> None:
     """This one: names with versions, weak ones, those that a library asks another for."""
     library = ctypes.CDLL("libstdc++.so.6")  # thousands of names, many calls of its own
     assert library is not None

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_validation_faults import Faulty, programs, running  # noqa: F401
+from tests.update.test_validation_faults import Faulty, programs, running
 
 from instar.state.columns import Fate, ObjectKind
 from instar.transfer.planner import Planner
+
+__all__ = ["programs"]
 
 
 def _dropped(planner: Planner, entry: Any) -> None:
@@ -31,7 +33,7 @@ def _elsewhere(planner: Planner, entry: Any) -> None:
 
 @pytest.mark.parametrize("fault", [_dropped, _kept, _left_alone, _elsewhere], ids=lambda f: f.__name__[1:])
 def test_it_is_found(
-    programs: list[Path],  # noqa: F811
+    programs: list[Path],
     fault: Callable[[Planner, Any], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

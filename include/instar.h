@@ -24,8 +24,8 @@
 #define PXFER(T) instar_pxfer_##T
 #define NOXFER(T) instar_noxfer_##T
 
-/* A pointer that carries bits of its own in its low end, such as `TAGGED(1, nodeptr) next;` in a struct with a name:
- * the address is translated, the bits stay. MASK is a number up to 255. */
+/* A pointer that carries bits of its own in its low end, such as `TAGGED(1, nodeptr) next;` in a struct with a name, or
+ * a static variable: the address is translated, the bits stay. MASK is a number up to 255. */
 #define TAGGED(MASK, T) instar_tagged_##MASK##_##T
 #define INSTAR_TAGGED_TYPE(MASK, T) typedef T instar_tagged_##MASK##_##T
 

@@ -8,13 +8,14 @@ from typing import Any
 from instar.errors import RefusedError
 from instar.ext.context import cast
 from instar.ext.registry import Handler, Line, Registry
-from instar.ext.values import Array, HandlerError, Struct
+from instar.ext.values import HandlerError, Struct
 from instar.handlers.names import Names, version_names
 from instar.handlers.store import Tagged
 from instar.handlers.types import RECORDS
 from instar.metadata.annotations import UnionNote, UnreadNote, tag_mask, union_notes
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
+from instar.pairing.plan import variable_name
 
 _LINE = Line("instar.h", 0)
 
@@ -50,10 +51,30 @@ def _tagged(old: Names, new: Names) -> Iterator[Handler[..., Any]]:
                 yield Handler("transform" if is_array else "resolve_pointer", target, "", False,
                               _resolver(member.name, mask, is_array), _LINE)  # fmt: skip
     for row in range(len(version.variables)):
-        mask, _ = _mask_of(old, int(version.variables["type"][row]))
-        if mask:
-            cause = f"the variable {version.text(int(version.variables['name'][row]))} is TAGGED"
-            raise _wrong(cause, "TAGGED works in members of structs that have a name: put it into one")
+        mask, is_array = _mask_of(old, int(version.variables["type"][row]))
+        name = _variable_text(old, row) if mask else ""
+        if name and _variable_of(new, name) is not None:
+            yield Handler("transform", name, "", False, _values_resolver(mask, is_array), _LINE)
+
+
+def _variable_text(names: Names, row: int) -> str:
+    """A name that means a variable and no other: with its file where it must be."""
+    version = names.version
+    text = variable_name(version, row)
+    unit = version.text(int(version.units["name"][int(version.variables["unit"][row])]))
+    found = next((one for one in (text, f"{unit}:{text}") if _variable_of(names, one) == row), None)
+    if found is None:
+        cause = f"the variable {text} is TAGGED, and there are several of that name"
+        raise _wrong(cause, "give it a name of its own")
+    return found
+
+
+def _variable_of(names: Names, text: str) -> int | None:
+    try:
+        found = names.find(text, _LINE)
+    except RefusedError:  # ambiguous
+        return None
+    return found.row if found is not None and found.kind == "variable" else None
 
 
 def _mask_of(names: Names, kind: int) -> tuple[int, bool]:
@@ -66,18 +87,19 @@ def _mask_of(names: Names, kind: int) -> tuple[int, bool]:
 
 
 def _resolver(member: str, mask: int, is_array: bool) -> Callable[..., Any]:
+    of_value = _values_resolver(mask, is_array)
+    return of_value if is_array else lambda old: of_value(old[member])
+
+
+def _values_resolver(mask: int, is_array: bool) -> Callable[..., Any]:
+    """A function of a word, or of an array of them."""
+
     def one(value: Any) -> Any:
-        word = int(value)
+        word = int(value) & (1 << 64) - 1
         bare = word & ~mask
         return Tagged(cast(bare, "void *") if bare else None, word & mask)
 
-    def resolve(old: Struct) -> Any:
-        return one(old[member])
-
-    def resolve_all(values: Array) -> Any:
-        return [one(value) for value in values]
-
-    return resolve_all if is_array else resolve
+    return (lambda values: [one(value) for value in values]) if is_array else one
 
 
 def _require_read(version: Version, which: str, said: set[str]) -> None:

@@ -12,7 +12,7 @@ from instar.ext.registry import Handler, Line
 from instar.ext.values import HandlerError, TypeMismatchError
 from instar.handlers.batches import gather_objects
 from instar.handlers.binding import TypeTask, VariableTask
-from instar.handlers.declared import is_as_declared
+from instar.handlers.declared import is_as_declared, is_tagged_alike
 from instar.handlers.failures import line_of, shorten
 from instar.handlers.guarding import HandlerTimeoutError
 from instar.handlers.objects import Objects
@@ -129,7 +129,11 @@ def _arrays_of(task: TypeTask, old: Array, new: Array) -> list[tuple[Any, ...]]:
 
 
 def check_variable(
-    task: VariableTask, sides: Sides, old: tuple[int, int] | None, new: tuple[int, int]
+    task: VariableTask,
+    sides: Sides,
+    old: tuple[int, int] | None,
+    new: tuple[int, int],
+    leads_same: LeadsSame,
 ) -> Problem | None:
     """Run the check of a variable's handler; ``old`` and ``new`` are (type row, address)."""
     name = task.handler.target
@@ -138,6 +142,9 @@ def check_variable(
         return None if old is None else load(sides[0], *old, "old"), load(sides[1], *new, name)
 
     def holds() -> Any:
+        if task.handler.is_declared:
+            given, made = values()
+            return is_tagged_alike(task.handler.function(given), made, leads_same)
         return _ask(task.handler, values()[old is None :])
 
     return _judged(task.handler, values, lambda: f"variable {name}", holds)

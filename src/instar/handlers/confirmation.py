@@ -16,7 +16,7 @@ from instar.handlers.guarding import HandlerTimeoutError, bounded
 from instar.handlers.inputs import Spans
 from instar.handlers.memory import PastMemory
 from instar.handlers.names import Names
-from instar.handlers.objects import ObjectFinder, Objects
+from instar.handlers.objects import ObjectFinder, Objects, keeps_new_value
 from instar.handlers.paths import handled_path
 from instar.handlers.reversal import LiveMemory
 from instar.handlers.running import CAUGHT
@@ -94,13 +94,13 @@ class _Confirmation:
     # Checks -------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Run every check."""
+        """Run every check; what the program declares of a variable that nobody changed was not done."""
         with within(self._desk(self._sides[1])):
             for task in self._binding.type_tasks:
                 if task.handler.predicate is not None or task.handler.is_declared:
                     self._check_type(task)
             for variable in self._binding.variable_tasks:
-                if variable.handler.predicate is not None:
+                if variable.handler.predicate is not None or variable.handler.is_declared:
                     self._check_variable(variable)
 
     def _check_type(self, task: TypeTask) -> None:
@@ -124,12 +124,14 @@ class _Confirmation:
         )  # fmt: skip
 
     def _check_variable(self, task: VariableTask) -> None:
-        self.checked += 1
         old = None
         if task.old_variable is not None:
             kind = int(self._binding.old.version.variables["type"][task.old_variable])
             old = kind, address_of(self._planner.past, task.old_variable)
-        self._add(check_variable(task, self._sides, old, self._place(task)))
+            if task.handler.is_declared and keeps_new_value(self._planner, old[1]):
+                return
+        self.checked += 1
+        self._add(check_variable(task, self._sides, old, self._place(task), self._leads_same))
 
     def _place(self, task: VariableTask) -> tuple[int, int]:
         """(type row, address) of what a handler makes."""

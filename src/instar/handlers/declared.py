@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from instar.handlers.binding import TypeTask
 from instar.handlers.running import member_in_use
 from instar.handlers.sameness import LeadsSame, is_same
@@ -22,7 +24,16 @@ def is_as_declared(
         return is_same(source[old_name], target[new_name], leads_same)
     if task.handler.kind == "resolve_pointer":
         return is_same(task.handler.function(old), new[task.new_member.name], leads_same)
-    wanted, found = task.handler.function(old[task.old_member.name]), list(new[task.new_member.name])
-    return len(wanted) == len(found) and all(
-        is_same(one, other, leads_same) for one, other in zip(wanted, found, strict=True)
+    return is_tagged_alike(
+        task.handler.function(old[task.old_member.name]), new[task.new_member.name], leads_same
+    )
+
+
+def is_tagged_alike(wanted: Any, found: Any, leads_same: LeadsSame) -> bool:
+    """Whether a tagged pointer, or each of an array of them, arrived."""
+    if not isinstance(wanted, list):
+        return is_same(wanted, found, leads_same)
+    values = list(found)
+    return len(wanted) == len(values) and all(
+        is_same(one, other, leads_same) for one, other in zip(wanted, values, strict=True)
     )

@@ -17,7 +17,7 @@ from instar.handlers.guarding import TIME_S, bounded
 from instar.handlers.inputs import Inputs, is_pure
 from instar.handlers.memory import FutureMemory, PastMemory
 from instar.handlers.names import Names
-from instar.handlers.objects import ObjectFinder, Objects
+from instar.handlers.objects import ObjectFinder, Objects, keeps_new_value
 from instar.handlers.outcome import blocks_of, collect, future_memory, reuse
 from instar.handlers.paths import handled_path
 from instar.handlers.placing import Placing
@@ -70,7 +70,8 @@ class Execution:
     def findings(self, planner: Planner, findings: Array) -> Array:
         """Findings without the words that a handler answers for."""
         tasks = [task for task in self._binding.type_tasks if task.old_member is not None]
-        if not tasks or not len(findings):
+        variables = [task.old_variable for task in self._binding.variable_tasks if task.handler.is_declared]
+        if not (tasks or variables) or not len(findings):
             return findings
         objects = planner.state.objects
         places = objects["address"][findings["object"]] + findings["offset"]
@@ -83,6 +84,12 @@ class Execution:
             starts = np.sort(np.concatenate([np.zeros(1, np.uint64), *(o.old for o in found)]))
             at = places - starts[np.searchsorted(starts, places, side="right") - 1]
             answered |= (at + np.uint64(7) >= low) & (at < low + size)
+        for row in (row for row in variables if row is not None):
+            start, size = (
+                address_of(planner.past, row),
+                self._binding.old.version.size_of(int(self._binding.old.version.variables["type"][row])),
+            )
+            answered |= (places + np.uint64(7) >= start) & (places < start + size)
         return findings[~answered]
 
     def convert(self, planner: Planner, judge: Judge) -> Changes:
@@ -215,6 +222,8 @@ class _Run:
         if task.old_variable is not None:
             old_row = int(self._binding.old.version.variables["type"][task.old_variable])
             old = old_row, self._old_address(task.old_variable)
+            if task.handler.is_declared and keeps_new_value(self._planner, old[1]):
+                return
         try:
             run_variable(task, (self.past, self.future), old, (row, self._new_address(task.new_variable)))
         except HandlerFailure:

@@ -14,6 +14,7 @@ from instar.pairing.problems import Problem
 from instar.state.columns import Fate, ObjectFlag, ObjectKind, claim_types
 from instar.state.kernel import State
 from instar.transfer.mappings import MappingPool
+from instar.transfer.planner import Planner
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,6 +40,12 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def keeps_new_value(planner: Planner, address: int) -> bool:
+    """Whether a variable of the past keeps what the new version gives it, because nobody ever changed it."""
+    row = planner.state.find(address)
+    return row is not None and bool(planner.state.objects["fate"][row] == Fate.REPLACE)
 
 
 class ObjectFinder:

@@ -287,9 +287,9 @@ class HandlerBench:
                     run_variable(task, (self._past, self._future), old, new)
             except HandlerFailure as failed:
                 raise refused(failed.problem) from failed
-            if task.handler.predicate is not None:
+            if task.handler.predicate is not None or task.handler.is_declared:
                 with within(self._checking):
-                    _require_none(check_variable(task, self._sides, old, new))
+                    _require_none(check_variable(task, self._sides, old, new, self._leads_same))
             return load(self._future, new[0], new[1], name)
         raise KeyError(f"no handler is for the variable {name}")
 

@@ -18,6 +18,11 @@ struct table {
 };
 
 STATE struct table table;
+STATE TAGGED(7, uintptr_t) newest; /* nothing else leads to its entry */
+STATE TAGGED(0x0f, entryptr) rows[3];
+static struct entry fallback = {.key = 70}, other = {.key = 71};
+STATE TAGGED(1, entryptr) unchanged = (struct entry *)((char *)&fallback + 1);
+STATE TAGGED(1, entryptr) changed = &fallback;
 
 static struct entry *bare(uintptr_t word)
 {
@@ -32,6 +37,12 @@ void fill(void)
         *e = (struct entry){.key = i, .next = (struct entry *)((uintptr_t)head | (i & 1))};
         head = e;
     }
+    struct entry *alone = malloc(sizeof *alone);
+    *alone = (struct entry){.key = 50};
+    newest = (uintptr_t)alone | 6;
+    rows[0] = (struct entry *)((uintptr_t)head | 7);
+    rows[2] = (struct entry *)8;
+    changed = (struct entry *)((char *)&other + 1);
     table.first = (uintptr_t)head | 5;
     table.buckets[0] = (struct entry *)((uintptr_t)head | 9);
     table.buckets[1] = (struct entry *)3;
@@ -47,5 +58,9 @@ const char *check(void)
     for (struct entry *e = bare(table.first); e; e = bare((uintptr_t)e->next), i--)
         EXPECT(e->key == i && ((uintptr_t)e->next & 15) == (uintptr_t)(i & 1));
     EXPECT(i == -1);
+    EXPECT((newest & 7) == 6 && bare(newest)->key == 50);
+    EXPECT(((uintptr_t)rows[0] & 15) == 7 && bare((uintptr_t)rows[0])->key == 5 && !rows[1]);
+    EXPECT((uintptr_t)rows[2] == 8 && (uintptr_t)changed == (uintptr_t)&other + 1);
+    EXPECT((uintptr_t)unchanged == (uintptr_t)&fallback + 1);
     return NULL;
 }

@@ -9,7 +9,9 @@ import pytest
 from instar.errors import RefusedError
 from instar.ext.registry import Registry
 from instar.handlers.annotated import annotated_handlers
+from instar.handlers.declared import is_tagged_alike
 from instar.handlers.module import run_handlers
+from instar.handlers.store import Tagged
 from instar.metadata.annotations import NOTES, UnionNote, tag_mask, union_notes
 from instar.metadata.elf import Section
 from instar.metadata.version import Version
@@ -69,10 +71,44 @@ def test_a_handler_of_the_user_comes_first() -> None:
     assert annotated_handlers(_version(), _version(), run_handlers(text, "handlers")) == []
 
 
-def test_a_tagged_variable_is_refused_by_name() -> None:
-    with pytest.raises(RefusedError, match="the variable first is TAGGED") as caught:
-        annotated_handlers(_version(static=True), _version(), Registry())
+@pytest.mark.parametrize("word", [0, 5])
+def test_a_tagged_variable_is_translated(word: int) -> None:
+    bench = _bench(_version(static=True))
+    target = bench.old("struct node", {"key": 4})
+    address = target._instar_address if word else 0  # type: ignore[attr-defined]
+    bench.past.first = address | word
+    new = bench.variable("first")
+    assert new & 7 == word and (new == 0) == (word == 0) and (not word or new != address | word)
+
+
+def _leads_same(past: int, future: int) -> bool:
+    return (past, future) in ((0, 0), (0x1000, 0x2000))
+
+
+@pytest.mark.parametrize(
+    ("found", "same"), [(0x2005, True), (0x2000, False), (0x2004, False), (0x200D, False), (0x1005, False)]
+)
+def test_what_is_declared_is_checked(found: int, same: bool) -> None:
+    """A word that did not follow its object, or lost its bits, is no answer."""
+    assert is_tagged_alike(Tagged(0x1000, 5), found, _leads_same) == same
+    assert is_tagged_alike([Tagged(None, 3), Tagged(0x1000, 5)], [3, found], _leads_same) == same
+    assert not is_tagged_alike([Tagged(None, 3)], [2], _leads_same)
+
+
+def test_a_tagged_variable_without_a_name_of_its_own_is_refused() -> None:
+    version = _version(static=True)
+    with pytest.raises(RefusedError, match="there are several of that name") as caught:
+        annotated_handlers(_doubled(), version, Registry())
     assert caught.value.code == "bad-annotation"
+
+
+def _doubled() -> Version:
+    """With the same variable twice in its unit."""
+    b = VersionBuilder()
+    word = b.typedef("instar_tagged_7_word", b.integer("unsigned long", 8, signed=False))
+    for address in (0x4000, 0x4008):
+        b.variable("first", word, address=address)
+    return b.build()
 
 
 # Texts of INSTAR_UNION --------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_a_handler_of_the_user_comes_first() -> None:
 def test_a_tagged_variable_is_translated(word: int) -> None:
     bench = _bench(_version(static=True))
     target = bench.old("struct node", {"key": 4})
-    address = target._instar_address if word else 0  # type: ignore[attr-defined]
+    address = target._instar_address if word else 0
     bench.past.first = address | word
     new = bench.variable("first")
     assert new & 7 == word and (new == 0) == (word == 0) and (not word or new != address | word)

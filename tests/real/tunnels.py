@@ -33,16 +33,15 @@ class Tunnel:
         self._sent += 1
 
     def _receive(self) -> bytes:
-        """The values of the next message that is not empty; the tunnel is ours, everything was received."""
+        """What the next message says, nothing for a bare acknowledgement; all that we sent was received."""
         while True:
             data = self._socket.recv(2000)
             _, _, tunnel, _, number, expected = struct.unpack_from("!HHHHHH", data)
-            assert (tunnel, expected) == (self._number, self._sent), (tunnel, expected, self._sent)
-            if len(data) == 12:
-                return b""
-            if number == self._received:
-                self._received += 1
-                return data[12:]
+            assert tunnel == self._number, (tunnel, self._number)
+            said = data[12:] if number == self._received else b""
+            self._received += bool(said)
+            if expected == self._sent:
+                return said
 
     def open(self) -> None:
         """Establish it."""
@@ -62,10 +61,9 @@ class Tunnel:
         assert self._receive() == b""
 
     def greet(self) -> None:
-        """Ask whether it is still there."""
+        """Ask whether it is still there; it may ask the same meanwhile, which our next message answers."""
         self._send(_HELLO)
-        while self._receive():
-            pass
+        self._receive()
 
     def close(self) -> None:
         """Say nothing more."""
@@ -81,7 +79,7 @@ class Xl2tpd(Subject):
     def __init__(self, directory: Path, mode: str) -> None:
         super().__init__(directory, mode)
         self.port = free_port(socket.SOCK_DGRAM)
-        self._tunnels: list[Tunnel] = []
+        self._opened: list[Tunnel] = []
 
     def command(self, program: Path) -> list[str]:
         base = self.directory
@@ -102,13 +100,13 @@ class Xl2tpd(Subject):
 
     def _open(self, number: int) -> Tunnel:
         tunnel = Tunnel(self.port, number)
-        self._tunnels.append(tunnel)
+        self._opened.append(tunnel)
         tunnel.open()
         return tunnel
 
     def ready(self) -> bool:
         try:
-            self._open(9999)
+            self._other = self._open(9999)
         except OSError:
             return False
         return True
@@ -123,8 +121,8 @@ class Xl2tpd(Subject):
             tunnel.greet()
 
     def work(self) -> None:
-        self._tunnels[0].greet()
+        self._other.greet()
 
     def close(self) -> None:
-        for tunnel in self._tunnels:
+        for tunnel in self._opened:
             tunnel.close()

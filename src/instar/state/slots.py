@@ -176,10 +176,10 @@ class _Builder:
         return [(start + o, c, s, p, k) for o, c, s, p, k in self.slots(kind)]
 
     def _union(self, row: int) -> list[Slot]:
-        members = self._members(row)
-        found = {slot for member in members for slot in self._shifted(member)}
-        if len(members) == 1:
-            return list(found)
+        each = [set(self._shifted(member)) for member in self._members(row)]
+        found = set[Slot]().union(*each)
+        if all(slots == found for slots in each):
+            return list(found)  # whichever is in use, the pointers are the same (sa_handler, sa_sigaction)
         return [(o, c, s, p, SlotKind.UNION) for o, c, s, p, _ in found]
 
     def size(self, row: int) -> int:

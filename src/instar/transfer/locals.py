@@ -133,9 +133,7 @@ class LocalCarrier:
         elif pair.old.name == _MAIN and old.key[0] in _OF_MAIN:
             self.unsettled.append(name)  # start-up was given the same
         else:
-            cause = f"the new code reads {name}, and debug information has no value for it in the old version"
-            remedy = "build with -Og, keep the value in a static, or pass --allow local-not-carried"
-            self.problems.append(Problem("local-not-carried", name, cause, remedy))
+            self.problems.append(_unread(name, old))
 
     def shared(self) -> Iterator[SharedLocal]:
         """Locals that both versions describe, with a known place in both; in frames carried either way."""
@@ -178,6 +176,16 @@ class LocalCarrier:
             else:
                 registers[local.register] = int.from_bytes(output[start : start + 8].tobytes(), "little")
         return writes, registers
+
+
+def _unread(name: str, old: PlacedLocal) -> Problem:
+    """What the new code reads and the old version has no value for."""
+    cause = f"the new code reads {name}, and debug information has no value for it in the old version"
+    remedy = "build with -Og, keep the value in a static, or pass --allow local-not-carried"
+    if not old.size:  # of no use to build it otherwise
+        cause = f"the new code reads {name}, an array whose length only the running code knows"
+        remedy = "give it a fixed length in both versions, or keep it in a static or in memory from malloc"
+    return Problem("local-not-carried", name, cause, remedy)
 
 
 def _new_place(frame: ProgramFrame, local: PlacedLocal) -> tuple[int, int | None] | None:

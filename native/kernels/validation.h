@@ -137,6 +137,26 @@ static inline uint64_t instar_future_size(const instar_compare *compare, int64_t
     return object->fate == FATE_MOVE ? object->out_size : object->size;
 }
 
+/* The last range of fixed places that begins at or before an address; NULL when there is none. */
+static inline const instar_fixed *instar_compare_fixed(const instar_compare *compare, uint64_t address)
+{
+    uint64_t low = 0, high = compare->fixed_count;
+    while (low < high) {
+        uint64_t middle = (low + high) / 2;
+        if (compare->fixed[middle].start <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? &compare->fixed[low - 1] : NULL;
+}
+
+/* Does the past's object have a counterpart in the future? */
+static inline int instar_compare_is_placed(const instar_compare *compare, int64_t row)
+{
+    return row >= 0 && compare->counterparts[row].flags & COUNTERPART_PLACED;
+}
+
 /* Makes the past layout of an object from its future bytes in a zeroed buffer; pointers stay the future's words. Where
  * several values of the past became one, the object as it was tells which of them is made again. */
 void instar_reverse_object(const instar_compare *compare, const instar_object *object, int32_t mapping,

@@ -14,7 +14,6 @@ FOLDERS = ("src", "native", "include", "bench", "examples", "faults", "fuzz", "s
 LONG_FILES = {
     "examples/hallway/v1/hallway.c": "one server in one file, as readers of the demo know them",
     "examples/hallway/v2/hallway.c": "its next version: the difference is to be seen in one place",
-    "native/kernels/compare.c": "one walk over the state whose steps are inlined into it",
 }
 
 

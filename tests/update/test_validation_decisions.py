@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from tests.update.test_validation_faults import Faulty, programs, running
+from tests.update.test_validation_faults import Faulty, build, programs, running
 
 from instar.state.columns import Fate, ObjectKind
 from instar.transfer.planner import Planner
@@ -56,3 +57,46 @@ def test_it_is_found(
         assert report.error is not None and report.error.code == "validation-difference", report.error
         assert "variable fixed: " in report.error.cause
         assert table.ask("sum")[0] == "1"
+
+
+STREAM = Path(__file__).parent / "validation" / "stream.c"
+
+
+@pytest.fixture(scope="module")
+def journals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return build(STREAM, tmp_path_factory.mktemp("journal"))
+
+
+@pytest.mark.parametrize("decision", ["copied", "another", "right"])
+def test_a_stream_that_is_not_the_new_versions_own_is_found(
+    journals: list[Path], decision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes come back as they were, and lead into the old version's libc."""
+    decide, streams = Planner._decide, list[int]()
+
+    def decide_wrongly(planner: Planner) -> Any:
+        table, objects = decide(planner), planner.state.objects
+        (row,) = np.flatnonzero(np.isin(objects["address"], list(planner.streams)) & (objects["kind"] == 0))
+        assert objects["fate"][row] == Fate.REPLACE
+        streams.append(int(row))
+        if decision == "copied":
+            objects["fate"][row] = Fate.STAY
+        if decision == "another":
+            objects["new_address"][row] += 16
+        return table
+
+    monkeypatch.setattr(Planner, "_decide", decide_wrongly)
+    with running(journals[0]) as table:
+        update = Faulty(table, journals[1], lambda _: None, "pause", "add")
+        report = update.run()
+        update.driver.channel.close()
+        assert streams
+        version, last = table.ask("add")
+        size, lines = divmod(int(last), 1000)
+        assert lines == 3 if decision == "right" else lines in (2, 3)  # found before the pause, or in it
+        assert size == len("line 1\n") * lines
+        if decision == "right":
+            assert report.error is None and version == "2"
+        else:
+            assert report.error is not None and report.error.code == "validation-difference", report.error
+            assert "it is a stream" in report.error.cause and version == "1"

@@ -365,11 +365,15 @@ class Faulty(LocalTransaction):
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Both versions."""
-    home = tmp_path_factory.mktemp("table")
+    return build(SOURCE, tmp_path_factory.mktemp("table"))
+
+
+def build(source: Path, home: Path) -> list[Path]:
+    """Both versions of a program."""
     built = []
     for version in (1, 2):
-        target = home / f"table-{version}"
-        command = ["gcc", "-O1", "-g", f"-DVERSION={version}", "-o", str(target), str(SOURCE)]
+        target = home / f"{source.stem}-{version}"
+        command = ["gcc", "-O1", "-g", f"-DVERSION={version}", "-o", str(target), str(source)]
         subprocess.run(command, check=True)
         built.append(target)
     return built

@@ -12,7 +12,7 @@ import numpy as np
 
 from instar.metadata.model import TypeKind
 from instar.pairing.mapping import Relation
-from instar.state.columns import Fate, ObjectKind
+from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
 from instar.validation.columns import CounterpartFlag
@@ -37,6 +37,18 @@ def missing_blocks(
             wanted &= (objects["address"] < span.start) | (objects["address"] >= span.end)
     ranges = [*plan.kept, *([plan.arena] if plan.arena is not None else [])]
     return comparison.untold(wanted, [kept.blocks for kept in ranges if not kept.plain])
+
+
+def copied_streams(planner: Planner) -> Array:
+    """Object rows of streams that their counterparts do not replace: libc's own bytes mean nothing there."""
+    objects = planner.state.objects
+    live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
+    live &= objects["kind"] == ObjectKind.HEAP
+    rows = np.flatnonzero(live & np.isin(objects["address"], list(planner.streams)))
+    places = [planner.streams[address] for address in objects["address"][rows].tolist()]
+    replaced = (objects["fate"][rows] == Fate.REPLACE) & (objects["new_address"][rows] == places)
+    result: Array = rows[~replaced]
+    return result
 
 
 def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:

@@ -24,7 +24,7 @@ from instar.transfer.plan import KeptRange, TransferPlan, without_blocks
 from instar.transfer.planner import Planner
 from instar.validation.arguments import changed_arguments
 from instar.validation.assumptions import Assumptions
-from instar.validation.blocks import missing_blocks, unconverted_blocks
+from instar.validation.blocks import copied_streams, missing_blocks, unconverted_blocks
 from instar.validation.columns import Count, CounterpartFlag
 from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
 from instar.validation.counterparts import (
@@ -219,6 +219,8 @@ class Validator:
         """The future can free what it inherits, and nothing stays that had to be converted."""
         for row in unconverted_blocks(self.planner, self._counterparts)[:8].tolist():
             judge.add(self._path(row), "it was never converted, although its type has another layout")
+        for row in copied_streams(self.planner)[:8].tolist():
+            judge.add(self._path(row), "it is a stream, and not replaced by that of the new version")
         for row, reason in islice(misdecided(self.planner), 8):
             judge.add(self._path(row), reason)
         if self._untold is None:

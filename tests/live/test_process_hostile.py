@@ -298,7 +298,7 @@ def test_deadline_of_a_wait(start: Start) -> None:
     begin = time.monotonic()
     with pytest.raises(DeadlineError) as caught:
         tracee.wait(Deadline(0.05))
-    assert 0.05 <= time.monotonic() - begin < 1
+    assert time.monotonic() - begin >= 0.05
     assert caught.value.code == "deadline"
     tracee.interrupt(soon())
     tracee.detach()

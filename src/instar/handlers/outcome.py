@@ -161,6 +161,7 @@ def collect(planner: Planner, memory: FutureMemory, before: dict[int, bytes]) ->
     blocks = memory.blocks
     ranges: tuple[KeptRange, ...] = ()
     if blocks.blocks:
+        _copy_into_blocks(planner, blocks)
         size = -(-blocks.used // PAGE) * PAGE
         rows = np.array(blocks.blocks, np.uint64)
         pages = np.array([[blocks.base, size]], np.uint64)
@@ -185,8 +186,8 @@ def reuse(planner: Planner, inputs: Inputs, words: Array, rows: Array) -> Callab
     moves = objects["fate"] == Fate.MOVE
     starts = np.where(moves, objects["new_address"], objects["address"])
     sizes = np.where(moves, objects["out_size"], objects["size"]).astype(np.uint64)
-    if planner.handled.ranges or planner.handled.writes:
-        return None  # what they allocated, or wrote into the future's own, is part of no object of the past
+    if planner.handled.writes:
+        return None  # what they wrote into the future's own blocks is part of no object of the past
     if inputs.elsewhere or np.isin(rows, planner.pinned).any() or inputs.past.meets(words, ends):
         return None
     if inputs.future.meets(starts, starts + sizes) or inputs.written.meets(words, ends):
@@ -217,6 +218,16 @@ def _copy_into_segments(planner: Planner) -> None:
             if span.start <= address and address + size <= span.end:
                 at = base + address - span.start
                 output[at : at + size] = output[start : start + size]
+
+
+def _copy_into_blocks(planner: Planner, blocks: Blocks) -> None:
+    """Statics that became blocks were made apart, too: the range is to hold what the future has."""
+    objects, output = planner.state.objects, planner.output.buffer
+    for row in planner.pinned:
+        start, size = int(objects["out"][row]), int(objects["out_size"][row])
+        address = int(objects["new_address"][row])
+        if address in blocks:
+            blocks.data[address - blocks.base : address - blocks.base + size] = output[start : start + size]
 
 
 def _merge_patches(planner: Planner, kept: Pages) -> None:

@@ -1,8 +1,9 @@
-"""Wrong decisions about a variable show, though what was decided comes back as it was."""
+"""Wrong decisions about variables and lost changes show, though what was done comes back as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ import pytest
 from tests.update.test_validation_faults import Faulty, build, programs, running
 
 from instar.state.columns import Fate, ObjectKind
+from instar.state.image import Image
+from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
+from instar.transfer.refresh import refresh_plan
+from instar.transfer.stack import FramePair
+from instar.update import carry
+from instar.validation.validator import Validator
 
 __all__ = ["programs"]
 
@@ -100,3 +107,32 @@ def test_a_stream_that_is_not_the_new_versions_own_is_found(
         else:
             assert report.error is not None and report.error.code == "validation-difference", report.error
             assert "it is a stream" in report.error.cause and version == "1"
+
+
+@pytest.mark.parametrize("unwritten", [False, True], ids=["read-again", "pages-unwritten-since"])
+def test_a_change_that_was_lost_is_found(
+    programs: list[Path], unwritten: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program works between the two copies; what it did is in the second, but not noted as changed.
+
+    Where the kernel says that nobody has written a page of the new version since, it is not read again.
+    """
+    refreshed: list[int] = []
+
+    def refresh(planner: Planner, plan: TransferPlan, past: Image, pairs: Sequence[FramePair]) -> Any:
+        assert past.changes is not None and len(past.changes.rows)
+        past.changes = replace(past.changes, rows=past.changes.rows[:0], saved=past.changes.saved[:0])
+        found = refresh_plan(planner, plan, past, pairs)
+        refreshed.append(found is not None)
+        return found
+
+    monkeypatch.setattr(carry, "refresh_plan", refresh)
+    if unwritten:
+        monkeypatch.setattr(Validator, "_compare_unchanged", lambda *_: None)
+    with running(programs[0]) as table:
+        update = Faulty(table, programs[1], lambda _: None, "pause", "tick")
+        report = update.run()
+        update.driver.channel.close()
+        assert refreshed == [True], "planned anew: nothing was lost"
+        assert report.error is not None and report.error.code == "validation-difference", report.error
+        assert table.ask("sum")[0] == "1"

@@ -7,6 +7,7 @@ sorted by address, then the objects of every other region, each region's togethe
 from __future__ import annotations
 
 import ctypes
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from instar.metadata.distinct import distinct
 from instar.native import load
 from instar.state.columns import INSIDE, NO_CLAIM, OBJECT, REGION, ObjectFlag, ObjectKind, Strength
 from instar.state.mapped import Mapped
@@ -293,6 +295,24 @@ class State:
         function.restype = ctypes.c_int64
         row = int(function(ctypes.byref(self.c_state), ctypes.c_uint64(address)))
         return None if row < 0 else row
+
+    def rows_in(self, starts: Array, size: int) -> Array:
+        """Rows of the objects that lie at least partly in pieces of memory, ascending.
+
+        Args:
+            starts: Addresses (u8).
+            size: Bytes of each piece.
+        """
+        starts = np.sort(starts)
+        found = [np.zeros(0, dtype=np.int64)]
+        for region in self.regions:
+            first, low, high = int(region["first"]), int(region["start"]), int(region["end"])
+            begin, end = np.searchsorted(starts, (max(low - size + 1, 0), high))
+            own = self.objects["address"][first : int(region["last"])]
+            for start in starts[begin:end].tolist():
+                at = max(bisect_right(own, start) - 1, 0)  # numpy would copy the column
+                found.append(np.arange(first + at, first + bisect_left(own, start + size)))
+        return distinct(np.concatenate(found))
 
     def origin(self, row: int) -> int:
         """The row of an object's variable or local, -1 for none."""

@@ -23,9 +23,11 @@ from instar.state.columns import CHANGE
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PAGE = 4096
-_libc = ctypes.CDLL(None)
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
 _CHUNK = 4 << 20
 _THREADS = 2
+_STEP = 64 << 10  # bytes that are compared at once
 _KEPT = 128  # changed pages of one chunk whose old bytes are kept; with more a new plan is cheaper anyway
 _SPARE = 8  # a buffer has an eighth to spare: heaps grow
 
@@ -37,17 +39,20 @@ class Changes:
     Attributes:
         rows: ``CHANGE`` rows: address and size, at most a page each.
         saved: The bytes before, one page for every row.
+        pages: Addresses of the pages that differ, found apart: validation compares all that lies in them.
     """
 
     rows: Array = field(default_factory=lambda: np.zeros(0, dtype=CHANGE))
     saved: Array = field(default_factory=lambda: np.zeros((0, PAGE), dtype=np.uint8))
+    pages: Array = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
 
 def join_changes(parts: Sequence[Changes]) -> Changes:
     """All in one."""
     if not parts:
         return Changes()
-    return Changes(np.concatenate([p.rows for p in parts]), np.concatenate([p.saved for p in parts]))
+    columns = (np.concatenate([getattr(p, name) for p in parts]) for name in ("rows", "saved", "pages"))
+    return Changes(*columns)
 
 
 def merge(copy: Array, fresh: Array, address: int, limit: int | None = None) -> Changes | None:
@@ -63,6 +68,9 @@ def merge(copy: Array, fresh: Array, address: int, limit: int | None = None) -> 
         What changed; None when more than ``limit`` pages did.
     """
     limit = len(copy) // PAGE + 2 if limit is None else limit
+    pages = _unlike_pages(copy, fresh, address, limit)
+    if not len(pages):
+        return Changes()
     rows = np.empty(limit, dtype=CHANGE)
     saved = np.empty((limit, PAGE), dtype=np.uint8)
     function = load("kernels").instar_state_merge
@@ -76,27 +84,57 @@ def merge(copy: Array, fresh: Array, address: int, limit: int | None = None) -> 
         ctypes.c_void_p(saved.ctypes.data),
         ctypes.c_uint64(limit),
     )
-    _require_merged(copy, fresh, address, rows[:count] if count <= limit else None)
-    return Changes(rows[:count], saved[:count]) if count <= limit else None
+    _require_merged(copy, fresh, address, pages, rows[:count] if count <= limit else None)
+    return Changes(rows[:count], saved[:count], pages) if count <= limit else None
 
 
-def _require_merged(copy: Array, fresh: Array, address: int, rows: Array | None) -> None:
-    """What changed is in the copy now: everything else is worked out and checked from it.
+def _require_merged(copy: Array, fresh: Array, address: int, pages: Array, rows: Array | None) -> None:
+    """What changed is in the copy now, and noted: everything else is worked out and checked from it.
 
     Args:
         copy, fresh, address: As for ``merge``.
+        pages: Addresses of the pages that differed.
         rows: ``CHANGE`` rows; None for more than are told apart.
     """
-    spans = [(0, len(copy))]
-    if rows is not None:
-        spans = list(zip((rows["address"] - np.uint64(address)).tolist(), rows["size"].tolist(), strict=True))
+    if not _is_same(copy, fresh):
+        raise InternalError(f"the copy of the old version from {address:#x} on is not what was read")
+    if rows is None:
+        return
+    starts = np.maximum(pages, np.uint64(address))
+    sizes = np.minimum(pages + np.uint64(PAGE), np.uint64(address + len(copy))) - starts
+    if not np.array_equal(rows["address"], starts) or not np.array_equal(rows["size"], sizes):
+        raise InternalError(f"{len(rows)} changes of {len(pages)} pages from {address:#x} on were noted")
+
+
+def _unlike_pages(copy: Array, fresh: Array, address: int, limit: int) -> Array:
+    """Addresses of the pages that differ (the first may begin before ``address``), ascending; not all of many."""
+    found = [np.zeros(0, dtype=np.uint64)]
+    count, start = 0, 0 if not _is_same(copy, fresh) else len(copy)
     places = copy.ctypes.data, fresh.ctypes.data
-    for at, size in spans:
-        inside = 0 <= at <= at + size <= len(copy)
-        if not inside or _libc.memcmp(
-            *(ctypes.c_void_p(place + at) for place in places), ctypes.c_size_t(size)
-        ):
-            raise InternalError(f"the copy of the old version at {address + at:#x} is not what was read")
+    while start < len(copy) and count <= limit:
+        end = min((address + start) // _STEP * _STEP + _STEP - address, len(copy))
+        if _memcmp(places[0] + start, places[1] + start, end - start):
+            found.append(_unlike_in(copy[start:end], fresh[start:end], address + start))
+            count += len(found[-1])
+        start = end
+    return np.concatenate(found)
+
+
+def _unlike_in(one: Array, other: Array, address: int) -> Array:
+    """The same for a few pages."""
+    first, last = address // PAGE, (address + len(one) - 1) // PAGE
+    unit = 1 if (address | len(one)) & 7 else 8
+    if unit == 8:
+        one, other = one.view(np.uint64), other.view(np.uint64)
+    differs = np.zeros((last + 1 - first) * PAGE // unit, dtype=bool)
+    np.not_equal(one, other, out=differs[(address - first * PAGE) // unit :][: len(one)])
+    unlike = np.flatnonzero(differs.reshape(-1, PAGE // unit).any(axis=1))
+    pages: Array = (unlike + first).astype(np.uint64) * np.uint64(PAGE)
+    return pages
+
+
+def _is_same(one: Array, other: Array) -> bool:
+    return int(_memcmp(one.ctypes.data, other.ctypes.data, len(one))) == 0
 
 
 @dataclass(eq=False)

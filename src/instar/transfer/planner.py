@@ -91,6 +91,7 @@ class Planner:
         self.old, self.new = past.subject.version, future.subject.version
         self.changed_rows: Array = np.zeros(0, dtype=np.int64)  # since the last plan
         self.changed_pages: Array = np.zeros(0, dtype=np.uint64)  # their addresses, since this plan was made
+        self.touched_pages: Array = np.zeros(0, dtype=np.uint64)  # those since the last plan, found apart
         self.handled = NO_CHANGES
         self.unhandled: tuple[Array, Array] | None = None  # output and patches before handlers ran
         self.state = self._state()

@@ -54,6 +54,7 @@ def refresh_plan(
         return None
     parts = [_merge(old, new) for old, new in spans]
     joined = join_changes([changes, *parts])
+    planner.touched_pages = joined.pages
     rows = planner.engine.changed_rows(joined)
     if rows is None or not _is_library_same(planner, past):
         return None

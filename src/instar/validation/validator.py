@@ -39,7 +39,7 @@ from instar.validation.frames import FrameCheck, check_frames
 from instar.validation.handled import HandledBytes
 from instar.validation.inverse import InversePool
 from instar.validation.outcome import Validation
-from instar.validation.remaining import Unwritten, all_written, remaining_spans
+from instar.validation.remaining import PAGE, Unwritten, all_written, remaining_spans
 from instar.validation.untouched import UntouchedCheck
 from instar.validation.variables import misdecided
 
@@ -71,6 +71,7 @@ class Validator:
         self._untouched = UntouchedCheck(planner, self._counterparts)
         self._assumptions = Assumptions(planner, self._word_path)
         self._kept: tuple[KeptRange, ...] | None = None
+        self._changed_pages: Array = np.zeros(0, dtype=np.uint64)  # of the past, since all was compared
         self._whole: Validation | None = None
         self._untold: list[int] | None = None
 
@@ -95,6 +96,8 @@ class Validator:
         )
         again = plan.refreshed and self._kept is not None
         if again:
+            pages = (self._changed_pages, self.planner.changed_pages, self.planner.touched_pages)
+            self._changed_pages = distinct(np.concatenate(pages))
             self._compare_unchanged(judge, unwritten)
             rows = self._fresh_rows()
         else:
@@ -201,9 +204,11 @@ class Validator:
         )
 
     def _fresh_rows(self) -> Array:
-        """Objects that were converted again, and those that no range or segment covers."""
+        """Objects in pages of the past that changed, and those that no range or segment covers."""
         apart = [local.row for local in self.planner.locals.carried] + self.planner.pinned
-        rows = distinct(np.concatenate([self.planner.changed_rows, np.array(apart, dtype=np.int64)]))
+        touched = self.planner.state.rows_in(self.planner.touched_pages, PAGE)
+        parts = [self.planner.changed_rows, np.array(apart, dtype=np.int64), touched]
+        rows = distinct(np.concatenate(parts))
         rows = rows[(self._counterparts.rows["flags"][rows] & CounterpartFlag.COMPARED) != 0]
         order = np.argsort(self._counterparts.places(rows), kind="stable")
         return np.ascontiguousarray(rows[order], dtype=np.int64)
@@ -247,7 +252,7 @@ class Validator:
         for kept in self._kept or ():
             if kept.source is None or not kept.source.shared:
                 same = unwritten(kept.start, kept.start + kept.size)
-                for start, size in remaining_spans(kept.pages, same, self.planner.changed_pages).tolist():
+                for start, size in remaining_spans(kept.pages, same, self._changed_pages).tolist():
                     pieces.extend(_pieces(start, size, kept.data, kept.data_start, kept.patches))
         pieces.extend(self._arena_pieces(self.planner.fates.arena_size, unwritten))
         none = np.zeros(0, dtype="u8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instar.errors import FaultError
+from instar.errors import FaultError, InternalError
+from instar.native import load
 from instar.process.memory import Memory
 from instar.state.mirror import PAGE, Mirror, merge
 
@@ -101,3 +103,22 @@ def test_a_round_that_failed_says_nothing_about_the_next() -> None:
 def test_more_changes_than_are_told_apart() -> None:
     old, new = np.zeros(4 * PAGE, np.uint8), np.ones(4 * PAGE, np.uint8)
     assert merge(old, new, BASE, 3) is None and (old == new).all()
+
+
+@pytest.mark.parametrize("fault", ["a page that is not brought up to date", "a change that is not noted"])
+def test_a_change_that_is_missed_is_an_error(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = np.zeros(4 * PAGE, np.uint8), np.zeros(4 * PAGE, np.uint8)
+    new[[PAGE + 7, 3 * PAGE + 9]] = 1
+    right = load("kernels").instar_state_merge
+
+    def merge_wrongly(*arguments: object) -> int:
+        count: int = right(*arguments)
+        if fault.startswith("a page"):
+            old[3 * PAGE + 9] = 0
+            return count
+        return count - 1
+
+    kernels = SimpleNamespace(instar_state_merge=merge_wrongly)
+    monkeypatch.setattr("instar.state.mirror.load", lambda _name: kernels)
+    with pytest.raises(InternalError):
+        merge(old, new, BASE)

@@ -107,7 +107,7 @@ def _require_merged(copy: Array, fresh: Array, address: int, pages: Array, rows:
 
 
 def _unlike_pages(copy: Array, fresh: Array, address: int, limit: int) -> Array:
-    """Addresses of the pages that differ (the first may begin before ``address``), ascending; not all of many."""
+    """Addresses of the pages that differ, ascending, the first maybe before ``address``; not all of many."""
     found = [np.zeros(0, dtype=np.uint64)]
     count, start = 0, 0 if not _is_same(copy, fresh) else len(copy)
     places = copy.ctypes.data, fresh.ctypes.data

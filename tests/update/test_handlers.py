@@ -311,6 +311,37 @@ def test_invariants_count_for_what_they_read(reading: str, missed: str, attempt:
     assert service.ask("check") == "ok v2"
 
 
+UNIONS = """
+@resolve_union("struct value.u")
+def of_value(value): return {{1: "number", 2: "text", 3: "other"}}.get(value.kind)
+
+@of_value.backward
+def of_new_value(value): return of_value(value)
+
+@resolve_union("struct cell.number")
+def of_cell(cell): return {forward}
+
+@of_cell.backward
+def of_new_cell(cell): return "text" if cell.is_text else "number"
+"""
+
+
+def test_of_a_union_the_member_in_use_comes_back(
+    builder: Builder, start_service: StartService, tmp_path: Path
+) -> None:
+    """Its other bytes are what a smaller member left there."""
+    scenario = Scenario.load(PROGRAMS / "handler-union")
+    old, new = (scenario.build(version, Toolchain(), builder) for version in ("v1", "v2"))
+    service, path = start_service(old), tmp_path / "wrong.py"
+    assert service.ask("fill") == "ok v1"
+    path.write_text(HEAD + UNIONS.format(forward='"number"'))
+    update = service.update(new, "--handlers", str(path))
+    _refused(service, update, "backward-difference", ["cells[1]", "of_cell.backward"])
+    path.write_text(HEAD + UNIONS.format(forward='"text" if cell.is_text else "number"'))
+    assert service.update(new, "--handlers", str(path)).outcome == "updated"
+    assert service.ask("check") == "ok v2"
+
+
 def test_there_and_back(builder: Builder, start_service: StartService, tmp_path: Path) -> None:
     scenario = Scenario.load(PROGRAMS / "handler-seconds-to-ms")
     old, new = (scenario.build(version, Toolchain(), builder) for version in ("v1", "v2"))

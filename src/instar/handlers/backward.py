@@ -6,6 +6,8 @@ It runs when a plan was carried out: objects of the future are read from the fut
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,20 +16,22 @@ from instar.ext.context import within
 from instar.ext.registry import Handler
 from instar.ext.values import HandlerError, PointerError
 from instar.handlers.batches import run_batch
-from instar.handlers.binding import Binding, TypeTask, VariableTask
-from instar.handlers.failures import shorten
+from instar.handlers.binding import Binding, TypeTask, VariableTask, answered_range
+from instar.handlers.failures import failure, shorten
 from instar.handlers.memory import Blocks, PastMemory
 from instar.handlers.names import Names
 from instar.handlers.objects import ObjectFinder, Objects
 from instar.handlers.paths import handled_path
 from instar.handlers.reversal import Cleared, LiveMemory, ReversedMemory, is_same_text, leaves_of
-from instar.handlers.running import run_object, run_variable
+from instar.handlers.running import CAUGHT, arguments_of, run_object, run_variable
 from instar.handlers.store import store
 from instar.handlers.surroundings import Desk, StateView
 from instar.handlers.types import Member
-from instar.handlers.views import Side, load, load_member
+from instar.handlers.views import Side, StructView, load, load_member
+from instar.metadata.model import TypeKind
 from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
+from instar.pairing.settled import Settled
 from instar.transfer.places import address_of
 from instar.transfer.planner import Planner
 
@@ -101,11 +105,20 @@ class BackwardRun:
         addresses = int(objects.old[index]), int(objects.new[index])
         if task.old_member is None and objects.bits is None:
             self._by_name(task, addresses, side)
-        settled = self._planner.prepared.pool.pairing.settled
         run_object(
             back, (self._future, side), addresses, objects.bits,
-            lambda: self._path(task, objects, index), settled,
+            lambda: self._path(task, objects, index), self._settled_back,
         )  # fmt: skip
+
+    @cached_property
+    def _settled_back(self) -> Settled:
+        """With the names of members the other way round."""
+        pairing, members = self._planner.prepared.pool.pairing, {}
+        for row, names in pairing.settled.members.items():
+            other = pairing.counterpart(row)
+            if other is not None:
+                members[self._binding.new.strip(other)] = {new: old for old, new in names.items()}
+        return replace(pairing.settled, members=members)
 
     def _prepare(self, task: TypeTask, objects: Objects, side: Side) -> None:
         if task.old_member is None:
@@ -178,7 +191,11 @@ class BackwardRun:
         self.compared += len(objects)
         old = self._binding.old
         leaves = [] if objects.bits is not None else leaves_of(old, task.old_type)
-        for index in self._unlike(memory, leaves)[:_MOST]:
+        if task.handler.kind == "resolve_union":
+            unlike = self._unlike_unions(task, objects, memory)
+        else:
+            unlike = self._unlike(memory, leaves)
+        for index in unlike[:_MOST]:
             where = self._path(task, objects, index)
             sides = (Side(old, self._past), self._future, Side(old, memory))
             places = (int(objects.new[index]), int(objects.old[index]), int(objects.new[index]))
@@ -204,10 +221,50 @@ class BackwardRun:
     def _unlike(self, memory: ReversedMemory, leaves: Cleared) -> list[int]:
         """Objects that came back otherwise."""
         rows = np.flatnonzero((memory.before != memory.data).any(axis=1))
-        return [row for row in rows.tolist() if self._row_differs(memory, row, leaves)]
+        return [
+            row for row in rows.tolist() if self._differ(memory, memory.before[row], memory.data[row], leaves)
+        ]
 
-    def _row_differs(self, memory: ReversedMemory, row: int, leaves: Cleared) -> bool:
-        before, after = memory.before[row], memory.data[row]
+    def _unlike_unions(self, task: TypeTask, objects: Objects, memory: ReversedMemory) -> list[int]:
+        """Of a union only the member in use comes back: the handler says which one that is."""
+        low, size = answered_range(self._binding, task)
+        found = []
+        for row in np.flatnonzero((memory.before != memory.data).any(axis=1)).tolist():
+            used = self._leaves_in_use(task, objects, row)
+            if used is None:
+                found.append(row)
+                continue
+            before, after = memory.before[row], memory.before[row].copy()
+            after[:low], after[low + size :] = memory.data[row][:low], memory.data[row][low + size :]
+            for start, length in used:
+                after[start : start + length] = memory.data[row][start : start + length]
+            if self._differ(memory, before, after, used):
+                found.append(row)
+        return found
+
+    def _leaves_in_use(self, task: TypeTask, objects: Objects, row: int) -> Cleared | None:
+        """The member that both halves name, as leaves; None where they name different ones."""
+        assert task.old_member is not None
+        types, union = self._binding.old, self._binding.old.strip(task.old_member.type)
+        old = StructView(Side(types, self._past), task.old_type, int(objects.new[row]), "old")
+        new = StructView(self._future, task.new_type, int(objects.old[row]), "new")
+        back = _inverted(task).handler
+        try:
+            name = task.handler.function(*arguments_of(task.handler, (old,)))
+            other = back.function(*arguments_of(back, (new,)))
+        except CAUGHT as error:
+            raise failure(task.handler, error, self._path(task, objects, row), old, new) from error
+        members, base = types.members(task.old_type), 0
+        is_member = types.kind(union) is TypeKind.UNION and name in types.members(union)
+        if is_member:
+            members, base = types.members(union), task.old_member.offset
+        settled = self._planner.prepared.pool.pairing.settled
+        renamed = settled.members.get(union if is_member else task.old_type, {}).get(name, name)
+        if renamed != other:
+            return None
+        return [] if name is None else leaves_of(types, members[name].type, base + members[name].offset)
+
+    def _differ(self, memory: ReversedMemory, before: Array, after: Array, leaves: Cleared) -> bool:
         covered = np.zeros(memory.size, bool)
         for start, size in leaves:
             covered[start : start + size] = True

@@ -80,6 +80,18 @@ class Binding:
     kind_pairs: tuple[KindPair, ...] = ()
 
 
+def answered_range(binding: Binding, task: TypeTask) -> tuple[int, int]:
+    """Bytes of an old object that a member handler answers for; of an anonymous union, all of it."""
+    assert task.old_member is not None
+    member = task.old_member
+    low, size = member.offset, max(binding.old.size(binding.old.strip(member.type)), 1)
+    if task.handler.kind == "resolve_union":
+        members = binding.old.members(task.old_type).values()
+        ends = [m.offset + binding.old.size(binding.old.strip(m.type)) for m in members if m.offset == low]
+        size = max([*ends, low + size]) - low
+    return low, size
+
+
 def bind(registry: Registry, old: Version, new: Version) -> Binding:
     """Bind; raises RefusedError "handler-unknown-name", "handler-ambiguous", "handler-conflict"."""
     return _Binder(registry, version_names(old, "old"), version_names(new, "new")).bind()

@@ -10,7 +10,7 @@ import numpy as np
 from instar.errors import InternalError
 from instar.ext.context import within
 from instar.handlers.batches import run_batch
-from instar.handlers.binding import Binding, TypeTask, VariableTask
+from instar.handlers.binding import Binding, TypeTask, VariableTask, answered_range
 from instar.handlers.confirmation import confirm
 from instar.handlers.failures import HandlerFailure, failure
 from instar.handlers.guarding import TIME_S, bounded
@@ -79,7 +79,7 @@ class Execution:
         finder = _object_finder(planner)
         for task in tasks:
             assert task.old_member is not None
-            low, size = _answered_range(self._binding, task)
+            low, size = answered_range(self._binding, task)
             found = finder.find(task.old_type, task.new_type)
             starts = np.sort(np.concatenate([np.zeros(1, np.uint64), *(o.old for o in found)]))
             at = places - starts[np.searchsorted(starts, places, side="right") - 1]
@@ -127,18 +127,6 @@ class Execution:
     def reuse(self, planner: Planner, words: Array, rows: Array) -> Callable[[], None] | None:
         """See ``outcome.reuse``; what does not come from the states alone is never used again."""
         return reuse(planner, self._inputs, words, rows) if self._is_pure else None
-
-
-def _answered_range(binding: Binding, task: TypeTask) -> tuple[int, int]:
-    """Bytes of an old object that a member handler answers for; of an anonymous union, all of it."""
-    assert task.old_member is not None
-    member = task.old_member
-    low, size = member.offset, max(binding.old.size(binding.old.strip(member.type)), 1)
-    if task.handler.kind == "resolve_union":
-        members = binding.old.members(task.old_type).values()
-        ends = [m.offset + binding.old.size(binding.old.strip(m.type)) for m in members if m.offset == low]
-        size = max([*ends, low + size]) - low
-    return low, size
 
 
 def _object_finder(planner: Planner) -> ObjectFinder:

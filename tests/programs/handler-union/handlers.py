@@ -11,10 +11,9 @@ def of_cell(cell: Struct) -> str:
     return "text" if cell.is_text else "number"
 
 
-@in_use.check
-def arrived(old: Struct, new: Struct) -> bool:
-    name = in_use(old)
-    return name is None or same(old.u[name], new.u[name])
+@in_use.backward
+def in_use_again(value: Struct) -> str | None:
+    return in_use(value)
 
 
 @of_cell.check

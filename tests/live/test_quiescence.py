@@ -109,7 +109,7 @@ def test_busy_process_is_brought_to_its_point(compile_c: Compile, start: Start, 
         thread.start()
     try:
         wait_until(lambda: answers, "no answer")
-        for _ in range(10):
+        for _ in range(5):
             point = observe(past.pid, old)
             assert point.chain == ("wait_for_events", "main")
             held.seize(10.0)

@@ -11,6 +11,7 @@ import signal as signals
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -226,9 +227,9 @@ def _steps(prepare: Preparation, report: int) -> Iterator[tuple[str, Callable[[]
         limits = {limit: pair for limit, pair in prepare.limits.items() if limit != resource.RLIMIT_NOFILE}
         yield "setrlimit", lambda: _set_limits(limits)
         yield from _user_steps(prepare)
-        yield "setns user", lambda: _check(_libc.setns(prepare.user_namespace, 0))
+        yield "setns user", partial(_enter_namespace, prepare.user_namespace)
     for number in prepare.namespaces:
-        yield "setns", lambda number=number: _check(_libc.setns(number, 0))  # type: ignore[misc]
+        yield "setns", partial(_enter_namespace, number)
     if prepare.root is not None:
         yield "chroot", lambda: _change_root(prepare.root or "/")
     if prepare.working_directory is not None:
@@ -252,10 +253,14 @@ def _steps(prepare: Preparation, report: int) -> Iterator[tuple[str, Callable[[]
     yield "signals", lambda: _set_signals(prepare)
 
 
+def _enter_namespace(number: int) -> None:
+    _check(_libc.setns(number, 0))
+
+
 def _standing_steps(prepare: Preparation) -> Iterator[tuple[str, Callable[[], object]]]:
     """Place among other processes. What is not permitted is left: whoever asked compares afterwards."""
     for path in prepare.cgroup:
-        yield f"join cgroup {path}", lambda path=path: _if_permitted(_write, path, b"0")  # type: ignore[misc]
+        yield f"join cgroup {path}", partial(_if_permitted, _write, path, b"0")
     if prepare.oom_score_adj is not None:
         score = str(prepare.oom_score_adj).encode()
         yield "oom_score_adj", lambda: _if_permitted(_write, "/proc/self/oom_score_adj", score)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tests.update.test_validation_faults import Faulty, build, programs, running
 
+from instar.pairing.mapping import Relation, TypePairing
 from instar.state.columns import Fate, ObjectKind
 from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
@@ -63,6 +64,26 @@ def test_it_is_found(
         update.driver.channel.close()
         assert report.error is not None and report.error.code == "validation-difference", report.error
         assert "variable fixed: " in report.error.cause
+        assert table.ask("sum")[0] == "1"
+
+
+def test_types_that_are_refused_for_no_reason_are_found(
+    programs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the campaign: what is refused is not converted, and somebody must have been asked."""
+    relation = TypePairing.relation
+
+    def refused(pairing: TypePairing, old_type: int, new_type: int) -> Relation:
+        found = relation(pairing, old_type, new_type)
+        return Relation.REFUSED if found is Relation.CONVERTIBLE else found
+
+    monkeypatch.setattr(TypePairing, "relation", refused)
+    with running(programs[0]) as table:
+        update = Faulty(table, programs[1], lambda _: None, "pause", "sum")
+        report = update.run()
+        update.driver.channel.close()
+        assert report.error is not None and report.error.code == "validation-difference", report.error
+        assert "never converted" in str(report.error) + "".join(report.error.details)
         assert table.ask("sum")[0] == "1"
 
 

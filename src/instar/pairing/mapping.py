@@ -106,6 +106,11 @@ class TypePairing:
             return Relation.IDENTICAL
         return Relation.CONVERTIBLE
 
+    def problems_of(self, old_type: int, new_type: int) -> tuple[Problem, ...]:
+        """Why two types cannot be converted, those of nested pairs included; none if they can."""
+        fragment = self.compiler.fragment(old_type, new_type)
+        return fragment.problems + fragment.nested_problems
+
     def stays_in_place(self, old_type: int, new_type: int) -> bool:
         """Whether an object can stay where it is, with its bytes but for its pointers.
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from instar.metadata.model import TypeKind
-from instar.pairing.mapping import Relation
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
@@ -70,7 +69,7 @@ def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
         other = pairing.counterpart(kind)
         if other is None or pairing.stays_in_place(kind, other):
             continue
-        if pairing.relation(kind, other) is not Relation.REFUSED:  # else the user was asked
+        if not pairing.problems_of(kind, other):  # else the user was asked
             changed.append(kind)
     result: Array = np.flatnonzero(stay & np.isin(objects["type"], changed))
     return result

@@ -52,7 +52,7 @@ def _is_mapped(planner: Planner, row: int, variable: int, other: int) -> bool:
     pool, entry = planner.prepared.pool, planner.state.objects[row]
     types = int(planner.old.variables["type"][variable]), int(planner.new.variables["type"][other])
     mapping = int(entry["mapping"])
-    if pool.pairing.relation(*types) is not Relation.CONVERTIBLE:
+    if pool.pairing.problems_of(*types) or pool.pairing.relation(*types) is Relation.IDENTICAL:
         return True
     if mapping < 0:
         return False

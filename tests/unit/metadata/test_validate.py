@@ -81,6 +81,26 @@ def test_parts_are_in_their_column(columns: Columns, column: str, first: str, co
             validate_columns(broken)
 
 
+@pytest.mark.parametrize(
+    "column, first, count, target, is_disjoint", PART_FIELDS, ids=lambda value: str(value)
+)
+def test_parts_do_not_add_up_to_more_than_there_is(
+    columns: Columns, column: str, first: str, count: str, target: str, is_disjoint: bool
+) -> None:
+    """A thousand rows that share one part would be copied a thousand times; some columns share on purpose."""
+    part = columns[column][columns[column][count] > 0][:1]
+    assert len(part)
+    columns[column] = np.repeat(part, len(columns[target]) + 1)
+    if is_disjoint:
+        with pytest.raises(InvalidColumnsError, match=f"{column}.{first} overlap"):
+            validate_columns(columns)
+    else:
+        try:
+            validate_columns(columns)
+        except InvalidColumnsError as error:
+            assert f"{column}.{first} overlap" not in str(error)
+
+
 def broken_strings(c: Columns) -> None:
     c["strings"][-1] = 65
 
@@ -111,6 +131,10 @@ def broken_function(c: Columns) -> None:
 
 def broken_frame_base(c: Columns) -> None:
     c["functions"]["frame_base"][0] = 77
+
+
+def broken_frame_base_behind_the_last(c: Columns) -> None:
+    c["functions"]["frame_base"][0] = len(c["locations"])
 
 
 def broken_member_offset(c: Columns) -> None:

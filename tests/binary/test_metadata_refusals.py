@@ -46,6 +46,40 @@ def test_debug_information_without_any_die(tmp_path: Path) -> None:
     assert refusal(program, tmp_path).code == "empty-debug-info"
 
 
+@pytest.mark.parametrize(
+    ("compiler", "option"),
+    [
+        ("gcc", "-g1"),
+        ("gcc", "-ggdb1"),
+        ("clang", "-g1"),
+        ("clang", "-gline-tables-only"),
+        ("clang", "-gmlt"),
+    ],
+)
+def test_a_file_without_types_and_variables(compiler: str, option: str, tmp_path: Path) -> None:
+    """The state of such a file would go over as bytes, into whatever the new version makes of them."""
+    (tmp_path / "main.c").write_text("int step(int); int main(void) { return step(1); }\n")
+    (tmp_path / "part.c").write_text(
+        "#include <stdlib.h>\nstatic struct { long a, b; } *list;\n"
+        "int step(int n) { list = calloc(n, sizeof *list); return list == 0; }\n"
+    )
+    for name, flag in (("main", "-g"), ("part", option)):
+        run(compiler, "-O2", "-c", flag, tmp_path / f"{name}.c", "-o", tmp_path / f"{name}.o")
+    program = tmp_path / "prog"
+    run(compiler, tmp_path / "main.o", tmp_path / "part.o", "-o", program)
+    error = refusal(program, tmp_path)
+    assert error.code == "reduced-debug-info" and "part.c" in error.cause and "-g1" in error.remedy
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_last_option_counts(compiler: str, source: Path, tmp_path: Path) -> None:
+    program = tmp_path / "prog"
+    run(compiler, "-g1", "-g", source, "-o", program)
+    assert len(load_version(program, cache=tmp_path / "cache").types)
+    run(compiler, "-g", "-g1", source, "-o", program)
+    assert refusal(program, tmp_path).code in ("reduced-debug-info", "empty-debug-info")
+
+
 def test_unknown_version_of_dwarf(workshop: Workshop, tmp_path: Path) -> None:
     program = workshop.copy(workshop.build("gcc", "-O2"), "dwarf6")
     section = read_elf(program).section(".debug_info")

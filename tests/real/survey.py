@@ -20,14 +20,19 @@ from typing import Any
 
 from tests.real.builds import Pair, build_pair
 from tests.real.distribution import UnavailableError
+from tests.real.gateways import Bitlbee, Pgbouncer
 from tests.real.message_bus import Dbus
 from tests.real.more_servers import MORE
 from tests.real.other_servers import OTHERS
+from tests.real.relays import Pen, Rinetd
 from tests.real.servers import INSTAR, Server
 from tests.real.subject import Subject, under_load
+from tests.real.tunnels import Xl2tpd
 from tests.real.web_servers import Lighttpd, MiniHttpd, Nginx
 
-SUBJECTS: tuple[type[Subject], ...] = (Nginx, Lighttpd, MiniHttpd, Dbus, *OTHERS, *MORE)
+_WEB: tuple[type[Subject], ...] = (Nginx, Lighttpd, MiniHttpd)
+_UNSEEN: tuple[type[Subject], ...] = (Pen, Rinetd, Xl2tpd, Bitlbee, Pgbouncer)
+SUBJECTS: tuple[type[Subject], ...] = (*_WEB, Dbus, *OTHERS, *MORE, *_UNSEEN)
 
 
 @dataclass(frozen=True)

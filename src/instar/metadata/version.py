@@ -18,6 +18,7 @@ from instar.metadata.elf import ElfFile
 from instar.metadata.elf_reader import read_program
 from instar.metadata.flexible import extend_flexible
 from instar.metadata.model import TypeFlag, TypeKind
+from instar.metadata.reduced import require_whole
 from instar.metadata.spelling import KEYWORDS, declare
 from instar.metadata.text import StringPool
 from instar.metadata.validate import InvalidColumnsError, validate_columns
@@ -307,7 +308,9 @@ def load_version(
         write_cached(place, fingerprint, columns)
     for column in columns.values():
         column.flags.writeable = False
-    return Version(elf.path, whole, columns, build_id=key)
+    version = Version(elf.path, whole, columns, build_id=key)
+    require_whole(version)
+    return version
 
 
 def _layout_of(elf: ElfFile) -> bytes:

@@ -28,6 +28,7 @@ from instar.control.startup_past import PastFacts
 from instar.control.streams import StreamPlan, open_streams, plan_streams, restore_streams
 from instar.control.timers import Timers, apply_timers
 from instar.errors import InternalError, RefusedError
+from instar.heap.inherited import BLOCK
 from instar.metadata.version import Version
 from instar.process.access import read_proc
 from instar.process.deadline import Deadline
@@ -175,8 +176,21 @@ class Driver:
         """Write the plan; returns the bytes written. Raises RefusedError "worker-overreach"."""
         require_writes(plan, read_maps(self.pid), self.program)
         written = write_plan(plan, self.runtime, self.future.tracee)
+        if not plan.refreshed:
+            self._require_told(plan)
         self._own.close()
         return written
+
+    def _require_told(self, plan: TransferPlan) -> None:
+        """The runtime knows as many blocks of each range as there are: the program will free them."""
+        told = {int(row["start"]): int(row["block_count"]) for row in self.runtime.ranges()}
+        for kept in (*plan.kept, *([plan.arena] if plan.arena is not None else [])):
+            wanted = 0 if kept.plain else kept.blocks.nbytes // BLOCK.itemsize
+            if told.get(kept.start, 0) != wanted:
+                raise InternalError(
+                    f"the new version is told of {told.get(kept.start, 0)} blocks from {kept.start:#x} on, "
+                    f"not of {wanted}"
+                )
 
     def watch(self, plan: TransferPlan) -> None:
         """Have the kernel tell from here on which pages of the plan's ranges are written, where it can."""

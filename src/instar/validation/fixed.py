@@ -48,6 +48,8 @@ class FixedCheck:
 
     def wrong(self) -> Iterator[tuple[str, Any]]:
         """(what is wrong, ``FIXED`` row), of rows that were not looked at before."""
+        gone = "it is said to be gone, although the new version has it"
+        yield from ((gone, row) for row in self._given_up())
         for row in self._planner.engine.fixed:
             if row["flags"] & _NOWHERE or not row["new_start"]:
                 continue
@@ -59,6 +61,15 @@ class FixedCheck:
                 yield reason, row
             else:
                 self._right.add(key)
+
+    def _given_up(self) -> Array:
+        """Rows of functions that have a counterpart, which the table does not have."""
+        fixed, functions = self._planner.engine.fixed, self._planner.old.functions["low"]
+        paired = self._planner.prepared.symbols.functions >= 0
+        known = functions[paired][~np.isin(functions[paired], functions[~paired])]  # no two of one address
+        unpaired = (fixed["kind"] == FixedKind.FUNCTION) & ((fixed["flags"] & FixedFlag.UNPAIRED) != 0)
+        rows: Array = fixed[unpaired & np.isin(fixed["start"], known + np.uint64(self._biases[0]))]
+        return rows
 
     def _reason(self, row: Any) -> str:
         kind = FixedKind(int(row["kind"]))

@@ -67,8 +67,9 @@ class FixedCheck:
         fixed, functions = self._planner.engine.fixed, self._planner.old.functions["low"]
         paired = self._planner.prepared.symbols.functions >= 0
         known = functions[paired][~np.isin(functions[paired], functions[~paired])]  # no two of one address
-        unpaired = (fixed["kind"] == FixedKind.FUNCTION) & ((fixed["flags"] & FixedFlag.UNPAIRED) != 0)
-        rows: Array = fixed[unpaired & np.isin(fixed["start"], known + np.uint64(self._biases[0]))]
+        given_up = ((fixed["flags"] & FixedFlag.UNPAIRED) != 0) | (fixed["new_start"] == 0)
+        given_up &= fixed["kind"] == FixedKind.FUNCTION
+        rows: Array = fixed[given_up & np.isin(fixed["start"], known + np.uint64(self._biases[0]))]
         return rows
 
     def _reason(self, row: Any) -> str:

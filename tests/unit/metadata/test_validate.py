@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from instar.metadata.model import COLUMNS
+from instar.metadata.model import COLUMNS, TypeKind
 from instar.metadata.validate import (
     PART_FIELDS,
     ROW_FIELDS,
@@ -50,6 +50,11 @@ def test_good_columns_pass(columns: Columns) -> None:
     validate_columns(
         {name: np.empty(0, COLUMNS[name]) for name in COLUMNS} | {"strings": np.zeros(1, np.uint8)}
     )
+
+
+def test_an_array_of_unknown_length_passes(columns: Columns) -> None:
+    columns["types"]["elements"][columns["types"]["kind"] == TypeKind.ARRAY] = -1
+    validate_columns(columns)
 
 
 @pytest.mark.parametrize("column, field", [(c, f) for c, fields in STRING_FIELDS.items() for f in fields])
@@ -150,7 +155,11 @@ def broken_variable_kind(c: Columns) -> None:
 
 
 def broken_array(c: Columns) -> None:
-    c["types"]["elements"][c["types"]["kind"] == 8] = 1 << 62
+    c["types"]["elements"][c["types"]["kind"] == TypeKind.ARRAY] = 1 << 62
+
+
+def broken_length(c: Columns) -> None:
+    c["types"]["elements"][c["types"]["kind"] == TypeKind.ARRAY] = -2
 
 
 def broken_dtype(c: Columns) -> None:

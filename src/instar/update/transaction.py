@@ -314,12 +314,16 @@ class Transaction:
         attempt("what was held back", lambda: faults.reach("commit", "held"))
         attempt("what was held back", self.driver.do_held)
         attempt(_SIGNALS, lambda: self.driver.forward_signals(signals, Deadline(_END_S)))
-        attempt("the end of the old version", lambda: ending.release(_CLOSED_S))
+        ended_first = len(locks) > 0 or bool(self.fetched.plan.epolls)  # what it has open is in their way
+        if ended_first:
+            attempt("the end of the old version", lambda: ending.release(_CLOSED_S))
         attempt("the start of the new version", gate.go)
         try:
             gate.wait_until_serving(Deadline(_END_S))
             self.clock.end_pause()
         finally:
+            if not ended_first:
+                attempt("the end of the old version", ending.release)
             attempt("the end of the start", self.driver.close_start)
         self.warnings.extend(self.driver.warnings)
 

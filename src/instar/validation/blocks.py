@@ -6,6 +6,7 @@ the program frees it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from instar.validation.columns import CounterpartFlag
 from instar.validation.comparison import Comparison
 from instar.validation.counterparts import Counterparts, distinct_of
 
+_ROWS = 1 << 16
 _TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,8 +30,7 @@ def missing_blocks(
 ) -> Array:
     """Rows of (the first) heap blocks that are in no table of the plan, or there with another size."""
     objects = planner.state.objects
-    placed = (found.rows["flags"] & CounterpartFlag.PLACED) != 0
-    wanted = placed & (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] != Fate.REPLACE)
+    wanted = _placed_blocks(planner, found, lambda part: part["fate"] != Fate.REPLACE)
     wanted[planner.pinned] = False  # in blocks of the future's own allocator
     for span in planner.past.heap:
         if span.mapped is not None:  # nobody frees it
@@ -38,16 +39,30 @@ def missing_blocks(
     return comparison.untold(wanted, [kept.blocks for kept in ranges if not kept.plain])
 
 
+def _placed_blocks(planner: Planner, found: Counterparts, choose: Callable[[Array], Array]) -> Array:
+    """Per object, bool: a heap block with a place in the future, and chosen; so many rows at a time."""
+    objects, flags = planner.state.objects, found.rows["flags"]
+    result = np.empty(len(objects), dtype=bool)
+    for at in range(0, len(objects), _ROWS):
+        part = slice(at, at + _ROWS)
+        result[part] = (flags[part] & CounterpartFlag.PLACED) != 0
+        result[part] &= (objects["kind"][part] == ObjectKind.HEAP) & choose(objects[part])
+    return result
+
+
 def copied_streams(planner: Planner) -> Array:
     """Object rows of streams that their counterparts do not replace: libc's own bytes mean nothing there."""
-    objects = planner.state.objects
-    live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
-    live &= objects["kind"] == ObjectKind.HEAP
-    rows = np.flatnonzero(live & np.isin(objects["address"], list(planner.streams)))
-    places = [planner.streams[address] for address in objects["address"][rows].tolist()]
-    replaced = (objects["fate"][rows] == Fate.REPLACE) & (objects["new_address"][rows] == places)
-    result: Array = rows[~replaced]
-    return result
+    wrong = []
+    for address, place in planner.streams.items():
+        row = planner.state.find(address)
+        entry = None if row is None else planner.state.objects[row]
+        if entry is None or entry["address"] != address or entry["kind"] != ObjectKind.HEAP:
+            continue  # libc's own variable, or not in the copy
+        if entry["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT) and not (
+            entry["fate"] == Fate.REPLACE and entry["new_address"] == place
+        ):
+            wrong.append(row)
+    return np.array(wrong, dtype=np.int64)
 
 
 def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
@@ -56,8 +71,7 @@ def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
     They would come back unchanged: what was never converted is right only where nothing had to be.
     """
     objects, pairing = planner.state.objects, planner.prepared.pool.pairing
-    stay = (found.rows["flags"] & CounterpartFlag.PLACED) != 0
-    stay &= (objects["kind"] == ObjectKind.HEAP) & (objects["fate"] == Fate.STAY) & (objects["type"] >= 0)
+    stay = _placed_blocks(planner, found, lambda part: (part["fate"] == Fate.STAY) & (part["type"] >= 0))
     stay[planner.pinned] = False  # handlers have placed these, and fill them
     for span in planner.past.heap:
         if span.mapped is not None:  # carried as it is, or refused

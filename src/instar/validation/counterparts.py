@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,10 +115,30 @@ class Counterparts:
 
 def find_counterparts(planner: Planner, inverse: InversePool) -> Counterparts:
     """Of a planner that has planned."""
-    objects = planner.state.objects
-    rows = np.zeros(len(objects), dtype=COUNTERPART)
+    rows = np.zeros(len(planner.state.objects), dtype=COUNTERPART)
     rows["mapping"] = -1
     found = Counterparts(planner.state, rows)
+    exempt: Counter[str] = Counter(untouched=0, stream=0, leaked=0, gone=0)
+    owned = planner.library_owned | not_leaked(planner.state)
+    for at in range(0, len(rows), _ROWS):
+        part = slice(at, at + _ROWS)
+        rows["flags"][part] = _flags(planner.state.objects[part], owned[part], exempt)
+    rows["flags"][_listed(planner)] |= np.uint32(CounterpartFlag.LISTED)
+    _place_locals(planner, found)
+    _bind_mappings(planner, inverse, found)
+    _bind_words(planner, found)
+    found.exempt = dict(exempt)
+    return found
+
+
+def _flags(objects: Array, owned: Array, exempt: Counter[str]) -> Array:
+    """Of some objects; counts those that are not compared.
+
+    Args:
+        objects: ``OBJECT`` rows.
+        owned: Which of them are memory of libraries and the loader.
+        exempt: Reason -> objects, added to.
+    """
     live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
     library = (objects["flags"] & ObjectFlag.LIBRARY) != 0
     heap, frame = objects["kind"] == ObjectKind.HEAP, objects["kind"] == ObjectKind.FRAME
@@ -126,21 +147,15 @@ def find_counterparts(planner: Planner, inverse: InversePool) -> Counterparts:
     moved = (live | ~heap) & ~library & ~frame & (objects["fate"] == Fate.MOVE)
     replaced = (live | ~heap) & ~frame & ~local & (objects["fate"] == Fate.REPLACE)
     replaced &= objects["new_address"] != 0
-    rows["flags"][stay | moved] = CounterpartFlag.PLACED | CounterpartFlag.COMPARED
-    rows["flags"][replaced] = CounterpartFlag.PLACED
-    rows["flags"][_listed(planner)] |= np.uint32(CounterpartFlag.LISTED)
-    left = heap & ~live & ~library & ~planner.library_owned & ~not_leaked(planner.state)
-    rows["flags"][left] |= np.uint32(CounterpartFlag.LEFT)
-    _place_locals(planner, found)
-    _bind_mappings(planner, inverse, found)
-    _bind_words(planner, found)
-    found.exempt = {
-        "untouched": int((replaced & ~heap).sum()),
-        "stream": int((live & heap & library).sum()),
-        "leaked": int((heap & ~live).sum()),
-        "gone": int((live & (objects["fate"] == Fate.DROP)).sum()),
-    }
-    return found
+    flags = np.zeros(len(objects), dtype=np.uint32)
+    flags[stay | moved] = CounterpartFlag.PLACED | CounterpartFlag.COMPARED
+    flags[replaced] = CounterpartFlag.PLACED
+    flags[heap & ~live & ~library & ~owned] |= np.uint32(CounterpartFlag.LEFT)
+    exempt["untouched"] += int((replaced & ~heap).sum())
+    exempt["stream"] += int((live & heap & library).sum())
+    exempt["leaked"] += int((heap & ~live).sum())
+    exempt["gone"] += int((live & (objects["fate"] == Fate.DROP)).sum())
+    return flags
 
 
 def _listed(planner: Planner) -> Array:
@@ -231,7 +246,8 @@ def _bind_words(planner: Planner, found: Counterparts) -> None:
 def assumed_words(planner: Planner) -> Array:
     """``WORD`` rows that are no pointer slots and lead elsewhere in the future, by object."""
     words = planner.scanned.words
-    assumed = words[np.isin(words["source"], (WordSource.UNEXPLAINED, WordSource.UNION))]
+    source = words["source"]  # np.isin would take some 16 bytes for each
+    assumed = words[(source == WordSource.UNEXPLAINED) | (source == WordSource.UNION)]
     return np.ascontiguousarray(assumed[np.argsort(assumed["object"], kind="stable")])
 
 

@@ -49,6 +49,7 @@ _ROOM = 1 << 16
 #: Number there -> duplicate here, or minus an errno.
 Source = Callable[[int], int]
 _AT_ONCE = 128
+_LOOKS = 8
 _SURELY_WHOLE = 1024  # the kernel fills a page before it asks for another read
 _TERMINAL_MAJORS = (4, 5, *range(136, 144))
 
@@ -229,6 +230,14 @@ def _close(descriptors: Iterable[int]) -> None:
 
 
 def _read(pid: int, number: int, links: int, infos: int) -> Descriptor | None:
+    """None for what is closed."""
+    for _ in range(_LOOKS - 1):
+        with contextlib.suppress(KeyError, ValueError):  # its link was of one file, its text of the next
+            return _read_once(pid, number, links, infos)
+    return _read_once(pid, number, links, infos)
+
+
+def _read_once(pid: int, number: int, links: int, infos: int) -> Descriptor | None:
     name = str(number)
     try:
         target = os.readlink(name, dir_fd=links)

@@ -32,6 +32,7 @@ class HeldBlocks:
         self._state, self._read = state, read
         self._pairs = [pair for pair in pairs if not pair.whole]
         self._outgrown: dict[int, int] = {}
+        self._frames: dict[int, bytes] = {}
 
     def pin(self, counterparts: Mapping[int, tuple[int, int]]) -> list[int]:
         """Have the state of held blocks go into the future's; returns the rows that do.
@@ -64,8 +65,11 @@ class HeldBlocks:
         return words
 
     def _frame(self, pair: FramePair) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-        size = (pair.new.high - pair.new.low) // 8 * 8
-        return np.frombuffer(self._read(pair.new.low, size), dtype=np.uint64)
+        """Its words as the start-up left them: corrections are asked for again when they were written."""
+        low = pair.new.low
+        if low not in self._frames:
+            self._frames[low] = self._read(low, (pair.new.high - low) // 8 * 8)
+        return np.frombuffer(self._frames[low], dtype=np.uint64)
 
     # Outgrown -----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,17 @@ from rich.table import Table
 
 from bench.measure import Row, UpdateError
 
-MODULES = ("startup", "metadata", "blocks", "validation", "handlers", "connections", "pages", "alternatives")
+MODULES = (
+    "startup",
+    "metadata",
+    "typed",
+    "blocks",
+    "validation",
+    "handlers",
+    "connections",
+    "pages",
+    "alternatives",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

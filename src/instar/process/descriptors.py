@@ -147,21 +147,34 @@ def list_descriptors(pid: int, *, sockets: bool = True) -> list[Descriptor]:
     as few as possible: see `process.socket_tables`. A descriptor closed meanwhile is left out; stop the
     process for a whole picture.
     """
-    with _tables(pid) as (links, infos):
-        listed = (_read(pid, number, links, infos) for number in list_numbers(pid))
-        found = [descriptor for descriptor in listed if descriptor is not None]
+    found = _listed(pid, list_numbers(pid))
     return _with_sockets(pid, found) if sockets else found
 
 
-def _with_sockets(pid: int, found: list[Descriptor]) -> list[Descriptor]:
+def _listed(pid: int, numbers: list[int]) -> list[Descriptor]:
+    with _tables(pid) as (links, infos):
+        listed = (_read(pid, number, links, infos) for number in numbers)
+        return [descriptor for descriptor in listed if descriptor is not None]
+
+
+def _with_sockets(pid: int, found: list[Descriptor], looks: int = _LOOKS) -> list[Descriptor]:
     opened = [descriptor for descriptor in found if descriptor.kind == "socket"]
     known = look_up_sockets(pid, {descriptor.inode for descriptor in opened}) if opened else {}
     asked = [descriptor for descriptor in opened if descriptor.inode not in known]
     details = {descriptor.number: known.get(descriptor.inode) for descriptor in opened}
     with _source(pid, [descriptor.number for descriptor in asked]) as source:
         for descriptor in asked:
-            details[descriptor.number] = _socket_details(source, descriptor.number)
-    return [replace(one, socket=details[one.number]) if one.kind == "socket" else one for one in found]
+            details[descriptor.number] = _socket_details(source, descriptor)
+    again = [number for number, one in details.items() if one is None]
+    if again and not looks:
+        raise _swapped(pid, again[0])
+    fresh = _with_sockets(pid, _listed(pid, again), looks - 1) if again else []
+    whole = [
+        replace(one, socket=details[one.number]) if one.kind == "socket" else one
+        for one in found
+        if one.number not in again
+    ]
+    return sorted([*whole, *fresh], key=lambda one: one.number) if fresh else whole
 
 
 def read_descriptor(pid: int, number: int) -> Descriptor | None:
@@ -231,10 +244,10 @@ def _close(descriptors: Iterable[int]) -> None:
 
 def _read(pid: int, number: int, links: int, infos: int) -> Descriptor | None:
     """None for what is closed."""
-    for _ in range(_LOOKS - 1):
+    for _ in range(_LOOKS):
         with contextlib.suppress(KeyError, ValueError):  # its link was of one file, its text of the next
             return _read_once(pid, number, links, infos)
-    return _read_once(pid, number, links, infos)
+    raise _swapped(pid, number)
 
 
 def _read_once(pid: int, number: int, links: int, infos: int) -> Descriptor | None:
@@ -243,11 +256,20 @@ def _read_once(pid: int, number: int, links: int, infos: int) -> Descriptor | No
         target = os.readlink(name, dir_fd=links)
         status = os.stat(name, dir_fd=links)
         info = _read_text(name, infos)
+        if not _of_one_file(target, status, info) and os.readlink(name, dir_fd=links) != target:
+            raise ValueError(f"descriptor {name} changed")
     except OSError as error:
         if error.errno == errno.ENOENT and Path(f"/proc/{pid}/fd").exists():
             return None
         raise lost_process(pid, error) from error
     return parse_descriptor(number, target, status, info)
+
+
+def _of_one_file(target: str, status: os.stat_result, info: str) -> bool:
+    """Whether the three tell the number of one file, which sockets and pipes do since Linux 5.14."""
+    _, _, told = info.partition("\nino:")
+    numbers = {f"[{status.st_ino}]", f"[{told.partition(chr(10))[0].strip()}]"}
+    return numbers == {target.partition(":")[2]}
 
 
 def _read_text(name: str, directory: int) -> str:
@@ -447,14 +469,23 @@ def _no_duplicate(code: int, pid: int, number: int) -> InstarError:
     return lost_process(pid, OSError(code, os.strerror(code)))
 
 
-def _socket_details(source: Source, number: int) -> SocketDetails:
-    descriptor = source(number)
-    if descriptor < 0:
-        return unreadable_socket(os.strerror(-descriptor))
+def _swapped(pid: int, number: int) -> InstarError:
+    return InstarError(
+        "no-such-descriptor",
+        f"descriptor {number} of process {pid} was another file at each of {_LOOKS} looks",
+        "try again",
+    )
+
+
+def _socket_details(source: Source, socket: Descriptor) -> SocketDetails | None:
+    """None when another file has its number by now."""
+    duplicate = source(socket.number)
+    if duplicate < 0:
+        return unreadable_socket(os.strerror(-duplicate)) if duplicate != -errno.EBADF else None
     try:
-        return describe_socket(descriptor)
+        return describe_socket(duplicate) if os.fstat(duplicate).st_ino == socket.inode else None
     finally:
-        os.close(descriptor)
+        os.close(duplicate)
 
 
 def close_on_exec(descriptor: int) -> bool:

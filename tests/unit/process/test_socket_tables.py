@@ -13,7 +13,7 @@ import pytest
 from instar.process import descriptors
 from instar.process.descriptors import list_descriptors
 from instar.process.socket_tables import look_up_sockets
-from instar.process.sockets import describe_socket
+from instar.process.sockets import SocketDetails, describe_socket
 
 Sockets = dict[str, socket.socket]
 
@@ -86,9 +86,9 @@ def test_only_what_the_tables_do_not_know_is_duplicated(
     asked: list[int] = []
     ask = descriptors._socket_details
 
-    def note(source: descriptors.Source, number: int) -> descriptors.SocketDetails:
-        asked.append(number)
-        return ask(source, number)
+    def note(source: descriptors.Source, one: descriptors.Descriptor) -> SocketDetails | None:
+        asked.append(one.number)
+        return ask(source, one)
 
     monkeypatch.setattr(descriptors, "_socket_details", note)
     details = {one.number: one.socket for one in list_descriptors(os.getpid())}

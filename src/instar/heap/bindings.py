@@ -38,8 +38,8 @@ _KINDS = (0, 1, 2, 5, 6, 10)  # STT_NOTYPE, OBJECT, FUNC, COMMON, TLS, GNU_IFUNC
 _TLS, _ABSOLUTE = 6, 0xFFF1
 _HIDDEN, _BASE = 0x8000, 1  # versym: not the default version of its name; VER_FLG_BASE: the file's own name
 _ANY = -1
-_MOST_SYMBOLS, _MOST_VERSIONS = 1 << 24, 1 << 15
-_BROKEN = (FaultError, ValueError, KeyError, struct.error)
+_MOST_SYMBOLS, _MOST_VERSIONS, _LARGEST = 1 << 24, 1 << 15, 1 << 30
+_BROKEN = (FaultError, ValueError, KeyError, OverflowError, struct.error)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -107,6 +107,8 @@ class _Linked:
         address = self._module.pointer(tag)
         if address is None:
             raise KeyError(tag)
+        if size > _LARGEST:
+            raise ValueError(f"a table of {size} bytes")
         return np.frombuffer(self._memory.read(address, size // dtype.itemsize * dtype.itemsize), dtype)
 
     @cached_property
@@ -202,9 +204,13 @@ class _Linked:
 
     def _chains(self, address: int) -> tuple[int, Array]:
         buckets, first, bloom = struct.unpack("<3I", self._memory.read(address, 12))
+        if buckets > _MOST_SYMBOLS:
+            raise ValueError(f"{buckets} buckets")
         start = address + 16 + 8 * bloom
         last = int(np.frombuffer(self._memory.read(start, 4 * buckets), "<u4").max(initial=0))
         count = max(last - first + 1, 0)
+        if count > _MOST_SYMBOLS:
+            raise ValueError(f"{count} symbols")
         while count and not self._memory.u32(start + 4 * (buckets + count - 1)) & 1:
             count += 1  # the last chain ends where the low bit is set
             if count > _MOST_SYMBOLS:

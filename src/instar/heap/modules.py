@@ -17,6 +17,7 @@ _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ, _DT_GNU_HASH = 5, 6, 7, 8, 0x6FFFF
 _R_X86_64_TPOFF64 = 18
 _ET_EXEC = 2
 _PAGE = 4096
+_HEADER_SIZE = 56  # Elf64_Phdr
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def _read_module(memory: Memory, mapping: Mapping) -> Module | None:
         if header[:5] != b"\x7fELF\x02":
             return None
         kind, phoff, phentsize, phnum = *struct.unpack_from("<H", header, 16), *_program_headers(header)
+        if phentsize != _HEADER_SIZE:
+            return None
         table = memory.read(mapping.start + phoff, phentsize * phnum)
         raw = [struct.unpack_from("<IIQQQQQQ", table, i * phentsize) for i in range(phnum)]
         first = min((entry[3] for entry in raw if entry[0] == _PT_LOAD), default=None)

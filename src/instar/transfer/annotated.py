@@ -11,10 +11,10 @@ from instar.metadata.annotations import annotation_of, has_annotations
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
 from instar.state.kernel import State
+from instar.transfer.byte_ranges import Range, TypeRanges, of_elements, of_members
 from instar.transfer.engine import Scan
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Range = tuple[int, int]
 
 _SILENT = ("ixfer", "noxfer")
 _LIMIT = 1 << 14
@@ -32,7 +32,7 @@ def without_annotated(state: State, version: Version, scan: Scan) -> Scan:
 class _Silent:
     def __init__(self, state: State, version: Version) -> None:
         self._state, self._version = state, version
-        self._memo: dict[int, tuple[Range, ...]] = {}
+        self._silent = TypeRanges(self._find)
 
     def covers(self, word: Any) -> bool:
         """Whether a whole word lies in annotated bytes of its object."""
@@ -48,15 +48,7 @@ class _Silent:
         )
 
     def _ranges(self, row: int, offset: int) -> bool:
-        return any(low <= offset and offset + 8 <= high for low, high in self.of(row))
-
-    def of(self, row: int) -> tuple[Range, ...]:
-        """Annotated bytes of a type, touching ones joined."""
-        found = self._memo.get(row)
-        if found is None:
-            self._memo[row] = ()
-            found = self._memo[row] = _joined(self._find(row))
-        return found
+        return any(low <= offset and offset + 8 <= high for low, high in self._silent.of(row))
 
     def _find(self, row: int) -> list[Range]:
         version = self._version
@@ -65,27 +57,5 @@ class _Silent:
         row = version.strip(row)
         kind = TypeKind(int(version.types["kind"][row])) if row >= 0 else TypeKind.VOID
         if kind is TypeKind.STRUCT:
-            return [
-                (int(m["bit_offset"]) // 8 + low, int(m["bit_offset"]) // 8 + high)
-                for m in version.members_of(row)
-                if not m["bit_size"] and m["type"] >= 0
-                for low, high in self.of(int(m["type"]))
-            ]
-        if kind is TypeKind.ARRAY:
-            element = int(version.types["target"][row])
-            size, count = version.size_of(element), max(int(version.types["elements"][row]), 0)
-            inner = self.of(element)
-            if count * len(inner) > _LIMIT:
-                return []
-            return [(i * size + low, i * size + high) for i in range(count) for low, high in inner]
-        return []
-
-
-def _joined(ranges: list[Range]) -> tuple[Range, ...]:
-    result: list[Range] = []
-    for low, high in sorted(ranges):
-        if result and low <= result[-1][1]:
-            result[-1] = (result[-1][0], max(high, result[-1][1]))
-        else:
-            result.append((low, high))
-    return tuple(result)
+            return of_members(version, row, self._silent.of)
+        return of_elements(version, row, self._silent.of, _LIMIT) if kind is TypeKind.ARRAY else []

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from instar.metadata.model import TypeKind
 from instar.metadata.version import Version
-
-Range = tuple[int, int]
+from instar.transfer.byte_ranges import Range, TypeRanges, of_elements, of_members
 
 _TYPES = {
     "sockaddr": 16,
@@ -33,7 +32,7 @@ class SystemData:
 
     def __init__(self, version: Version) -> None:
         self._version = version
-        self._memo: dict[int, tuple[Range, ...]] = {}
+        self._ranges = TypeRanges(self._find)
 
     def covers(self, row: int, count: int, offset: int) -> bool:
         """Whether a word of an object (type, number of elements) lies in such data with all of its bytes."""
@@ -41,15 +40,7 @@ class SystemData:
         if not size or offset >= size * count:
             return False
         inner = offset % size if count > 1 else offset
-        return any(low <= inner and inner + 8 <= high for low, high in self.ranges(row))
-
-    def ranges(self, row: int) -> tuple[Range, ...]:
-        """Bytes of a type that are such data, touching ones joined."""
-        found = self._memo.get(row)
-        if found is None:
-            self._memo[row] = ()
-            found = self._memo[row] = _joined(self._find(row))
-        return found
+        return any(low <= inner and inner + 8 <= high for low, high in self._ranges.of(row))
 
     def _find(self, row: int) -> list[Range]:
         version = self._version
@@ -60,10 +51,10 @@ class SystemData:
         if kind is TypeKind.STRUCT:
             if _TYPES.get(version.text(int(version.types["name"][row]))) == version.size_of(row):
                 return [(0, version.size_of(row))]
-            return self._of_members(row)
+            return of_members(version, row, self._ranges.of)
         if kind is TypeKind.UNION:
             return self._of_union(row)
-        return self._of_elements(row) if kind is TypeKind.ARRAY else []
+        return of_elements(version, row, self._ranges.of, _LARGEST) if kind is TypeKind.ARRAY else []
 
     def _is_signal_set(self, row: int) -> bool:
         """The struct itself has no name: a typedef on the way tells."""
@@ -74,14 +65,6 @@ class SystemData:
             row = int(version.types["target"][row])
         return False
 
-    def _of_members(self, row: int) -> list[Range]:
-        return [
-            (int(m["bit_offset"]) // 8 + low, int(m["bit_offset"]) // 8 + high)
-            for m in self._version.members_of(row)
-            if not m["bit_size"] and m["type"] >= 0
-            for low, high in self.ranges(int(m["type"]))
-        ]
-
     def _of_union(self, row: int) -> list[Range]:
         """Bytes that are such data in every member that reaches so far."""
         if self._version.size_of(row) > _LARGEST:
@@ -89,27 +72,8 @@ class SystemData:
         covered, other = set[int](), set[int]()
         for member in self._version.members_of(row):
             kind = int(member["type"])
-            ranges = self.ranges(kind) if kind >= 0 and not member["bit_size"] else ()
+            ranges = self._ranges.of(kind) if kind >= 0 and not member["bit_size"] else ()
             mine = {byte for low, high in ranges for byte in range(low, high)}
             covered |= mine
             other |= set(range(self._version.size_of(kind) if kind >= 0 else 0)) - mine
         return [(byte, byte + 1) for byte in covered - other]
-
-    def _of_elements(self, row: int) -> list[Range]:
-        version = self._version
-        element = int(version.types["target"][row])
-        inner = self.ranges(element) if element >= 0 else ()
-        size, count = version.size_of(element), max(int(version.types["elements"][row]), 0)
-        if count * len(inner) > _LARGEST:
-            return []
-        return [(i * size + low, i * size + high) for i in range(count) for low, high in inner]
-
-
-def _joined(ranges: list[Range]) -> tuple[Range, ...]:
-    result: list[Range] = []
-    for low, high in sorted(ranges):
-        if result and low <= result[-1][1]:
-            result[-1] = (result[-1][0], max(high, result[-1][1]))
-        else:
-            result.append((low, high))
-    return tuple(result)

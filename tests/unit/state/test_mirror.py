@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -73,20 +73,19 @@ def test_nobody_reads_any_more_when_a_read_has_failed() -> None:
     process, mirror = Process(64 * MEGABYTE), Mirror()
     mirror.warm(process.memory, [(BASE, BASE + len(process.data))])
     process.reads.clear()
+    has_failed = threading.Event()
 
     def fail_first(address: int) -> None:
         if address == BASE:
+            has_failed.set()
             raise FaultError(BASE, 1, 0)
-        time.sleep(0.005)  # others are on their way
+        has_failed.wait()  # the other thread has all of its work before it
 
     process.before = fail_first
     mirror.begin()
     with pytest.raises(FaultError):
         mirror.read(process.memory, BASE, len(process.data))
-    seen = len(process.reads)
-    assert seen  # the other thread had something to do
-    time.sleep(0.05)
-    assert len(process.reads) == seen
+    assert len(process.reads) == 8  # chunks of 4 MB, half of them
 
 
 def test_a_round_that_failed_says_nothing_about_the_next() -> None:

@@ -54,23 +54,20 @@ class Onlooker:
 
     @property
     def status(self) -> Status:
-        """See ``Waiter``; likewise below."""
+        """See ``Waiter``, as for all below."""
         return read_status(self.pid)
 
     def handle(self, number: int) -> Handle | None:
-        """."""
         found = read_descriptor(self.pid, number) if number >= 0 else None
         if found is None:
             return None
         return Handle(number, found.kind, found.target, found.device, found.inode)
 
     def open_flags(self, number: int) -> int:
-        """."""
         found = read_descriptor(self.pid, number)
         return found.flags if found is not None else 0
 
     def read(self, address: int, size: int) -> bytes:
-        """."""
         return self.memory.read(address, size)
 
 

@@ -225,18 +225,16 @@ class View:
 
     @property
     def past(self) -> PastFacts:
-        """See ``Situation``; likewise below."""
+        """See ``Situation``, as for all below."""
         return self.world.past
 
     @property
     def status(self) -> Status:
-        """."""
         return read_status(self.pid)
 
     # ------------------------------------------------------------------------------------ descriptors
 
     def handle(self, number: int) -> Handle | None:
-        """."""
         found = read_descriptor(self.pid, number) if number >= 0 else None
         if found is None:
             return None
@@ -274,7 +272,6 @@ class View:
         return False
 
     def socket(self, number: int) -> SocketDetails | None:
-        """."""
         descriptor = find_duplicate(self.pid, number)
         if descriptor is None:
             return None
@@ -284,16 +281,13 @@ class View:
             os.close(descriptor)
 
     def open_flags(self, number: int) -> int:
-        """."""
         found = read_descriptor(self.pid, number)
         return found.flags if found is not None else 0
 
     def numbers(self) -> frozenset[int]:
-        """."""
         return frozenset(list_numbers(self.pid))
 
     def sockets_held(self) -> frozenset[int]:
-        """."""
         found = set()
         for number in list_numbers(self.pid):
             with contextlib.suppress(OSError):
@@ -303,33 +297,27 @@ class View:
         return frozenset(found)
 
     def facts(self, handle: Handle) -> FileFacts | None:
-        """."""
         try:
             return facts_of(os.stat(f"/proc/{self.pid}/fd/{handle.number}"))  # noqa: PTH116
         except OSError:
             return None
 
     def pid_of(self, number: int) -> int | None:
-        """."""
         found = read_descriptor(self.pid, number)
         return found.pid if found is not None else None
 
     def registrations(self) -> frozenset[tuple[int, int]]:
-        """."""
         return frozenset(self.world.registered)
 
     def bytes_held(self) -> int:
-        """."""
         return self.world.held.size()
 
     # ------------------------------------------------------------------------------------ memory and paths
 
     def read(self, address: int, size: int) -> bytes:
-        """."""
         return self.memory.read(address, size)
 
     def read_path(self, address: int) -> bytes:
-        """."""
         if not address:
             return b""
         try:
@@ -340,12 +328,10 @@ class View:
             return b""  # too long: the kernel says so
 
     def place(self, directory: int, address: int, *, follow: bool = True) -> Place | None:
-        """."""
         path = self.read_path(address)
         return self._place(directory, path, follow) if path else None
 
     def locate(self, path: bytes) -> Place | None:
-        """."""
         return self._place(-100, path, True)
 
     def _place(self, directory: int, path: bytes, follow: bool) -> Place | None:
@@ -410,11 +396,9 @@ class View:
 
     @property
     def overlaid(self) -> bool:
-        """."""
         return bool(self.world.overlay.entries)
 
     def shadow(self, place: Place) -> Place:
-        """."""
         device, inode, name = place.entry
         fresh = b".instar-%d-%d-%s" % (self.pid, self.world.next_shadow(), name[:200])
         text = os.path.join(os.path.dirname(place.text), os.fsdecode(fresh))  # noqa: PTH118, PTH120
@@ -424,29 +408,24 @@ class View:
         )
 
     def is_empty(self, place: Place) -> bool:
-        """."""
         return not os.listdir(self.world.directories.path(place.real))  # noqa: PTH208
 
     # ------------------------------------------------------------------------------------ processes
 
     @property
     def own_pids(self) -> tuple[str, ...]:
-        """."""
         return tuple(str(pid) for pid in sorted(self.world.family))
 
     def is_family(self, pid: int) -> bool:
-        """."""
         return pid in self.world.family
 
     def group_of(self, pid: int) -> int | None:
-        """."""
         try:
             return os.getpgid(pid)
         except ProcessLookupError:
             return None
 
     def is_own_group(self, group: int) -> bool:
-        """."""
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) not in self.world.family:
                 with contextlib.suppress(OSError):

@@ -316,8 +316,7 @@ class BackwardRun:
 
     def _named(self, task: TypeTask, row: int, offset: int) -> str:
         planner = self._planner
-        names = {**planner.statics.symbol_names, **planner.locals.names}
-        return handled_path(planner.state, planner.old, (row, offset), task.old_type, names)
+        return handled_path(planner.state, planner.old, (row, offset), task.old_type, planner.names)
 
     def _desk(self, side: Side, blocks: Blocks) -> Desk:
         names = Names(self._binding.new, "new"), Names(self._binding.old, "old")

@@ -200,8 +200,7 @@ class _Run:
 
     def _path(self, row: int, offset: int) -> str:
         planner = self._planner
-        names = {**planner.statics.symbol_names, **planner.locals.names}
-        return handled_path(planner.state, planner.old, (row, offset), self._wanted, names)
+        return handled_path(planner.state, planner.old, (row, offset), self._wanted, planner.names)
 
     def _variable(self, task: VariableTask) -> None:
         version = self._binding.new.version

@@ -117,6 +117,12 @@ class Status(IntEnum):
     AMBIGUOUS = 11
 
 
+#: Those whose word has a value in the future.
+CARRIED = frozenset(
+    (Status.NULL, Status.SMALL, Status.STAY, Status.MOVED, Status.LIBRARY, Status.DANGLING, Status.WILD)
+)
+
+
 class WordSource(IntEnum):
     """What kind of word was judged."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from instar.metadata.model import TypeKind
 from instar.pairing.problems import Problem
 from instar.process.numbering import CALLEE_SAVED
-from instar.state.columns import WORD, Fate, ObjectFlag, ObjectKind, Status, WordSource
+from instar.state.columns import CARRIED, WORD, Fate, ObjectFlag, ObjectKind, Status, WordSource
 from instar.state.image import Image
 from instar.state.kernel import State
 from instar.transfer.stack import FramePair
@@ -35,15 +35,6 @@ _MASK = (1 << 64) - 1
 _SIZE = 8 * _WORDS
 _ELEMENTS = 4096
 _JUMP, _CONTEXT = "struct __jmp_buf_tag", "struct ucontext_t"
-_CARRIED = (
-    Status.NULL,
-    Status.SMALL,
-    Status.STAY,
-    Status.MOVED,
-    Status.LIBRARY,
-    Status.DANGLING,
-    Status.WILD,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +155,7 @@ class JumpCarrier:
     def _carry_word(self, pair: FramePair, index: int, word: int) -> int | None:
         """A saved register: translated, or that of the future's frame where it belongs to libc's."""
         statuses, values = self.translate(np.array([word], dtype=np.uint64))
-        if statuses[0] in _CARRIED:
+        if int(statuses[0]) in CARRIED:
             return int(values[0])
         register = CALLEE_SAVED[index] if index < len(CALLEE_SAVED) else -1
         if pair.old.frame.registers.get(register) == word:

@@ -210,7 +210,7 @@ class Planner:
             self.state,
             self.old,
             self.past.subject.load_bias,
-            {**self.statics.symbol_names, **self.locals.names},
+            self.names,
             self.describe,
             self.options.allow,
             self.options.strict,
@@ -268,6 +268,11 @@ class Planner:
         self.pinned = self.prepared.handlers.pins(self) if self.prepared.handlers is not None else []
         self.held = HeldBlocks(self.state, self.pairs, self.future.subject.memory.read)
         self.pinned += self.held.pin(self.counterparts)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Of objects that debug information has none for, by row: unnamed statics, locals."""
+        return {**self.statics.symbol_names, **self.locals.names}
 
     def _roots(self) -> Iterator[tuple[int, int, int, int]]:
         """Paired static and thread-local variables, whether they are transferred or not, and locals."""

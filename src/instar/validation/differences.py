@@ -129,7 +129,7 @@ class DifferenceJudge:
             self._planner.old,
             row,
             offset if kind is not DifferenceKind.FRESH else 0,
-            {**self._planner.statics.symbol_names, **self._planner.locals.names},
+            self._planner.names,
         )
         place = self._place(row)
         if kind is DifferenceKind.MISSING:

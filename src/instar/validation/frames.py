@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from instar.process.numbering import CALLEE_SAVED
-from instar.state.columns import Status
+from instar.state.columns import CARRIED, Status
 from instar.transfer.call import handed_over
 from instar.transfer.packed import packed_offsets, words_at
 from instar.transfer.planner import Planner
@@ -20,16 +20,6 @@ from instar.validation.own_frames import changed_frames, changed_registers, is_w
 Array = np.ndarray[Any, np.dtype[Any]]
 _LEADS = (Status.STAY, Status.MOVED, Status.LIBRARY)
 Read = Callable[[int, int], bytes]
-
-_CARRIED = (
-    Status.NULL,
-    Status.SMALL,
-    Status.STAY,
-    Status.MOVED,
-    Status.LIBRARY,
-    Status.DANGLING,
-    Status.WILD,
-)
 
 
 @dataclass
@@ -144,7 +134,7 @@ def _leads_itself(planner: Planner, words: Array) -> bool:
 
 def _is_carried(planner: Planner, value: int) -> bool:
     statuses, _ = planner.translate(np.array([value], dtype=np.uint64))
-    return Status(int(statuses[0])) in _CARRIED
+    return int(statuses[0]) in CARRIED
 
 
 def _check_registers(

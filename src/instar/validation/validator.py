@@ -234,8 +234,7 @@ class Validator:
             judge.add(self._path(row), "the new version's runtime is not told of this block")
 
     def _word_path(self, row: int, offset: int) -> str:
-        names = {**self.planner.statics.symbol_names, **self.planner.locals.names}
-        return word_path(self.planner.state, self.planner.old, row, offset, names)
+        return word_path(self.planner.state, self.planner.old, row, offset, self.planner.names)
 
     def _path(self, row: int) -> str:
         return self.planner.describe(int(self.planner.state.objects["address"][row]))

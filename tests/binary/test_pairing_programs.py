@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -239,6 +240,41 @@ def test_handlers_of_a_diff_have_no_rights(builder: Builder, tmp_path: Path) -> 
     handlers.write_text("import ctypes; ctypes.string_at(0)\n")
     done = diff(tmp_path, *paths, "--handlers", str(handlers))
     assert done.returncode not in (0, 1) and "[worker-lost]" in done.stderr, done.stderr
+
+
+UNCHECKED = """
+from instar.ext import transform
+@transform("struct state.number")
+def number(old, new):
+    new.number = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "invariants", "status"),
+    [
+        ("", (), "", 3),
+        ("", ("--allow", "unchecked-handler"), "", 0),
+        ("@number.check\ndef right(old, new):\n    return True\n", (), "", 0),
+        ("", (), '[invariants]\nnumbered = "state.number == 1"\n', 0),
+    ],
+    ids=["unchecked", "allowed", "checked", "invariants decide later"],
+)
+def test_diff_names_handlers_that_nothing_checks(
+    builder: Builder, tmp_path: Path, more: str, options: tuple[str, ...], invariants: str, status: int
+) -> None:
+    """Before anything is rehearsed; where there are invariants, what they read decides."""
+    old, built = build(builder, "values", TOOLCHAINS[0])
+    new = Path(shutil.copy(built, tmp_path / "new"))
+    (tmp_path / "new.instar.py").write_text(UNCHECKED + more)
+    if invariants:
+        (tmp_path / "instar.toml").write_text(invariants)
+    done = diff(tmp_path, "--json", str(old), str(new), *options)
+    assert done.returncode == status, done.stdout
+    found = [one for one in json.loads(done.stdout)["problems"] if one["code"] == "unchecked-handler"]
+    assert len(found) == (status == 3)
+    for one in found:
+        assert "new.instar.py" in one["cause"] and "@number.check" in one["remedy"]
 
 
 @pytest.mark.parametrize("arguments", [("/nonexistent", "/bin/ls"), ("999999999", "/bin/ls")])

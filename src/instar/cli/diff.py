@@ -25,6 +25,7 @@ from instar.pairing.report import Difference, Report, make_report
 from instar.process.failures import explain_absence, lost_process
 from instar.process.status import executable, executable_name
 from instar.update.confined import compute
+from instar.validation.conditions import Conditions
 
 _EXAMPLES = """\
 examples:
@@ -75,7 +76,10 @@ def _compare(old_path: Path, new_path: Path, handler_file: Path | None, allow: l
     """What needs no rights."""
     old, new = align_pieces(load_version(old_path), load_version(new_path))
     handlers = Handlers.find(handler_file, new.path, old, new)
-    return make_report(plan_pairing(old, new, allow=allow, settled=handlers.settled))
+    plan = plan_pairing(old, new, allow=allow, settled=handlers.settled)
+    invariants = bool(Conditions.find(None, new.path).invariants)
+    unchecked = handlers.never_checked(frozenset(allow), has_invariants=invariants)
+    return make_report(replace(plan, problems=(*plan.problems, *unchecked)))
 
 
 class SideFile(NamedTuple):

@@ -21,7 +21,7 @@ from instar.handlers.module import find_handlers, load_handlers, require_trusted
 from instar.handlers.names import Names
 from instar.handlers.running import CAUGHT, arguments_of
 from instar.handlers.surroundings import Desk, Future, StateView
-from instar.handlers.unchecked import require_checked
+from instar.handlers.unchecked import never_checked, require_checked
 from instar.handlers.views import Side
 from instar.metadata.version import Version
 from instar.pairing.problems import Problem
@@ -89,6 +89,12 @@ class Handlers:
         """
         if self.binding is not None:
             require_checked(self.binding.registry, allow, has_invariants=has_invariants)
+
+    def never_checked(self, allow: frozenset[str], *, has_invariants: bool) -> list[Problem]:
+        """What ``require_checked`` refuses."""
+        if self.binding is None:
+            return []
+        return never_checked(self.binding.registry, allow, has_invariants=has_invariants)
 
     @property
     def settled(self) -> Settled | None:

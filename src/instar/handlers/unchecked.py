@@ -25,17 +25,26 @@ _MAKING: tuple[Kind, ...] = ("transform", "initialize", "resolve_union", "resolv
 
 
 def require_checked(registry: Registry, allow: frozenset[str], *, has_invariants: bool) -> None:
-    """Refuse what is known from the declarations; with invariants, what they read decides.
+    """Refuse what is known from the declarations: ``never_checked``.
 
     Raises:
         RefusedError: "unchecked-handler".
     """
-    if has_invariants or registry.of("invariant") or CODE in allow:
-        return
-    found = [handler for handler in registry.of(*_MAKING) if not handler.is_checked]
+    found = never_checked(registry, allow, has_invariants=has_invariants)
     if found:
-        causes = [f"{_name(one)}: nothing checks what it makes" for one in found]
-        raise RefusedError(CODE, causes[0], _remedy(found[0]), details=tuple(causes[1:]))
+        causes = [problem.cause for problem in found]
+        raise RefusedError(CODE, causes[0], found[0].remedy, details=tuple(causes[1:]))
+
+
+def never_checked(registry: Registry, allow: frozenset[str], *, has_invariants: bool) -> list[Problem]:
+    """Handlers of which the declarations tell that nothing checks them; with invariants, what they read does."""
+    if has_invariants or registry.of("invariant") or CODE in allow:
+        return []
+    return [
+        Problem(CODE, handler.target, f"{_name(handler)}: nothing checks what it makes", _remedy(handler))
+        for handler in registry.of(*_MAKING)
+        if not handler.is_checked
+    ]
 
 
 def unchecked(handler: Handler[..., Any], count: int, paths: Sequence[str]) -> Problem:

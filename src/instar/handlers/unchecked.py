@@ -37,7 +37,7 @@ def require_checked(registry: Registry, allow: frozenset[str], *, has_invariants
 
 
 def never_checked(registry: Registry, allow: frozenset[str], *, has_invariants: bool) -> list[Problem]:
-    """Handlers of which the declarations tell that nothing checks them; with invariants, what they read does."""
+    """Handlers whose declarations tell that nothing checks them; with invariants, what these read decides."""
     if has_invariants or registry.of("invariant") or CODE in allow:
         return []
     return [

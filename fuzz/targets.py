@@ -20,7 +20,9 @@ import numpy as np
 from faults.files import damage
 from faults.subjects import build_tables
 
-from instar.errors import InstarError, InternalError
+from instar.errors import FaultError, InstarError, InternalError
+from instar.process.maps import Mapping
+from instar.process.memory import Memory
 
 
 @dataclass
@@ -300,4 +302,110 @@ class Heap(Target):
         return False
 
 
-TARGETS: tuple[type[Target], ...] = (Cache, Journal, Wire, Program, Core, Config, Heap)
+class Bindings(Target):
+    """A program that binds lazily and a library, as the loader lays them out: their tables are damaged."""
+
+    name = "bindings"
+    _SOURCES: ClassVar = {
+        "lib.so": "int given(void) { return 1; } int other(void) { return 2; }",
+        "program": (
+            "#include <string.h>\nint given(void);\n"
+            "int main(int n, char **v) { return n > 1 ? given() : (int)strlen(v[0]); }"
+        ),
+    }
+    _FLAGS: ClassVar = {
+        "lib.so": ("-shared", "-fPIC", "-Wl,--version-script=versions", "-Wl,--hash-style=both"),
+        "program": ("-no-pie", "-Wl,-z,lazy", "./lib.so"),
+    }
+    _TABLES = (".dynsym", ".dynstr", ".gnu.hash", ".hash", ".gnu.version", ".gnu.version_r",
+               ".gnu.version_d", ".rela.plt", ".dynamic", ".got.plt")  # fmt: skip
+
+    def make_seeds(self) -> Sequence[bytes]:
+        (self.home / "versions").write_text("FIRST { other; }; SECOND { given; } FIRST;")
+        self._maps: list[Mapping] = []
+        self._damaged: list[tuple[int, int]] = []
+        image = b""
+        for name, source in self._SOURCES.items():
+            (self.home / f"{name}.c").write_text(source)
+            command = ["gcc", "-O1", "-w", f"{name}.c", "-o", name, *self._FLAGS[name]]
+            subprocess.run(command, check=True, cwd=self.home)
+            image += self._load(self.home / name, len(image), 0x7F00_0000_0000 if name == "lib.so" else 0)
+        return [image]
+
+    def _load(self, path: Path, at: int, bias: int) -> bytes:
+        """The segments of a file one after the other; notes where they are mapped and what may be damaged."""
+        data = path.read_bytes()
+        table, sections = struct.unpack_from("<QQ", data, 0x20)
+        (count,) = struct.unpack_from("<H", data, 0x38)
+        image = b""
+        for row in range(count):
+            kind, flags, offset, address, _, size, room, _ = struct.unpack_from(
+                "<IIQQQQQQ", data, table + 56 * row
+            )
+            if kind != 1:
+                continue
+            low, high = address & -4096, (address + room + 4095) & -4096
+            perms = "".join(c if flags & bit else "-" for c, bit in (("r", 4), ("w", 2), ("x", 1))) + "p"
+            begin = offset - (address - low)
+            self._maps.append(Mapping(bias + low, bias + high, perms, begin, (8, 1), 7 + at, str(path)))
+            place = at + len(image)
+            image += data[begin : offset + size].ljust(high - low, b"\0")
+            self._damaged += [
+                (place + start - low, place + start + length - low)
+                for start, length in self._sections(data, sections)
+                if low <= start and start + length <= high
+            ]
+            if begin == 0:
+                self._damaged += [(place, place + 64), (place + table, place + table + 56 * count)]
+        return image
+
+    def _sections(self, data: bytes, table: int) -> list[tuple[int, int]]:
+        """(address, size) of the tables."""
+        count, names = struct.unpack_from("<HH", data, 0x3C)
+        rows = [struct.unpack_from("<IIQQQQ", data, table + 64 * row) for row in range(count)]
+        text = data[rows[names][4] :]
+        found = {text[row[0] : text.index(b"\0", row[0])].decode(): (row[3], row[5]) for row in rows}
+        return [found[name] for name in self._TABLES if name in found]
+
+    def one(self, seed: str) -> bytes:
+        """Tables stay as long as they are."""
+        rng = random.Random(seed)
+        data = self.seeds[0]
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            low, high = rng.choice(self._damaged)
+            part = damage(rng, data[low:high])[0][: high - low].ljust(high - low, b"\0")
+            data = data[:low] + part + data[high:]
+        return data
+
+    def read(self, data: bytes) -> bool:
+        """Whether every table can be read; the one call that nobody has is found in tables that are whole."""
+        from instar.heap.bindings import find_undefined
+
+        found = [str(call) for call in find_undefined(ImageMemory(self._maps, data), self._maps)]
+        if data == self.seeds[0]:
+            assert found == ["program: undefined symbol: strlen, version GLIBC_2.2.5"], (
+                found
+            )  # libc is not there
+        return not any("cannot be read" in text or "no name at" in text for text in found)
+
+
+class ImageMemory(Memory):
+    """Memory that is bytes: mappings one after the other."""
+
+    def __init__(self, maps: Sequence[Mapping], data: bytes) -> None:
+        super().__init__(1)
+        self._maps, self._data = maps, data
+
+    def read(self, address: int, size: int) -> bytes:
+        """As a process's; whoever asks for more than there is would have made room for it."""
+        assert 0 <= size <= 1 << 22, f"room for {size} bytes"  # as many program headers as can be named
+        place = 0
+        for mapping in self._maps:
+            if mapping.start <= address and address + size <= mapping.end:
+                start = place + address - mapping.start
+                return self._data[start : start + size]
+            place += mapping.size
+        raise FaultError(address, size, self.pid)
+
+
+TARGETS: tuple[type[Target], ...] = (Cache, Journal, Wire, Program, Core, Config, Heap, Bindings)

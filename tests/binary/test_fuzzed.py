@@ -14,7 +14,15 @@ from fuzz.targets import TARGETS, Target
 from instar.errors import InstarError
 from instar.update.exchange import GarbageError
 
-INPUTS = {"core": 60, "wire": 2000, "heap": 2000, "program": 60, "answers": 400, "questions": 400}
+INPUTS = {
+    "core": 60,
+    "wire": 2000,
+    "heap": 2000,
+    "program": 60,
+    "bindings": 600,
+    "answers": 400,
+    "questions": 400,
+}
 #: What has found something.
 FOUND = {
     "core": ("1:core:230", "1:core:604"),

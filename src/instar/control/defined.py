@@ -16,7 +16,7 @@ _SHOWN = 8
 def require_defined(past: int, future: int, allow: Collection[str]) -> list[str]:
     """Look up what the parked future calls and its loader has not looked up yet.
 
-    A call of the same name by the same file that the past could not make either is only warned of.
+    A call of the same name and version that the past could not make either is only warned of.
 
     Args:
         past: PID of the old version.

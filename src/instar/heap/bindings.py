@@ -9,6 +9,7 @@ every other.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ _KINDS = (0, 1, 2, 5, 6, 10)  # STT_NOTYPE, OBJECT, FUNC, COMMON, TLS, GNU_IFUNC
 _TLS, _ABSOLUTE = 6, 0xFFF1
 _HIDDEN, _BASE = 0x8000, 1  # versym: not the default version of its name; VER_FLG_BASE: the file's own name
 _ANY = -1
-_MOST_SYMBOLS, _MOST_VERSIONS, _LARGEST = 1 << 24, 1 << 15, 1 << 30
+_OF_FILE = 3  # versions below are the file's first: what was linked without versions finds them hidden, too
+_MOST_SYMBOLS, _MOST_VERSIONS, _LARGEST, _LONGEST_CHAIN = 1 << 24, 1 << 15, 1 << 30, 1 << 22
+_WORD, _PAGE = (1 << 64) - 1, 4096
 _BROKEN = (FaultError, ValueError, KeyError, OverflowError, struct.error)
 
 
@@ -57,9 +60,10 @@ class Unbound:
     version: str
 
     def __str__(self) -> str:
-        """As the loader says it."""
+        """As the loader says it; bytes that are no text are shown as numbers."""
         version = f", version {self.version}" if self.version else ""
-        return f"{self.module}: undefined symbol: {self.name}{version}"
+        text = f"{self.module}: undefined symbol: {self.name}{version}"
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def find_undefined(memory: Memory, maps: Sequence[Mapping]) -> list[Unbound]:
@@ -71,7 +75,8 @@ def find_undefined(memory: Memory, maps: Sequence[Mapping]) -> list[Unbound]:
         memory: Of the process, which stands still.
         maps: Its mappings.
     """
-    modules = [_Linked(memory, module) for module in read_modules(memory, maps) if _is_loaded(module, maps)]
+    tables = _Mapped(memory, maps)
+    modules = [_Linked(tables, module) for module in read_modules(memory, maps) if _is_loaded(module, maps)]
     calls: list[Unbound] = []
     for module in modules:
         try:
@@ -95,10 +100,40 @@ def _is_loaded(module: Module, maps: Sequence[Mapping]) -> bool:
     return linked and any(m.executable and m.start <= at < m.end for at in code for m in maps)
 
 
+class _Mapped:
+    """Memory of a process where something is mapped: a length that is no length makes no room for itself."""
+
+    def __init__(self, memory: Memory, maps: Sequence[Mapping]) -> None:
+        self._memory = memory
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for mapping in sorted(maps, key=lambda one: one.start):
+            if self._ends and self._ends[-1] == mapping.start:
+                self._ends[-1] = mapping.end
+            else:
+                self._starts.append(mapping.start)
+                self._ends.append(mapping.end)
+
+    def room(self, address: int) -> int:
+        """Bytes from there to the end of what is mapped."""
+        index = bisect_right(self._starts, address) - 1
+        return max(self._ends[index] - address, 0) if index >= 0 else 0
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes; raises FaultError."""
+        if size > self.room(address):
+            raise FaultError(address, size, self._memory.pid)
+        return self._memory.read(address, size)
+
+    def u32(self, address: int) -> int:
+        """An unsigned number of four bytes."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+
 class _Linked:
     """One module as its loader sees it; methods raise one of ``_BROKEN`` where it is damaged."""
 
-    def __init__(self, memory: Memory, module: Module) -> None:
+    def __init__(self, memory: _Mapped, module: Module) -> None:
         self._memory, self._module = memory, module
         self.name = module.name
 
@@ -117,7 +152,7 @@ class _Linked:
 
     def _text(self, offset: int) -> str:
         end = self._strings.index(b"\0", offset)
-        return self._strings[offset:end].decode("utf-8", "backslashreplace")
+        return self._strings[offset:end].decode("utf-8", "surrogateescape")
 
     # Who calls ----------------------------------------------------------------------------------------------
 
@@ -144,7 +179,7 @@ class _Linked:
 
     def _leads_inside(self, offsets: Array) -> Array:
         """Which slots hold an address of its own code."""
-        places = offsets + np.uint64(self._module.bias)
+        places = offsets + np.uint64(self._module.bias & _WORD)  # below zero where it is not where it wants
         values = np.zeros(len(places), np.uint64)
         if len(places):
             low, high = int(places.min()), int(places.max()) + 8
@@ -211,12 +246,19 @@ class _Linked:
         count = max(last - first + 1, 0)
         if count > _MOST_SYMBOLS:
             raise ValueError(f"{count} symbols")
-        while count and not self._memory.u32(start + 4 * (buckets + count - 1)) & 1:
-            count += 1  # the last chain ends where the low bit is set
-            if count > _MOST_SYMBOLS:
-                raise ValueError("a chain without end")
+        count += self._rest_of_chain(start + 4 * (buckets + count - 1)) if count else 0
         data = self._memory.read(start + 4 * buckets, 4 * count)
         return first, np.frombuffer(data, "<u4") | np.uint32(1)
+
+    def _rest_of_chain(self, address: int) -> int:
+        """Words behind this one up to that with the low bit set, where the last chain ends."""
+        at = address
+        while at < address + _LONGEST_CHAIN:
+            words = np.frombuffer(self._memory.read(at, _PAGE - at % _PAGE), "<u4")
+            if len(ends := np.flatnonzero(words & 1)):
+                return (at - address) // 4 + int(ends[0])
+            at += 4 * len(words)
+        raise ValueError("a chain without end")
 
     # Versions -----------------------------------------------------------------------------------------------
 
@@ -229,6 +271,7 @@ class _Linked:
         """(name, number) of the versions that it needs, or defines (but for that of the file)."""
         at = self._module.pointer(tag)
         count = self._module.dynamic.get(_VERDEFNUM if tag == _VERDEF else _VERNEEDNUM, 0)
+        left = _MOST_VERSIONS
         for _ in range(min(count, _MOST_VERSIONS) if at is not None else 0):
             assert at is not None
             if tag == _VERDEF:
@@ -237,6 +280,9 @@ class _Linked:
                     yield self._text(self._memory.u32(at + inner)), number & ~_HIDDEN
             else:
                 _, entries, _, inner, following = struct.unpack("<2H3I", self._memory.read(at, 16))
+                left -= entries
+                if left < 0:
+                    raise ValueError(f"more than {_MOST_VERSIONS} versions")
                 yield from self._needed(at + inner, entries)
             if not following:
                 return
@@ -258,7 +304,7 @@ def _matches(wanted: str, number: int, names: dict[int, str]) -> bool:
     version, hidden = names.get(number & ~_HIDDEN, ""), bool(number & _HIDDEN)
     if wanted:
         return version == wanted or (not version and not hidden)
-    return not hidden or not version
+    return number & ~_HIDDEN < _OF_FILE or not hidden or not version
 
 
 def _hash_names(names: Sequence[str]) -> Array:
@@ -266,7 +312,7 @@ def _hash_names(names: Sequence[str]) -> Array:
     result = np.zeros(len(names), np.uint32)
     for index, name in enumerate(names):
         value = 5381
-        for byte in name.encode("utf-8", "backslashreplace"):
+        for byte in name.encode("utf-8", "surrogateescape"):
             value = (value * 33 + byte) & 0xFFFFFFFF
         result[index] = value | 1
     return result

@@ -80,13 +80,13 @@ def read_modules(memory: Memory, maps: Sequence[Mapping]) -> list[Module]:
     for mapping in maps:
         if mapping.file and mapping.offset == 0 and mapping.readable and mapping.start not in seen:
             seen.add(mapping.start)
-            module = _read_module(memory, mapping)
+            module = _read_module(memory, mapping, maps)
             if module is not None:
                 modules.append(module)
     return modules
 
 
-def _read_module(memory: Memory, mapping: Mapping) -> Module | None:
+def _read_module(memory: Memory, mapping: Mapping, maps: Sequence[Mapping]) -> Module | None:
     try:
         header = memory.read(mapping.start, 64)
         if header[:5] != b"\x7fELF\x02":
@@ -102,7 +102,7 @@ def _read_module(memory: Memory, mapping: Mapping) -> Module | None:
         bias = 0 if kind == _ET_EXEC else mapping.start - (first & ~0xFFF)
         segments = tuple(Segment(e[0], e[1], bias + e[3], e[5], e[6]) for e in raw)
         dynamic = next((s for s in segments if s.kind == _PT_DYNAMIC), None)
-        entries = _read_dynamic(memory, dynamic) if dynamic is not None else {}
+        entries = _read_dynamic(memory, dynamic, maps) if dynamic is not None else {}
     except FaultError:
         return None  # a data file that begins like one, or a module only partly mapped
     return Module(mapping.file, mapping.start, bias, segments, entries)
@@ -114,8 +114,10 @@ def _program_headers(header: bytes) -> tuple[int, int, int]:
     return phoff, phentsize, phnum
 
 
-def _read_dynamic(memory: Memory, segment: Segment) -> dict[int, int]:
-    words = np.frombuffer(memory.read(segment.address, segment.size & ~15), "<u8").reshape(-1, 2)
+def _read_dynamic(memory: Memory, segment: Segment, maps: Sequence[Mapping]) -> dict[int, int]:
+    """Its entries; the loader goes by their end, and by no size that the header names."""
+    room = next((m.end - segment.address for m in maps if m.start <= segment.address < m.end), 0)
+    words = np.frombuffer(memory.read(segment.address, min(segment.size, room) & ~15), "<u8").reshape(-1, 2)
     result: dict[int, int] = {}
     for tag, value in words.tolist():
         if tag == 0:

@@ -53,6 +53,7 @@ struct instar_walk_column {
 };
 
 struct walk *instar_walk_create(void);
+int instar_walk_give(struct walk *walk, const char *path, int file);
 int instar_walk_program(struct walk *walk, const char *program, const char *beside, const char *alternate,
                         const char *package);
 const char *instar_walk_detail(const struct walk *walk);
@@ -162,6 +163,15 @@ static void walk_files(struct walk *walk, const char *program, const char *besid
     if (!walk->types.count && !walk->functions.count)
         walk_fail(walk, WALK_NO_DIES, "%s", program);
     lines_finish(walk);
+}
+
+/* Have `file` read where `path` is asked for; both stay the caller's. -1: that were too many. */
+int instar_walk_give(struct walk *walk, const char *path, int file)
+{
+    if (walk->given_count == GIVEN_FILES)
+        return -1;
+    walk->given[walk->given_count++] = (struct given_file){path, file};
+    return 0;
 }
 
 /* Fills the columns from `program` (or its separate debug file). Its .dwo files are looked for where the compiler

@@ -220,8 +220,17 @@ struct line_sequence {
     size_t first, count;
 };
 
+/* A file that the caller has opened: whoever walks may not have the right to. */
+struct given_file {
+    const char *path; /* as it is asked for; the caller's */
+    int file;
+};
+enum { GIVEN_FILES = 4 };
+
 struct walk {
     jmp_buf failed;
+    struct given_file given[GIVEN_FILES];
+    unsigned given_count;
     enum walk_error error;
     char detail[512];
     struct vector allocations;               /* void * */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef ELFCOMPRESS_ZSTD
@@ -111,12 +112,27 @@ static void loads_take(struct walk *walk, Elf *elf)
         }
 }
 
+/* Opened without waiting: the names of .dwo files are whatever a program says, that of a pipe or a terminal, too. */
+static int open_file(const struct walk *walk, const char *path)
+{
+    for (unsigned i = 0; i < walk->given_count; i++)
+        if (!strcmp(walk->given[i].path, path))
+            return fcntl(walk->given[i].file, F_DUPFD_CLOEXEC, 3);
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat status;
+    if (file < 0 || (!fstat(file, &status) && S_ISREG(status.st_mode)))
+        return file;
+    close(file);
+    errno = EINVAL;
+    return -1;
+}
+
 bool sections_try_open(struct walk *walk, const char *path, struct sections **out)
 {
     elf_version(EV_CURRENT);
     walk->images.width = sizeof(struct elf_image);
     struct elf_image *image = vector_push(walk, &walk->images, 1);
-    image->file = open(path, O_RDONLY | O_CLOEXEC);
+    image->file = open_file(walk, path);
     if (image->file < 0)
         return false;
     image->elf = elf_begin(image->file, ELF_C_READ_MMAP_PRIVATE, NULL);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,8 @@ from instar.metadata.validate import InvalidColumnsError, validate_columns
 from instar.metadata.walker import REBUILD, walk_program
 
 Rows = npt.NDArray[np.void]
+# Reads what debug information says; need not be believed: its answer is checked.
+Walk = Callable[[DebugFiles], Columns]
 NO_ROW = -1
 
 
@@ -282,8 +284,17 @@ class Version:
         return self.expression(self.locations[place]) if place < len(self.locations) else b""
 
 
+def walk_files(files: DebugFiles) -> Columns:
+    """Read debug information in this very process; see ``walk_program``."""
+    return walk_program(files.debug, beside=files.beside, alternate=files.alternate, package=files.package)
+
+
 def load_version(
-    path: Path, *, cache: Path | None = None, debug_roots: Sequence[Path] = DEBUG_ROOTS
+    path: Path,
+    *,
+    cache: Path | None = None,
+    debug_roots: Sequence[Path] = DEBUG_ROOTS,
+    walk: Walk = walk_files,
 ) -> Version:
     """Read a program file with its debug information.
 
@@ -291,10 +302,11 @@ def load_version(
         path: The program; ``/proc/PID/exe`` works even when the file was replaced since.
         cache: Directory of the cache; None: the user's (``default_directory``).
         debug_roots: Where separate debug files are.
+        walk: Who reads the debug information if it is not in the cache.
 
     Raises:
         HostError: unreadable-file.
-        RefusedError: What ``read_program``, ``find_debug_files`` and ``walk_program`` refuse.
+        RefusedError: What ``read_program``, ``find_debug_files`` and ``walk`` refuse.
     """
     elf = read_program(Path(path))
     files = find_debug_files(elf, debug_roots)
@@ -304,7 +316,7 @@ def load_version(
     whole = _with_symbols(elf, files.elf)
     columns = read_cached(place, fingerprint)
     if columns is None:
-        columns = _walk(files, whole)
+        columns = _checked(walk(files), files, whole)
         write_cached(place, fingerprint, columns)
     for column in columns.values():
         column.flags.writeable = False
@@ -318,8 +330,7 @@ def _layout_of(elf: ElfFile) -> bytes:
     return repr((elf.entry, elf.segments, elf.sections)).encode("utf-8", "surrogateescape")
 
 
-def _walk(files: DebugFiles, elf: ElfFile) -> Columns:
-    columns = walk_program(files.debug, beside=files.beside, alternate=files.alternate, package=files.package)
+def _checked(columns: Columns, files: DebugFiles, elf: ElfFile) -> Columns:
     try:
         validate_columns(columns)
         columns = extend_flexible(columns, elf)

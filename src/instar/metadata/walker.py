@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def _library() -> ctypes.CDLL:
     library = load("dwarf")
     walk, text = ctypes.c_void_p, ctypes.c_char_p
     library.instar_walk_create.restype = walk
+    library.instar_walk_give.argtypes = [walk, text, ctypes.c_int]
     library.instar_walk_program.argtypes = [walk, text, text, text, text]
     library.instar_walk_detail.argtypes = [walk]
     library.instar_walk_detail.restype = text
@@ -63,6 +65,7 @@ def walk_program(
     beside: Path | None = None,
     alternate: Path | None = None,
     package: Path | None = None,
+    opened: Mapping[Path, int] | None = None,
 ) -> Columns:
     """Walk a whole program.
 
@@ -71,6 +74,7 @@ def walk_program(
         beside: The directory to look for .dwo files in after the compiler's; default: that of debug_file.
         alternate: The file that .gnu_debugaltlink names (dwz).
         package: The .dwp with the program's split units; else its .dwo files are looked for.
+        opened: Descriptors of some of these files, for who may not open them.
 
     Returns:
         All columns of ``metadata.model``, each an array of its own.
@@ -83,7 +87,10 @@ def walk_program(
     if not walk:
         raise MemoryError
     paths = (debug_file, beside or debug_file.parent, alternate, package)
+    given = [(_encode(path), file) for path, file in (opened or {}).items()]
     try:
+        if any(library.instar_walk_give(walk, path, file) for path, file in given):
+            raise InternalError(f"{len(given)} files were opened for the walker")
         error = library.instar_walk_program(walk, *map(_encode, paths))
         if error:
             detail = library.instar_walk_detail(walk).decode("utf-8", "replace")

@@ -22,7 +22,14 @@ from instar.update.exchange import GarbageError, Wire, WorkerLostError
 T = TypeVar("T")
 
 
-def compute(task: Callable[[], T], kind: Any, keep: Sequence[int] = (), *, seconds: float | None = None) -> T:
+def compute(
+    task: Callable[[], T],
+    kind: Any,
+    keep: Sequence[int] = (),
+    *,
+    seconds: float | None = None,
+    memory: int | None = None,
+) -> T:
     """Run it in a child that may only compute and read files.
 
     Args:
@@ -30,6 +37,7 @@ def compute(task: Callable[[], T], kind: Any, keep: Sequence[int] = (), *, secon
         kind: Type of what it returns; as which it is decoded here.
         keep: Descriptors that it needs, beside standard output and error.
         seconds: It may take; None: until it is interrupted.
+        memory: Bytes that it may have of its own; None: all that there is.
 
     Raises:
         WorkerLostError: The child was ended, or takes too long.
@@ -39,12 +47,15 @@ def compute(task: Callable[[], T], kind: Any, keep: Sequence[int] = (), *, secon
     ours, theirs = socket.socketpair()
     pid = fork()
     if pid == 0:
-        _work(task, theirs, keep)
+        _work(task, theirs, keep, memory)
     status = 0
     try:
         theirs.close()
         ours.settimeout(seconds)
-        message = Wire(ours, None).receive()
+        wire = Wire(ours, None)
+        if memory is not None:
+            wire.most_bytes = memory
+        message = wire.receive()
         if message.kind == "failed":
             raise error_from(message)
         if message.kind != "done":
@@ -71,13 +82,15 @@ def _end(pid: int, number: int | None) -> int:
     return 0
 
 
-def _work(task: Callable[[], object], channel: socket.socket, keep: Sequence[int]) -> NoReturn:
+def _work(
+    task: Callable[[], object], channel: socket.socket, keep: Sequence[int], memory: int | None
+) -> NoReturn:
     """The child: never returns, and tells nothing but its answer."""
     try:
         open_signals()
         gc.freeze()
         logging.getLogger("instar.metadata.cache").setLevel(logging.ERROR)  # it may not be written here
-        retire((channel.fileno(), *keep), None)
+        retire((channel.fileno(), *keep), None, memory)
         wire = Wire(channel, None)
         try:
             wire.send("done", task())

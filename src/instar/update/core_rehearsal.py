@@ -25,7 +25,7 @@ from instar.control.startup_past import PastFacts
 from instar.errors import InstarError, RefusedError
 from instar.handlers.session import Handlers
 from instar.metadata.pieces import align_pieces
-from instar.metadata.version import Version, load_version
+from instar.metadata.version import Version
 from instar.pairing.plan import PairingPlan, plan_pairing
 from instar.process.blocking import blocking_call
 from instar.process.core import CoreFile
@@ -50,6 +50,7 @@ from instar.update.options import UpdateOptions
 from instar.update.outcome import Failure, Leaked, UpdateReport, VersionId
 from instar.update.preflight import validate_new
 from instar.update.progress import Progress
+from instar.update.reading import load_confined
 from instar.update.settle import require_settled
 from instar.validation.conditions import Conditions
 from instar.validation.outcome import Validation
@@ -96,7 +97,7 @@ def load_old(core: CoreFile, given: Path | None) -> Version:
         RefusedError: "core-of-another": the program file is not the one that was dumped.
     """
     path = given or Path(core.program)
-    version = load_version(path)
+    version = load_confined(path)
     expected = core.build_id(core.program)
     if not expected or expected != version.elf.build_id:
         raise RefusedError(

@@ -291,7 +291,7 @@ def run(
         _carry_out(desk, line, message)
 
 
-def retire(keep: Collection[int], own: Path | None) -> list[str]:
+def retire(keep: Collection[int], own: Path | None, memory: int | None = None) -> list[str]:
     """Give up all rights and all descriptors but some and standard output and error.
 
     Returns:
@@ -308,7 +308,7 @@ def retire(keep: Collection[int], own: Path | None) -> list[str]:
             os.dup2(nothing, number)  # whoever still has the number closes nothing of ours
     if own is not None:
         os.environ["TMPDIR"] = tempfile.tempdir = str(own)
-    return confine(own, cpu_s=_CPU_S, memory=_room())
+    return confine(own, cpu_s=_CPU_S, memory=memory or _room())
 
 
 def desk_parent() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from instar.metadata.version import Version, load_version
+from instar.metadata.version import Version
 from instar.pairing.plan import plan_pairing
 from instar.process.deadline import Deadline
 from instar.process.failures import explain_absence
@@ -30,6 +30,7 @@ from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
 from instar.transfer.prepared import Options
 from instar.update import carry
+from instar.update.reading import load_confined
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -79,7 +80,7 @@ def _load(pid: int) -> Version:
     absence = explain_absence(pid)
     if absence is not None and absence.code != "already-traced":  # a rehearsal may hold it
         raise absence
-    return load_version(executable(pid))
+    return load_confined(executable(pid))
 
 
 def copy_process(pid: int) -> tuple[Version, Image]:

@@ -36,9 +36,10 @@ class GarbageError(InstarError):
     """What came over is not what it should be."""
 
     def __init__(self, what: str) -> None:
+        self.what = what[:200]
         super().__init__(
             "worker-garbage",
-            f"the worker's answer is none: {what[:200]}",
+            f"the worker's answer is none: {self.what}",
             "please report it with the output of `instar doctor PID`",
         )
 
@@ -47,6 +48,7 @@ class WorkerLostError(InstarError):
     """The worker has ended, was ended, or does not answer."""
 
     def __init__(self, why: str) -> None:
+        self.how = why
         super().__init__(
             "worker-lost",
             f"the process that plans the transfer and runs the handlers {why}",
@@ -80,6 +82,7 @@ class Wire:
 
     def __init__(self, channel: socket.socket, shared: SharedBytes | None) -> None:
         self.channel, self._shared = channel, shared
+        self.most_bytes = MOST_BYTES  # of one message
         self.lent: list[Array] = []  # shared memory that the other end may still look at
 
     def send(self, kind: str, *values: object) -> None:
@@ -113,7 +116,7 @@ class Wire:
     def receive(self) -> Message:
         """The next message; raises EOFError at the end, GarbageError, OSError."""
         length, total = _HEAD.unpack(self._read(_HEAD.size))
-        if length > MOST_TEXT or total > MOST_BYTES:
+        if length > MOST_TEXT or total > self.most_bytes:
             raise GarbageError(f"{length} and {total} bytes")
         text = bytes(self._read(length))
         data = self._read(total)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from instar.control.quiescence import require_single
 from instar.errors import RefusedError
-from instar.metadata.version import Version, load_version
+from instar.metadata.version import Version
 from instar.process.failures import explain_absence
 from instar.process.status import Status, executable, executable_name, read_status
 from instar.update.access import explain_access
 from instar.update.marker import explain_probation
+from instar.update.reading import load_confined
 
 _HEAD = 4
 
@@ -49,7 +50,7 @@ def require_shape(pid: int) -> None:
 
 def load_running(pid: int) -> Version:
     """The version of the file that a process runs, also when that was replaced or deleted meanwhile."""
-    return load_version(program_path(pid))
+    return load_confined(program_path(pid))
 
 
 def program_path(pid: int) -> Path:
@@ -96,7 +97,7 @@ def validate_new(path: Path) -> Version:
     found out by the pairing.
     """
     _validate_file(path)
-    return load_version(path)
+    return load_confined(path)
 
 
 def _validate_file(path: Path) -> None:

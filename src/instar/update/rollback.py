@@ -16,7 +16,7 @@ from instar.errors import HostError, InternalError, RefusedError
 from instar.handlers.session import Handlers
 from instar.metadata.model import TypeFlag
 from instar.metadata.pieces import align_pieces
-from instar.metadata.version import Version, load_version
+from instar.metadata.version import Version
 from instar.pairing.layout import TAGGED
 from instar.pairing.plan import PairingPlan, plan_pairing, variable_name
 from instar.pairing.problems import Problem
@@ -28,6 +28,7 @@ from instar.update.kept_versions import find_handlers_kept, find_kept
 from instar.update.lineage import Step, find_chain, identify
 from instar.update.outcome import VersionId
 from instar.update.preflight import load_running, require_reach
+from instar.update.reading import load_confined
 
 if TYPE_CHECKING:
     from instar.pairing.mapping import TypePairing
@@ -124,7 +125,7 @@ def require_steps(pid: int, steps: int, allow: frozenset[str]) -> None:
     """
     old = load_running(pid)
     for way in find_single_ways(pid, steps):
-        new = load_version(way.path)
+        new = load_confined(way.path)
         lost, problems = _look(old, new, way, allow, handlers_for(way))
         _refuse(*([] if LOST in allow else lost), *problems)
         old = new
@@ -133,7 +134,7 @@ def require_steps(pid: int, steps: int, allow: frozenset[str]) -> None:
 def require_nothing_lost(pid: int, way: WayBack, allow: frozenset[str], handlers: Path | None) -> None:
     """Refuse a return to what is not there any more; raises RefusedError with all names."""
     if LOST not in allow:
-        lost, _ = _look(load_running(pid), load_version(way.path), way, allow, handlers)
+        lost, _ = _look(load_running(pid), load_confined(way.path), way, allow, handlers)
         _refuse(*lost)
 
 

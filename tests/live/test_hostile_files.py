@@ -1,6 +1,6 @@
 """A program file that takes libdw over takes nothing else: the tool reads it in a process without rights.
 
-What such a file would do is done by a library that is preloaded into the tool, in whatever process calls libelf.
+What such a file would do is done by a preloaded library, in whatever process calls libelf.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ def hostile(compile_c: Compile, tmp_path: Path) -> Callable[[str], dict[str, str
 
 def run(environment: Mapping[str, str], *words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "instar", *map(str, words)]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def goes_on(counter: Running, line: str = "1") -> None:
@@ -74,9 +72,7 @@ def test_a_crash_in_it_is_a_refusal(
     goes_on(counter)
 
 
-def test_it_has_no_rights(
-    counter: Running, tmp_path: Path, hostile: Callable[[str], dict[str, str]]
-) -> None:
+def test_it_has_no_rights(counter: Running, tmp_path: Path, hostile: Callable[[str], dict[str, str]]) -> None:
     """It tries, and reads on: the answer is right."""
     done = run(hostile("deeds"), "inspect", counter.pid, "--json")
     assert done.returncode == 0, done.stderr

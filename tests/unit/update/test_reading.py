@@ -22,6 +22,7 @@ from instar.metadata.debug_files import DebugFiles
 from instar.metadata.elf import ElfFile
 from instar.metadata.model import COLUMNS
 from instar.update import reading
+from instar.update.exchange import Wire
 from instar.update.reading import walk_confined
 
 NOTHING = {name: np.zeros(1 if name == "strings" else 0, dtype) for name, dtype in COLUMNS.items()}
@@ -119,9 +120,7 @@ def test_memory_without_end_is_not_had(refusal: Callable[[Walker], InstarError])
     ],
     ids=["none", "more", "cut", "words", "planes", "text", "mapping"],
 )
-def test_rubbish_is_a_refusal(
-    files: DebugFiles, monkeypatch: pytest.MonkeyPatch, answer: Any
-) -> None:
+def test_rubbish_is_a_refusal(files: DebugFiles, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
     monkeypatch.setattr(reading, "_walk", lambda *_arguments: answer)
     with pytest.raises(RefusedError) as refused:
         walk_confined(files)
@@ -131,22 +130,10 @@ def test_rubbish_is_a_refusal(
 def test_bytes_without_end_are_not_taken(files: DebugFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """It claims more than it may have memory for: nothing is set aside here."""
 
-    def claim(channel: socket.socket) -> None:
-        channel.sendall((4).to_bytes(4, "little") + (7 << 30).to_bytes(8, "little") + b"null")
+    def claim(wire: Wire, *_values: object) -> None:
+        wire.channel.sendall((4).to_bytes(4, "little") + (7 << 30).to_bytes(8, "little") + b"null")
 
-    class Lying:
-        def __init__(self, channel: socket.socket, _shared: object) -> None:
-            self._channel = channel
-
-        def send(self, *_values: object) -> None:
-            claim(self._channel)
-
-    from instar.update import confined
-
-    parent, true_wire = os.getpid(), confined.Wire
-    monkeypatch.setattr(
-        confined, "Wire", lambda *a: (true_wire if os.getpid() == parent else Lying)(*a)  # type: ignore[operator]
-    )
+    monkeypatch.setattr(Wire, "send", claim)  # the parent never sends
     with pytest.raises(RefusedError) as refused:
         walk_confined(files)
     assert refused.value.code == "reader-lost" and "no answer" in refused.value.cause
@@ -178,9 +165,7 @@ def test_a_file_that_cannot_be_opened_is_named(files: DebugFiles) -> None:
     assert refused.value.code == "unreadable-file" and str(files.debug) in refused.value.cause
 
 
-def test_reading_has_no_rights(
-    files: DebugFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_has_no_rights(files: DebugFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     present, tool, libc = tmp_path / "present", os.getpid(), ctypes.CDLL(None)
     present.write_text("as it was")
     deeds: dict[str, Callable[[], object]] = {
@@ -191,7 +176,7 @@ def test_reading_has_no_rights(
         "program": lambda: os.execv("/bin/true", ["true"]),
         "fork": os.fork,
         "signal": lambda: os.kill(tool, 0),
-        "memory": lambda: Path(f"/proc/{tool}/mem").open("rb"),
+        "memory": lambda: os.open(f"/proc/{tool}/mem", os.O_RDONLY),
         "descriptors": lambda: os.open(f"/proc/{tool}/fd/0", os.O_RDONLY),
         "trace": lambda: _checked(libc.ptrace(0x4206, tool, 0, 0)),
     }

@@ -10,6 +10,7 @@ a rule.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterator
@@ -21,6 +22,9 @@ _TCP, _UDP = (socket.SOCK_STREAM, socket.IPPROTO_TCP), (socket.SOCK_DGRAM, socke
 _INTERNET = {"tcp": _TCP, "tcp6": _TCP, "udp": _UDP, "udp6": _UDP}
 _SYN_SENT, _CLOSED, _LISTENING = 2, 7, 10  # include/net/tcp_states.h
 _CONNECTED = "03"  # SS_CONNECTED of include/uapi/linux/net.h
+_UNIX_ROW = re.compile(
+    rb"[0-9A-Fa-f]+: [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{8} [0-9A-F]{4} [0-9A-F]{2} +[0-9]+( |$)"
+)
 _LINK_LOCAL = (b"\xfe", b"\xff")  # their sockets have an interface besides, which no table shows
 
 
@@ -31,8 +35,12 @@ def look_up_sockets(pid: int, inodes: Collection[int]) -> dict[int, SocketDetail
     for table, read in (*((name, _internet(*kind)) for name, kind in _INTERNET.items()), ("unix", _unix)):
         if len(found) == len(wanted):
             break
+        twice: set[int] = set()
         for inode, details in _rows(pid, table, wanted, read):
-            found[inode] = details
+            if found.setdefault(inode, details) != details:
+                twice.add(inode)  # somebody's name reads like a row, or it changed while the table was read
+        for inode in twice:
+            del found[inode]
     return found
 
 
@@ -89,6 +97,8 @@ def _rows(
         lines = Path(f"/proc/{pid}/net/{table}").read_bytes().splitlines()[1:]
     except OSError:
         return  # a kernel without that family, or a process that is gone, which others will notice
+    if table == "unix" and not all(map(_UNIX_ROW.match, lines)):
+        return  # a name with the end of a line in it, which the kernel writes as it is: no name can be told
     for line in lines:
         fields = line.split(None, most)
         if len(fields) > column and fields[column] in wanted:

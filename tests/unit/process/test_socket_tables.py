@@ -99,3 +99,19 @@ def test_only_what_the_tables_do_not_know_is_duplicated(
         "unix-listener", "unix-client", "packets-listener", "packets-client", "abstract-listener",
         "abstract-client", "abstract-accepted", "unbound", "pair0", "pair1",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("behind", ["the rest of the name", "0: 00000003 00000000 00000000 0001 03 {} /x"])
+def test_a_name_of_several_lines_is_no_row(
+    sockets: Sockets, tmp_path: Path, behind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any process may bind it; the kernel writes it as it is, so it may read like the row of another socket."""
+    accepted = inode(sockets["unix-accepted"])
+    assert accepted in look_up_sockets(os.getpid(), [accepted])
+    name = tmp_path / ("n\n" + behind.format(accepted))
+    name.parent.mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as liar:
+        liar.bind(os.path.relpath(name))
+        assert accepted not in look_up_sockets(os.getpid(), [accepted])
+    assert accepted in look_up_sockets(os.getpid(), [accepted])

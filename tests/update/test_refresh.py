@@ -49,12 +49,15 @@ class Store:
         self.child.wait()
 
 
+def _patient(handlers: Path | None) -> UpdateOptions:
+    return UpdateOptions(handlers=handlers, max_pause_ms=60000.0, timeout=120.0)
+
+
 class Compared(LocalTransaction):
     """An update with work between the two copies; what it wrote is compared with a plan from the start."""
 
     def __init__(self, store: Store, new: Path, commands: list[str], handlers: Path | None = None) -> None:
-        options = UpdateOptions(handlers=handlers, max_pause_ms=60000.0, timeout=120.0)
-        super().__init__(store.child.pid, new, options, SilentProgress())
+        super().__init__(store.child.pid, new, _patient(handlers), SilentProgress())
         self.store, self.commands = store, commands
         self.compared = 0
 
@@ -203,3 +206,51 @@ def test_handlers_run_again_where_what_they_read_was_written(
         assert update.compared > 1 << 16
         assert update.plan.refreshed == refreshed
         assert store.ask("sum") == update.before
+
+
+KEEPING = """
+from instar.ext import Struct, address_of, initialize, on, past
+
+levels, told = {}, []
+
+@initialize("struct moves.added")
+def added(old: Struct) -> int:
+    if not levels:  # an index, made once
+        for head in past.moves:
+            while head:
+                levels[address_of(head)] = head.level
+                head = head.next
+    return int(levels[address_of(old)]) + sum(told)
+
+@added.check
+def right(old: Struct, new: Struct) -> bool:
+    return new.added == old.level + WANTED
+"""
+EVENT = """
+@on("quiesced")
+def tell() -> None:
+    told.append(100)
+"""
+
+
+@pytest.mark.parametrize("event", [False, True], ids=["index", "event"])
+def test_what_a_file_keeps_between_handlers_is_of_the_state_that_goes_over(
+    small: list[Path], tmp_path: Path, event: bool
+) -> None:
+    """An index from before would find freed objects, and old values, when handlers run again in the pause."""
+    handlers = tmp_path / "handlers.py"
+    text = KEEPING.replace("WANTED", "sum(told)") + EVENT * event
+    handlers.write_text(text)
+    with running(small[0]) as store:
+        update = LocalTransaction(store.child.pid, small[1], _patient(handlers), SilentProgress())
+        quiesce = update._quiesce
+
+        def change() -> None:
+            store.ask("tick 39")
+            store.ask("grow 3")
+            quiesce()
+
+        update._quiesce = change  # type: ignore[method-assign]
+        report = update.run()
+        update.driver.channel.close()
+        assert report.outcome == "updated", report.error

@@ -19,6 +19,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["transform", "initialize", "resolve_union", "resolve_pointer", "on", "invariant", "repair"]
 Event = Literal["quiesced", "before_transfer", "after_transfer", "before_commit", "rolled_back"]
 EVENTS: tuple[Event, ...] = ("quiesced", "before_transfer", "after_transfer", "before_commit", "rolled_back")
+BEFORE: tuple[Event, ...] = ("quiesced", "before_transfer")
+"""What they learn when the past stands still may be what transforms go by."""
 
 
 @dataclass(frozen=True)
@@ -113,19 +115,21 @@ class Registry:
 
     Attributes:
         path: The file, "" for none.
+        again: Runs it a second time, None where there is no file: see ``handlers.module.forget``.
     """
 
     path: str = ""
     handlers: list[Handler[..., Any]] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
+    again: Callable[[], Registry] | None = field(default=None, compare=False, repr=False)
 
     def of(self, *kinds: Kind) -> list[Handler[..., Any]]:
         """The handlers of some kinds."""
         return [handler for handler in self.handlers if handler.kind in kinds]
 
-    def events(self, event: Event) -> list[Handler[..., Any]]:
-        """The handlers of an event."""
-        return [handler for handler in self.of("on") if handler.target == event]
+    def events(self, *events: Event) -> list[Handler[..., Any]]:
+        """The handlers of some events."""
+        return [handler for handler in self.of("on") if handler.target in events]
 
 
 _current: list[Registry] = []

@@ -9,6 +9,7 @@ import numpy as np
 
 from instar.errors import InternalError
 from instar.ext.context import within
+from instar.ext.registry import BEFORE
 from instar.handlers.batches import run_batch
 from instar.handlers.binding import Binding, TypeTask, VariableTask, answered_range
 from instar.handlers.confirmation import confirm
@@ -16,6 +17,7 @@ from instar.handlers.failures import HandlerFailure, failure
 from instar.handlers.guarding import TIME_S, bounded
 from instar.handlers.inputs import Inputs, is_pure
 from instar.handlers.memory import FutureMemory, PastMemory
+from instar.handlers.module import forget
 from instar.handlers.names import Names
 from instar.handlers.objects import ObjectFinder, Objects, keeps_new_value
 from instar.handlers.outcome import blocks_of, collect, future_memory, reuse
@@ -97,6 +99,8 @@ class Execution:
         binding = self._binding
         if not binding.type_tasks and not binding.variable_tasks and not binding.kind_pairs:
             return NO_CHANGES
+        if not self._is_first and not binding.registry.events(*BEFORE):
+            forget(binding.registry)  # else `quiesced` did, and its handlers may have told these something
         self._inputs = inputs = Inputs()
         memory = future_memory(planner, self._placed.blocks, inputs)
         for pointer, address in self._placed.pointers.items():

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from instar.ext.registry import Registry
+from instar.ext.registry import BEFORE, Registry
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # What computes from what it is given alone. Other modules tell the time, read files, or are not known.
 _PURE_MODULES = frozenset((
     "__future__", "abc", "binascii", "bisect", "collections", "dataclasses", "enum", "functools", "hashlib",
-    "instar", "itertools", "math", "numpy", "operator", "re", "string", "struct", "typing", "zlib",
+    "itertools", "math", "numpy", "operator", "re", "string", "struct", "typing", "zlib",
 ))  # fmt: skip
 _OUTSIDE = frozenset((
-    "__import__", "__builtins__", "__loader__", "call", "compile", "datetime64", "eval", "exec", "fromfile",
-    "genfromtxt", "getattr", "globals", "input", "load", "loadtxt", "memmap", "open", "random",
+    "__import__", "__builtins__", "__loader__", "DataSource", "call", "compile", "ctypeslib", "datetime64",
+    "eval", "exec", "fromfile", "fromregex", "genfromtxt", "getattr", "globals", "input", "load", "loadtxt",
+    "memmap", "open", "open_memmap", "random", "vars",
 ))  # fmt: skip
 
 
@@ -97,10 +98,9 @@ class Inputs:
 def is_pure(registry: Registry) -> bool:
     """Whether transforms depend on nothing but the states: they come to the same from the same bytes.
 
-    What events learn when the past stands still may be what transforms go by; a file may do anything that is
-    not known to be harmless.
+    A file may do anything that is not known to be harmless.
     """
-    if registry.events("quiesced") or registry.events("before_transfer"):
+    if registry.events(*BEFORE):
         return False
     if not registry.path:
         return True  # what annotations declare
@@ -111,15 +111,22 @@ def is_pure(registry: Registry) -> bool:
     return not any(_is_outside(node) for node in ast.walk(tree))
 
 
+def _is_known(module: str) -> bool:
+    return module.partition(".")[0] in _PURE_MODULES or f"{module}.".startswith("instar.ext.")
+
+
 def _is_outside(node: ast.AST) -> bool:
     match node:
         case ast.Import(names=names):
             return any(
-                one.name.partition(".")[0] not in _PURE_MODULES or "random" in one.name for one in names
+                not _is_known(one.name) or not _OUTSIDE.isdisjoint(one.name.split(".")) for one in names
             )
         case ast.ImportFrom(module=module, names=names):
-            known = (module or "").partition(".")[0] in _PURE_MODULES
-            return not known or any(one.name in _OUTSIDE or one.name == "*" for one in names)
+            outside = not _OUTSIDE.isdisjoint((module or "").split("."))
+            return (
+                outside or not _is_known(module or "")
+                or any(one.name in _OUTSIDE or one.name == "*" for one in names)
+            )  # fmt: skip
         case ast.Global() | ast.Nonlocal():
             return True
         case ast.Name(id=name) | ast.Attribute(attr=name):

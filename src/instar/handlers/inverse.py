@@ -24,6 +24,8 @@ def invert(registry: Registry) -> Registry:
             result.handlers.append(handler)
         elif handler.kind != "initialize":
             result.handlers.append(_inverted(handler))
+    again = registry.again
+    result.again = None if again is None else lambda: invert(again())
     return result
 
 

@@ -59,6 +59,28 @@ def load_handlers(path: Path) -> Registry:
 
 def run_handlers(source: bytes | str, path: str) -> Registry:
     """The same for a text."""
+    registry = _run(source, path)
+    registry.again = lambda: _run(source, path)
+    return registry
+
+
+def forget(registry: Registry) -> None:
+    """Let a module start anew: what its functions kept in its variables is of a state that is no more.
+
+    Raises:
+        RefusedError: "handlers-not-loaded": it declares something else than the first time.
+    """
+    if registry.again is None:
+        return
+    fresh = registry.again().handlers
+    if list(map(repr, fresh)) != list(map(repr, registry.handlers[: len(fresh)])):
+        cause = f"{registry.path} declares other handlers when it runs a second time"
+        raise _not_loaded(cause, "declare the same handlers always")
+    for known, one in zip(registry.handlers, fresh, strict=False):
+        known.function, known.inverse, known.predicate = one.function, one.inverse, one.predicate
+
+
+def _run(source: bytes | str, path: str) -> Registry:
     registry = Registry(path)
     module = ModuleType(NAME)
     module.__file__ = path

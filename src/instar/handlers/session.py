@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from instar.errors import RefusedError
 from instar.ext.context import within
-from instar.ext.registry import Event, Handler, Registry
+from instar.ext.registry import BEFORE, Event, Handler, Registry
 from instar.handlers.annotated import annotated_handlers
 from instar.handlers.binding import Binding, bind
 from instar.handlers.execution import Execution
@@ -17,7 +17,7 @@ from instar.handlers.failures import failure
 from instar.handlers.guarding import bounded
 from instar.handlers.inverse import invert
 from instar.handlers.memory import Memory, PastMemory
-from instar.handlers.module import find_handlers, load_handlers, require_trusted
+from instar.handlers.module import find_handlers, forget, load_handlers, require_trusted
 from instar.handlers.names import Names
 from instar.handlers.running import CAUGHT, arguments_of
 from instar.handlers.surroundings import Desk, Future, StateView
@@ -118,6 +118,9 @@ class Handlers:
         """The past stands still: ``on("quiesced")``, invariants, ``on("before_transfer")``."""
         if not self.has("quiesced", "before_transfer"):
             return
+        assert self.binding is not None
+        if self.binding.registry.events(*BEFORE):
+            forget(self.binding.registry)
         desk = self._past_desk(past)
         self._run("quiesced", desk)
         self._check(desk.past, "before the transfer", desk)

@@ -56,6 +56,10 @@ def test_nothing_read_meets_nothing() -> None:
         ("n = 0\ndef f():\n    global n\n    n += 1\n", False),
         ("x = f.__globals__\n", False),
         ("from instar.ext import *\n", False),
+        ("from instar.process.memory import Memory\n", False),
+        ("import instar.ext.values\n", True),
+        ("import numpy as np\nx = np.lib.format.open_memmap\n", False),
+        ("from numpy.random import default_rng\n", False),
         ("this is no Python\n", False),
     ],
 )

@@ -105,7 +105,7 @@ def test_only_what_the_tables_do_not_know_is_duplicated(
 def test_a_name_of_several_lines_is_no_row(
     sockets: Sockets, tmp_path: Path, behind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any process may bind it; the kernel writes it as it is, so it may read like the row of another socket."""
+    """Any process may bind it; the kernel writes it as it is, so it may read like another row."""
     accepted = inode(sockets["unix-accepted"])
     assert accepted in look_up_sockets(os.getpid(), [accepted])
     name = tmp_path / ("n\n" + behind.format(accepted))

@@ -113,6 +113,48 @@ def test_addresses_in_use_do_not_matter(
     assert service.ask("check") == f"v1 {port} 0 0"
 
 
+# Loaded into the tool: what a core does that takes over whatever reads it, for its facts or for its state.
+HOSTILE = """
+import os, signal, sys
+from instar.update.core_past import Source
+tool, opened = os.getpid(), Source.open
+
+def open_hostile(self):
+    status = open("/proc/self/status").read()
+    rights = int(status.split("CapEff:")[1].split()[0], 16) & ~4  # but reading files
+    if os.getpid() == tool or "Seccomp:\\t2" not in status or rights:
+        os.write(2, b"HOSTILE it is read with rights\\n")
+    if sys._getframe(1).f_code.co_name == os.environ["HOSTILE"]:
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return opened(self)
+
+Source.open = open_hostile
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "code"), [("read_facts", "reader-lost"), ("core", "worker-lost"), ("nowhere", "")]
+)
+def test_a_core_that_takes_over_what_reads_it(
+    service: Service, core: Path, next_version: Path, tmp_path: Path, where: str, code: str
+) -> None:
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "sitecustomize.py").write_text(HOSTILE)
+    hooks = {"PYTHONPATH": str(tmp_path / "hooks"), "HOSTILE": where}
+    tool = service.start("update", "--from", str(core), str(next_version), "--rehearse", environment=hooks)
+    stdout, stderr = tool.communicate(timeout=TOOL_S)
+    assert "HOSTILE" not in stderr and "Traceback" not in stderr
+    done = service.finished(tool.returncode, stdout, stderr)
+    assert done.report is not None
+    if code:
+        assert (done.status, done.report["error"]["code"]) == (3, code), done.told()
+        assert "SIGSEGV" in done.report["error"]["cause"]
+    else:
+        assert done.outcome == "rehearsed", done.told()
+    assert service.ask("check") == "ok v1"
+
+
 def _cut(data: bytearray) -> None:
     del data[len(data) - 4096 :]
 

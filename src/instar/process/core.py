@@ -7,9 +7,11 @@ build; else such an address is as inaccessible as one that is not mapped.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -119,6 +121,7 @@ class CoreFile:
     Args:
         path: The file.
         program: Where its program file is now; None: where it was.
+        opened: Descriptors of some of the files, for who may not open them.
 
     Attributes:
         pid: Of the process that was dumped.
@@ -131,10 +134,12 @@ class CoreFile:
         RefusedError: "not-a-core", "core-truncated", "core-threads".
     """
 
-    def __init__(self, path: Path, program: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, program: Path | None = None, opened: Dictionary[Path, int] | None = None
+    ) -> None:
         self.path = path
-        self._given = program
-        self._image = _map(path)
+        self._given, self._opened = program, opened or {}
+        self._image = _map(path, self._opened)
         headers = self._read_headers()
         self._parts = sorted(
             Part(vaddr, offset, dumped, size, flags)
@@ -246,7 +251,7 @@ class CoreFile:
         expected = self.build_id(path)
         try:
             moved = self._given if path == self.program else None
-            image = _map(moved or Path(path))
+            image = _map(moved or Path(path), self._opened)
         except (HostError, RefusedError):
             return None
         return image if expected and image_build_id(image[:_PAGE]) == expected else None
@@ -339,10 +344,15 @@ def _last_zero(words: list[int], end: int) -> int:
     return 0
 
 
-def _map(path: Path) -> mmap.mmap:
+def _map(path: Path, opened: Dictionary[Path, int]) -> mmap.mmap:
+    """Never waits: a core says itself which files were mapped, and may name a pipe."""
+    number = opened.get(path)
     try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if number is None else os.dup(number)
+        try:
+            return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(file)
     except ValueError as error:
         raise _not_core(path, "it is empty") from error
     except OSError as error:

@@ -17,9 +17,7 @@ from instar.ext.values import HandlerError, PointerError
 from instar.process.deadline import Deadline
 from instar.process.maps import read_maps
 from instar.process.memory import Memory
-from instar.process.tracee import Tracee
 from instar.state.columns import Status
-from instar.transfer.plan import TransferPlan
 from instar.update.overreach import require_own
 
 if TYPE_CHECKING:
@@ -44,66 +42,6 @@ def _counterpart(translate: Translate, address: int, path: str) -> int:
     if status not in _KEPT:
         raise PointerError(f"{path}: {address:#x} of the past has no counterpart ({status.name.lower()})")
     return address
-
-
-class _Memory:
-    """Reads and writes the future."""
-
-    def __init__(self, tracee: Tracee) -> None:
-        self._tracee = tracee
-
-    def read(self, address: int, size: int) -> bytes:
-        """Bytes; raises PointerError."""
-        try:
-            return self._tracee.memory.read(address, size)
-        except (FaultError, OverflowError) as error:
-            raise PointerError(f"{address:#x} leads nowhere in the future") from error
-
-    def write(self, address: int, data: bytes) -> None:
-        """Store; raises PointerError."""
-        try:
-            self._tracee.memory.write(address, data)
-        except (FaultError, OverflowError) as error:
-            raise PointerError(f"{address:#x} cannot be written in the future") from error
-
-
-class FutureProcess:
-    """The future between transfer and commit.
-
-    Args:
-        runtime: Of the future.
-        plan: The transfer that was written.
-        load_bias: Of its program.
-        deadline: Of the update.
-    """
-
-    def __init__(self, runtime: Runtime, plan: TransferPlan, load_bias: int, deadline: Deadline) -> None:
-        self._runtime, self._plan = runtime, plan
-        self._bias, self._deadline = load_bias, deadline
-        self.memory = _Memory(runtime.tracee)
-
-    def allocate(self, size: int) -> int:
-        """A zeroed block of the future's own allocator."""
-        address = int(self._runtime.allocate(np.array([max(size, 1)], np.uint64))[0])
-        self.memory.write(address, bytes(max(size, 1)))
-        return address
-
-    def call(self, address: int, arguments: tuple[int, ...]) -> int:
-        """Call a function; raises HandlerError when it crashes or does not return in time."""
-        if len(arguments) > _ARGUMENTS:
-            raise HandlerError(f"call takes up to {_ARGUMENTS} arguments")
-        try:
-            return self._runtime.tracee.call(address, *arguments, deadline=self._deadline.within(_CALL_S))
-        except InstarError as error:
-            raise HandlerError(f"the function did not return: {error.cause}") from error
-
-    def function_address(self, link_address: int) -> int:
-        """Where a function of the program file is."""
-        return link_address + self._bias
-
-    def translate(self, address: int, old_pointee: int, new_pointee: int, path: str) -> int:
-        """Where an address of the past leads; by what it points at, whatever the types say."""
-        return _counterpart(self._plan.translate, address, path)
 
 
 class FutureCalls:

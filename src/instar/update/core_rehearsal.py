@@ -2,7 +2,8 @@
 
 The new version starts for itself, with the arguments and the environment that the core has, in a network of
 its own where that is permitted: nothing is lent, and nobody can reach it. It is given the core's state, which
-is then compared, and thrown away.
+is then compared, and thrown away. The core is read by the worker only, and by a child that is like it
+(``update.core_past``): whoever made it may mean harm.
 """
 
 from __future__ import annotations
@@ -11,39 +12,48 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import pwd
 import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from instar.control.chains import chain_of, function_names
 from instar.control.quiescence import QuiescentPoint
 from instar.control.startup_past import PastFacts
-from instar.errors import InstarError, RefusedError
-from instar.handlers.session import Handlers
+from instar.errors import HostError, InstarError, RefusedError
 from instar.metadata.pieces import align_pieces
 from instar.metadata.version import Version
-from instar.pairing.plan import PairingPlan, plan_pairing
-from instar.process.blocking import blocking_call
-from instar.process.core import CoreFile
+from instar.pairing.problems import Problem
 from instar.process.deadline import Deadline
 from instar.process.descriptors import list_descriptors
-from instar.process.maps import Mapping
+from instar.process.maps import Mapping as MemoryMapping
+from instar.process.memory import Memory
 from instar.process.numbering import DWARF_NAMES
+from instar.process.registers import Registers
 from instar.process.surroundings import read_surroundings
-from instar.state.arguments import ArgumentArea
-from instar.state.capturer import Capturer
-from instar.state.image import Image
 from instar.transfer.plan import TransferPlan
-from instar.transfer.prepared import Options
-from instar.update import carry
-from instar.update.calls import FutureProcess
+from instar.update.apply import all_ranges
+from instar.update.calls import FutureCalls
 from instar.update.clock import PhaseClock
-from instar.update.details import collect_details, with_details
+from instar.update.confined import compute
+from instar.update.core_past import (
+    CoreDesk,
+    CoreFacts,
+    CorePast,
+    CoreWorker,
+    PeekedMemory,
+    Source,
+    read_facts,
+    require_sane,
+)
+from instar.update.desk import Assignment
+from instar.update.details import Details, with_details
 from instar.update.driver import Driver
+from instar.update.exchange import GarbageError, WorkerLostError
 from instar.update.filtering import require_met
 from instar.update.guard import Guard
 from instar.update.options import UpdateOptions
@@ -66,47 +76,84 @@ _NO_NETWORK = (
 _ONLY_STATE = "core: descriptors, streams, timers and signals are not in a core file and were not tried"
 
 
-class CoreCapturer(Capturer):
-    """Copies the process in a core file."""
+def find_facts(source: Source, seconds: float) -> CoreFacts:
+    """What the tool must know of a core, read by a process without rights.
 
-    def __init__(self, core: CoreFile, version: Version, table: object) -> None:
-        self.core = core
-        super().__init__(core, version, table)  # type: ignore[arg-type]
-
-    def find_program(self) -> str:
-        """See Capturer."""
-        return self.core.program
-
-    def maps(self) -> Sequence[Mapping]:
-        """See Capturer."""
-        return self.core.maps
-
-    def arguments(self) -> ArgumentArea:
-        """See Capturer."""
-        found, memory = self.core.arguments(), self.core.memory
-        words = {at: memory.read_cstring(at) for at in (*found.arguments, *found.environment)}
-        environment = {words[at].split(b"=", 1)[0]: (at, len(words[at]) + 1) for at in found.environment}
-        arguments = tuple((at, len(words[at]) + 1) for at in found.arguments)
-        return ArgumentArea(arguments, environment, (found.argv_at, len(arguments) + 1))
+    Raises:
+        HostError: "unreadable-file", "out-of-memory".
+        RefusedError: What ``read_facts`` refuses; "reader-lost".
+    """
+    try:
+        kept = tuple(source.opened.values())
+        return require_sane(compute(lambda: read_facts(source), CoreFacts, kept, seconds=seconds))
+    except (WorkerLostError, GarbageError) as error:
+        how = error.how if isinstance(error, WorkerLostError) else f"says what is no answer: {error.what}"
+        raise RefusedError(
+            "reader-lost",
+            f"the process that reads {source.path} {how}",
+            "the core is damaged or made to do harm: make one with gcore (gdb): gcore PID",
+        ) from error
 
 
-def load_old(core: CoreFile, given: Path | None) -> Version:
+def load_old(facts: CoreFacts, core: Path, given: Path | None) -> Version:
     """The version that the core is of.
 
     Raises:
         RefusedError: "core-of-another": the program file is not the one that was dumped.
     """
-    path = given or Path(core.program)
+    path = given or Path(facts.program)
     version = load_confined(path)
-    expected = core.build_id(core.program)
-    if not expected or expected != version.elf.build_id:
+    if not facts.build_id or facts.build_id != version.elf.build_id:
         raise RefusedError(
             "core-of-another",
-            f"{path} has build-id {version.elf.build_id[:12] or 'none'}, {core.path} is of "
-            f"{core.program} with {expected[:12] or 'none'}",
+            f"{path} has build-id {version.elf.build_id[:12] or 'none'}, {core} is of "
+            f"{facts.program} with {facts.build_id[:12] or 'none'}",
             "give the program file that was running with --old FILE",
         )
     return version
+
+
+@contextlib.contextmanager
+def open_source(core: Path, program: Path | None, start_as: str | None = None) -> Iterator[Source]:
+    """Open what is read by who may not open it.
+
+    Args:
+        core, program: Files.
+        start_as: User as whom the new version starts.
+
+    Raises:
+        HostError: "unreadable-file".
+        RefusedError: "core-of-other-user".
+    """
+    with ExitStack() as stack:
+        opened = {}
+        for path in (core, program):
+            if path is None:
+                continue
+            try:
+                opened[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError as error:
+                raise HostError(
+                    "unreadable-file", f"{path}: {error.strerror}", "give a file that you may read"
+                ) from error
+            stack.callback(os.close, opened[path])
+        _require_owner(core, os.fstat(opened[core]).st_uid, start_as)
+        yield Source(core, program, opened)
+
+
+def _require_owner(core: Path, owner: int, start_as: str | None) -> None:
+    """A core says with which arguments and variables (LD_PRELOAD) a program starts, as whoever starts it."""
+    with contextlib.suppress(KeyError):
+        if start_as is not None and pwd.getpwnam(start_as).pw_uid == owner:
+            return
+    if owner not in (os.geteuid(), 0):
+        raise RefusedError(
+            "core-of-other-user",
+            f"{core} belongs to user {owner}, whose arguments and environment the new version would have "
+            "with your rights",
+            "copy it if you trust who made it (cp), or have the new version started as that user: "
+            "--start-as USER",
+        )
 
 
 def rehearse_core(
@@ -117,128 +164,101 @@ def rehearse_core(
     Raises:
         InstarError: The files will not do.
     """
-    return _CoreRehearsal(core_path, new_path, old_path, options, progress).run()
+    with open_source(core_path, old_path, options.start_as) as source:
+        return _CoreRehearsal(source, new_path, options, progress).run()
 
 
 class _CoreRehearsal:
-    def __init__(
-        self,
-        core_path: Path,
-        new_path: Path,
-        old_path: Path | None,
-        options: UpdateOptions,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, source: Source, new_path: Path, options: UpdateOptions, progress: Progress) -> None:
         self.began = time.monotonic()
-        self.options, self.clock = options, PhaseClock(progress)
+        self.options, self.clock, self.source = options, PhaseClock(progress), source
         self.warnings = [_ONLY_STATE]
-        self.core = CoreFile(core_path, old_path)
-        self.old, self.new = align_pieces(load_old(self.core, old_path), validate_new(new_path))
+        self.facts = find_facts(source, options.timeout)
+        old = load_old(self.facts, source.path, source.program)
+        self.old, self.new = align_pieces(old, validate_new(new_path))
         self.new_path = new_path
         self.deadline = Deadline(options.timeout)
         self.plan: TransferPlan | None = None
-        self.pairing: PairingPlan | None = None
         self.validation: Validation | None = None
-        self.planning: carry.Planning | None = None
 
     def run(self) -> UpdateReport:
         """All that can be done without the past."""
-        try:
-            self._try()
-        except InstarError as error:
-            return self._report(error)
-        return self._report(None)
+        with ExitStack() as undo:
+            try:
+                self._try(undo)
+            except InstarError as error:
+                return self._report(error)
+            return self._report(None)
 
-    def _try(self) -> None:
+    def _try(self, undo: ExitStack) -> None:
         with self.clock.phase("plan"):
-            self.conditions = Conditions.find(self.options.config, self.new_path)
-            self.conditions.require_names(self.old, self.new)
-            self.handlers = Handlers.find(self.options.handlers, self.new_path, self.old, self.new)
-            self.handlers.require_checked(self.options.allow, has_invariants=bool(self.conditions.invariants))
-            self.pairing = pairing = plan_pairing(
-                self.old, self.new, allow=self.options.allow, settled=self.handlers.settled
-            )
-            require_settled(pairing.variable_problems, self.options.allow)
-            prepared = carry.prepare(self.old, self.new, pairing)
-            prepared.handlers = self.handlers.for_plan
-            prepared.invariants = self.conditions.holds
-            frames = carry.FramePairing(self.old, self.new, pairing.code)
-            self.planning = planning = carry.Planning(prepared, frames)
-            capturer = CoreCapturer(self.core, self.old, prepared.tables[0])
-            capturer.repairer = carry.load_repairs(self.options.tainted.repair, self.old, prepared)
-            past = capturer.image(heap=True)
-            point = self._point(past)
+            point = self._plan(undo)
         if not _leave_network():
             self.warnings.append(_NO_NETWORK)
-        arguments = self.options.argv or tuple(self._words(self.core.arguments().arguments))
+        arguments = self.options.argv or self.facts.arguments
         driver = Driver(self.new, replace(self.options, argv=arguments))
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(_silent_input())
-            undo.callback(driver.abort)
+        with ExitStack() as started:
+            started.enter_context(_silent_input())
+            started.callback(driver.abort)
             with self.clock.phase("start"):
                 deadline = self.deadline.within(self.options.start_timeout)
                 driver.start(self.new_path, self._facts(), point, deadline)
             with self.clock.phase("transfer"):
-                self._future = Capturer(driver.future.tracee, self.new, prepared.tables[1]).image(heap=True)
-                self._transfer(driver, planning, past)
+                plan = self._transfer(driver)
+            with self.clock.phase("validate"):
+                self._validate(driver, plan)
 
-    def _transfer(self, driver: Driver, planning: carry.Planning, past: Image) -> None:
+    def _plan(self, undo: ExitStack) -> QuiescentPoint:
+        """Everything before the new version starts; the worker is there from here on."""
+        self.conditions = Conditions.find(self.options.config, self.new_path)
+        self.conditions.require_names(self.old, self.new)
+        assignment = Assignment(0, self.old, self.new, self.new_path, self.options, self.conditions)
+        source = self.source
+        self.worker = CoreWorker(assignment, CorePast(), self.deadline, lambda given: CoreDesk(given, source))
+        undo.callback(self.worker.close)
+        self._refuse(self.worker.pair())
+        self._handlers_follow = self.worker.prepare()
+        self.worker.look_past(Registers())
+        return self.worker.point()
+
+    def _transfer(self, driver: Driver) -> TransferPlan:
         driver.open_channel(_HIGHEST)
-        streams = driver.pair_streams(cast(Guard, _Stand(self.core)))
-        base = driver.arena_base(past.subject.maps)
-        options = Options(self.options.strict, self.options.allow, base)
-        self.handlers.quiesced(past)
-        plan = planning.plan(past, self._future, streams, options)
+        self.worker.look_future(driver.pid, driver.registers())
+        streams = driver.pair_streams(cast(Guard, _Stand(self.facts, PeekedMemory(self.worker.peek))))
+        self.worker.quiesced()
+        plan = self.worker.plan(streams, driver.arena_base(self.facts.maps))
         plan = self.plan = self.options.tainted.apply(plan)
-        broken = planning.broken(self.conditions, "old version")
-        require_settled([*plan.problems, *broken], self.options.allow)
-        require_met(planning.unmet(self.conditions))
-        driver.map(plan, past.subject.maps)
+        broken = self.worker.broken("old version") if self.conditions.invariants else []
+        self._refuse([*plan.problems, *broken])
+        require_met(self.worker.unmet() if self.conditions.filters else [])
+        _require_no_files(plan)
+        driver.map(plan, ())
         driver.write(plan)
         driver.check(plan)
-        with self.clock.phase("validate"):
-            registers = driver.registers()
-            named = {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)}
-            validation = self.validation = planning.validate(plan, named)
-            validation.require()
-            require_settled(validation.assumptions, self.options.allow)
-            self._run_handlers(driver, past, plan)
-            require_settled(planning.broken(self.conditions, "new version"), self.options.allow)
+        return plan
 
-    def _run_handlers(self, driver: Driver, past: Image, plan: TransferPlan) -> None:
-        """Handlers of events, on the new version as it would have begun."""
-        if self.handlers.has("after_transfer", "before_commit"):
-            image = self._future
-            process = FutureProcess(driver.runtime, plan, image.subject.load_bias, self.deadline)
-            self.handlers.transferred(past, image, process)
-            self.handlers.committing(past, image, process)
+    def _validate(self, driver: Driver, plan: TransferPlan) -> None:
+        registers = driver.registers()
+        named = {number: getattr(registers, name) for number, name in enumerate(DWARF_NAMES)}
+        validation = self.validation = self.worker.validate(named)
+        validation.require()
+        self._refuse(validation.assumptions)
+        if self._handlers_follow:
+            self.worker.transferred(FutureCalls(driver.runtime, driver.program, self.deadline))
+        self._refuse(self.worker.broken("new version") if self.conditions.invariants else [])
 
-    def _point(self, past: Image) -> QuiescentPoint:
-        registers = self.core.registers()
-        chain = chain_of(past.frames, self.core.program, function_names(self.old))
-        number = registers.orig_rax
-        call = blocking_call(number, registers.syscall_arguments()) if registers.in_syscall else None
-        if call is None or not chain.whole:
-            raise RefusedError(
-                "core-not-waiting",
-                f"in {self.core.path} the program does not wait for work: it is in {chain}",
-                "dump it while it is idle: gcore PID",
-            )
-        return QuiescentPoint(chain.functions, number, call.name)
+    def _refuse(self, problems: Sequence[Problem]) -> None:
+        require_settled(problems, self.options.allow)
 
     def _facts(self) -> PastFacts:
-        environment = tuple(self._words(self.core.arguments().environment))
         descriptors = {one.number: one for one in list_descriptors(os.getpid()) if one.number in _STANDARD}
-        return PastFacts(os.getpid(), read_surroundings(os.getpid()), descriptors, environment)
-
-    def _words(self, addresses: Sequence[int]) -> list[bytes]:
-        return [self.core.memory.read_cstring(address) for address in addresses]
+        return PastFacts(os.getpid(), read_surroundings(os.getpid()), descriptors, self.facts.environment)
 
     def _report(self, error: InstarError | None) -> UpdateReport:
         figures = self.plan.figures if self.plan is not None else None
         report = UpdateReport(
             outcome="rehearsed" if error is None else "refused",
-            old_pid=self.core.pid,
+            old_pid=self.facts.pid,
             old=VersionId(str(self.old.path), self.old.build_id),
             new=VersionId(str(self.new.path), self.new.build_id),
             total_ms=(time.monotonic() - self.began) * 1000,
@@ -257,26 +277,32 @@ class _CoreRehearsal:
             error=None if error is None else Failure.from_error(error),
             kind="rehearsal",
         )
-        return with_details(
-            report,
-            lambda: collect_details(
-                self.pairing,
-                self.planning.planner if self.planning is not None else None,
-                compare_code=self.options.compare_code,
-            ),
-            None,
-        )
+        worker: CoreWorker | None = getattr(self, "worker", None)
+        return with_details(report, Details if worker is None else worker.details, None)
 
 
 class _Stand:
     """What the driver needs of a guard to pair streams."""
 
-    def __init__(self, core: CoreFile) -> None:
-        self.past = core
-        self._maps = core.maps
+    def __init__(self, facts: CoreFacts, memory: Memory) -> None:
+        self.past = self
+        self.memory = memory
+        self._facts = facts
 
-    def maps(self) -> Sequence[Mapping]:
-        return self._maps
+    def maps(self) -> Sequence[MemoryMapping]:
+        return self._facts.maps
+
+
+def _require_no_files(plan: TransferPlan) -> None:
+    """A core proves no file that a program has mapped itself: whatever it names would be opened."""
+    for kept in all_ranges(plan):
+        if kept.source is not None:
+            raise RefusedError(
+                "mapping-not-carried",
+                f"the mapping {kept.source.path} at {kept.start:#x} cannot be carried: a core does not prove "
+                "which file was mapped",
+                "rehearse with the running process: instar update PID NEW --rehearse",
+            )
 
 
 @contextlib.contextmanager

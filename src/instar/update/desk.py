@@ -76,7 +76,13 @@ class Stand:
 
 
 class Desk:
-    """The work on one update, in the order of its methods."""
+    """The work on one update, in the order of its methods.
+
+    Attributes:
+        keep: Descriptors that it needs.
+    """
+
+    keep: tuple[int, ...] = ()
 
     def __init__(self, assignment: Assignment) -> None:
         self._given, self.pid = assignment, assignment.pid
@@ -211,8 +217,12 @@ class Desk:
             self._plan = without_blocks(self.planned)
         found = self.planning.validate(self.planned, registers, unwritten)
         if not self.planned.refreshed:
-            self._mirror.prepare(Memory(self.pid))
+            self._prepare_next()
         return found
+
+    def _prepare_next(self) -> None:
+        """For the copy that is made in the pause."""
+        self._mirror.prepare(Memory(self.pid))
 
     def unmet(self) -> list[str]:
         """Filters that the held past does not meet."""

@@ -55,6 +55,8 @@ _TASKS: dict[str, tuple[Any, ...]] = {
     "transferred": (),
     "rolled_back": (),
     "details": (),
+    "point": (),
+    "peek": (Array,),
 }
 
 
@@ -278,7 +280,7 @@ def run(
     gc.freeze()
     if shared is not None:
         shared.take(bounds)
-    missing = retire((channel.fileno(),), own)
+    missing = retire((channel.fileno(), *desk.keep), own)
     line = Line(Wire(channel, shared), shared)
     look_through(line.look)
     reach_through(desk.pid, Relay(desk.pid, line))

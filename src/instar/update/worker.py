@@ -14,15 +14,14 @@ import signal
 import socket
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 
 from instar.errors import InstarError, InternalError
-from instar.guard.client import Past
 from instar.guard.shared import Shared
 from instar.pairing.problems import Problem
 from instar.process.access import FOLDERS, LINKS, read_proc
@@ -43,6 +42,21 @@ from instar.validation.remaining import Unwritten, all_written
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+
+class Reached(Protocol):
+    """The past as the worker may ask for it.
+
+    Attributes:
+        pid: Its process id; 0: it has none.
+        memory: Its memory.
+        shared: Memory that the worker shares with us, if there is any.
+    """
+
+    pid: int
+    memory: Memory
+    shared: Shared | None
+
+
 _PROC = (*LINKS, *FOLDERS, "maps", "stat", "pagemap")
 _MOST_SPANS = 1 << 22
 _MOST_READ = 1 << 30
@@ -58,13 +72,20 @@ class Worker:
         assignment: What it works on.
         past: Who reaches the past for it.
         deadline: Of the update.
+        desk: Makes what does the work.
 
     Attributes:
         pid: Its process id.
         missing: What of its confinement the kernel does not have.
     """
 
-    def __init__(self, assignment: Assignment, past: Past, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        past: Reached,
+        deadline: Deadline,
+        desk: Callable[[Assignment], Desk] = Desk,
+    ) -> None:
         self._assignment, self._past, self._deadline = assignment, past, deadline
         self._memories: dict[int, Memory] = {past.pid: past.memory}
         self._future: FutureCalls | None = None
@@ -79,7 +100,7 @@ class Worker:
         _give_memory_back()
         self.pid = _fork()
         if self.pid == 0:
-            _work(assignment, theirs, shared, bounds, None)
+            _work(desk, assignment, theirs, shared, bounds, None)
         theirs.close()
         self._channel, self._wire = ours, Wire(ours, shared)
         self.missing = self._receive(deadline).value(0, tuple[str, ...])
@@ -333,6 +354,7 @@ def _fork() -> int:
 
 
 def _work(
+    desk: Callable[[Assignment], Desk],
     assignment: Assignment,
     channel: socket.socket,
     shared: Shared | None,
@@ -341,7 +363,7 @@ def _work(
 ) -> NoReturn:
     """The forked process: never returns."""
     try:
-        errand.run(Desk(assignment), channel, shared, bounds, own)
+        errand.run(desk(assignment), channel, shared, bounds, own)
     except BaseException:  # nothing of the tool's own ends may run twice
         os._exit(1)
     os._exit(0)

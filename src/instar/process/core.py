@@ -102,6 +102,10 @@ class CoreMemory(Memory):
         there = [bool(self._core.bytes_at(page, 1)) for page in range(start, end, _PAGE)]
         return np.where(there, np.uint64(1 << 63), np.uint64(0))
 
+    def filled(self) -> set[int]:
+        """See Memory; what may not be read is in no core."""
+        return set()
+
     def write(self, address: int, data: bytes | Bytes) -> None:
         """Nothing is ever written to a core."""
         raise InternalError(f"a write of {len(data)} bytes to a core file")

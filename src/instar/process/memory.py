@@ -14,6 +14,7 @@ import numpy.typing as npt
 from instar.errors import FaultError, HostError, InstarError, InternalError
 from instar.process.access import access_to, read_proc
 from instar.process.failures import ProcessDiedError, lost_process
+from instar.process.smaps import read_smaps
 
 Bytes = npt.NDArray[np.uint8]
 Addresses = npt.NDArray[np.uint64]
@@ -141,6 +142,10 @@ class Memory:
         """The entries of /proc/PID/pagemap for whole pages."""
         raw = read_proc(self.pid, "pagemap", (end - start) // _PAGE * 8, start // _PAGE * 8)
         return np.frombuffer(raw, np.uint64)
+
+    def filled(self) -> set[int]:
+        """Where mappings start that have any page (/proc/PID/smaps)."""
+        return {mapping.start for mapping in read_smaps(self.pid) if mapping.filled}
 
     def _one(self, call: _Call, address: int, size: int, local: int) -> None:
         if size == 0:

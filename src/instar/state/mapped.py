@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Mapped:
         mapping: The line of /proc/PID/maps that it is in.
         pages: (n, 2) u8: address and size of what differs from a fresh mapping.
         reserved: (start, end) of the unreadable mappings right beside it: room to grow.
+        closed: The same of those that hold something, which cannot be read.
     """
 
     start: int
@@ -50,6 +51,7 @@ class Mapped:
     mapping: Mapping
     pages: Array
     reserved: tuple[Range, ...] = ()
+    closed: tuple[Range, ...] = ()
 
     @property
     def anonymous(self) -> bool:
@@ -95,9 +97,24 @@ def own_mappings(
             continue
         for start, end in _without((mapping.start, mapping.end), foreign):
             pages = _pages(memory, start, end, mapping)
-            reserved = tuple(_reserved(maps, start, end, foreign)) if _is_anonymous(mapping) else ()
-            found.append(Mapped(start, end, protection_of(mapping), mapping, pages, reserved))
-    return found
+            beside = tuple(_reserved(maps, start, end, foreign)) if _is_anonymous(mapping) else ()
+            found.append(Mapped(start, end, protection_of(mapping), mapping, pages, beside))
+    return _without_closed(memory, found)
+
+
+def _without_closed(memory: Memory, found: list[Mapped]) -> list[Mapped]:
+    """Tell memory that is closed from memory that was never opened."""
+    if not any(mapped.reserved for mapped in found):
+        return found
+    filled = memory.filled()
+    return [
+        replace(
+            mapped,
+            reserved=tuple(piece for piece in mapped.reserved if piece[0] not in filled),
+            closed=tuple(piece for piece in mapped.reserved if piece[0] in filled),
+        )
+        for mapped in found
+    ]
 
 
 def _is_anonymous(mapping: Mapping) -> bool:

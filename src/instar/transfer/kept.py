@@ -63,7 +63,11 @@ def kept_ranges(state: State, heap: Sequence[Span], patches: Array, memory: Memo
         blocks = block_table(rows["address"], rows["size"], stay, memory)
         first, last = np.searchsorted(patches["address"], [span.start, span.end])
         if span.mapped is not None:
-            result.extend(kept_mapping(span, span.mapped, patches[first:last]))
+            known = {
+                one.start for one in result if one.plain
+            }  # two ranges may have the same room between them
+            mapped = kept_mapping(span, span.mapped, patches[first:last])
+            result.extend(one for one in mapped if one.start not in known)
             continue
         pages = page_spans(blocks, span)
         own = patches[first:last]

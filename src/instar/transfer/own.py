@@ -12,7 +12,7 @@ from instar.metadata.version import Version
 from instar.pairing.mapping import Relation
 from instar.pairing.problems import Problem
 from instar.process.maps import Mapping, find_mapping
-from instar.state.columns import Fate, FixedKind
+from instar.state.columns import Fate, FixedKind, ObjectFlag
 from instar.state.kernel import Span, State
 from instar.state.mapped import Mapped
 from instar.transfer.fates import TypeFates
@@ -31,6 +31,46 @@ def own_rows(state: State) -> list[tuple[int, Span]]:
         for index, span in enumerate(state.spans)
         if span.mapped is not None
     ]
+
+
+def reach_pieces(state: State) -> None:
+    """What was mapped as one piece, and is several by mprotect(2), is reached as one piece."""
+    rows = [(row, span) for row, span in own_rows(state) if span.mapped and span.mapped.anonymous]
+    pieces = list(_pieces(sorted(rows, key=lambda one: one[1].start)))
+    flags = state.objects["flags"]
+    live = np.uint32(ObjectFlag.REACHED | ObjectFlag.ROOT)
+    left = [piece for piece in pieces if len(piece) > 1]
+    while found := [piece for piece in left if (flags[piece] & live).any()]:
+        left = [piece for piece in left if piece not in found]
+        flags[[row for piece in found for row in piece]] |= np.uint32(ObjectFlag.ROOT)
+        state.reach()
+
+
+def _pieces(rows: Sequence[tuple[int, Span]]) -> Iterator[list[int]]:
+    """Rows of ranges with nothing but memory that was never opened between them."""
+    piece: list[int] = []
+    behind = {-1}
+    for row, span in rows:
+        if span.start not in behind and piece:
+            yield piece
+            piece = []
+        assert span.mapped is not None
+        piece.append(row)
+        behind = {span.end, *(high for low, high in span.mapped.reserved if low == span.end)}
+    if piece:
+        yield piece
+
+
+def refuse_closed(state: State) -> Iterator[tuple[int, Problem]]:
+    """Memory that the program closed to itself (PROT_NONE) with something in it, beside what goes over."""
+    for row, span in own_rows(state):
+        assert span.mapped is not None
+        if span.mapped.closed and state.objects["flags"][row] & (ObjectFlag.REACHED | ObjectFlag.ROOT):
+            start, end = span.mapped.closed[0]
+            cause = f"memory beside {_name(span)} holds something and may not be read (PROT_NONE at "
+            cause += f"{start:#x}-{end:#x})"
+            remedy = "make it readable before the update, or give its pages back (MADV_DONTNEED)"
+            yield row, Problem(_REFUSED, "", cause, remedy)
 
 
 def refuse_changed(state: State, version: Version) -> Iterator[tuple[int, Problem]]:

@@ -36,7 +36,9 @@ from instar.transfer.locals import LocalCarrier
 from instar.transfer.output import Output
 from instar.transfer.own import (
     end_targets,
+    reach_pieces,
     refuse_changed,
+    refuse_closed,
     refuse_inside,
     refuse_rewritten,
     refused_mapping,
@@ -170,6 +172,7 @@ class Planner:
         """Types and fates of all objects; what is at a fixed place in both."""
         self.statics.mark_unnamed()
         type_state(self.state, self.old, known_ranges(self.past.subject.maps))
+        reach_pieces(self.state)
         self._refuse_hanging()
         table = self.targets()
         self.statics.place_unnamed(table)
@@ -181,6 +184,7 @@ class Planner:
         decide_heap(self.state, self.types, self.fates, self.streams)
         self.fates.problems.extend(refuse_inside(self.state, self.types))
         self.fates.problems.extend(refuse_changed(self.state, self.old))
+        self.fates.problems.extend(refuse_closed(self.state))
         self._pair_blocks()
         table.extend(end_targets(self.state))
         objects = self.state.objects

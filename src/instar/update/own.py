@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import socket
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from instar.errors import RefusedError
 from instar.process.descriptors import duplicate, list_numbers
 from instar.process.maps import Mapping
 from instar.process.registers import signed
+from instar.process.smaps import read_smaps
 from instar.process.tracee import Tracee
 from instar.transfer.plan import KeptRange
 
@@ -25,6 +27,9 @@ _MMAP, _MPROTECT, _MUNMAP, _MADVISE = 9, 10, 11, 28
 _DONTNEED = 4
 _SHARED, _PRIVATE, _ANONYMOUS, _FIXED_NOREPLACE = 1, 2, 0x20, 0x100000
 _READ_WRITE = 3
+
+# VmFlags of smaps -> what madvise(2) calls for, and what takes it back: fork and core dumps leave memory out.
+_ADVICE = {"dc": (10, 11), "dd": (16, 17), "wf": (18, 19)}
 
 Key = tuple[int, int, int, Mapping | None]
 
@@ -46,6 +51,7 @@ class OwnMappings:
         self._past, self._future, self._runtime = past, future, runtime
         self._channel, self._number = channel, number
         self._mapped: dict[Key, npt.NDArray[np.uint64]] = {}
+        self._advised: dict[Key, frozenset[str]] = {}
 
     def map(self, ranges: Sequence[KeptRange], *, refreshed: bool) -> None:
         """Have exactly these mapped, open for writing.
@@ -61,6 +67,7 @@ class OwnMappings:
         for key in [key for key in self._mapped if key not in wanted]:
             self._inject(_MUNMAP, *key[:2])
             del self._mapped[key]
+            self._advised.pop(key, None)
         for key, pages in wanted.items():
             if key not in self._mapped:
                 self._map(key)
@@ -84,9 +91,22 @@ class OwnMappings:
                 self._inject(_MADVISE, start, size, _DONTNEED)
 
     def close(self) -> None:
-        """Everything is written: protect what was protected."""
+        """Everything is written: protect what was protected, and have forks and core dumps treat it alike."""
         for key in filter(_is_protected, self._mapped):
             self._inject(_MPROTECT, *key[:3])
+        if self._mapped:
+            details = read_smaps(self._past)
+            starts = [one.start for one in details]
+            for key in self._mapped:
+                self._advise(key, details[bisect_right(starts, key[0]) - 1].flags & _ADVICE.keys())
+
+    def _advise(self, key: Key, wanted: frozenset[str]) -> None:
+        present = self._advised.get(key, frozenset())
+        for flag in present ^ wanted:
+            if self._inject(_MADVISE, *key[:2], _ADVICE[flag][flag in present]) < 0:
+                why = "the new version may not treat it as the old one does (madvise)"
+                raise _not_carried("memory", *key[:2], why)
+        self._advised[key] = wanted
 
     def _map_file(self, key: Key, source: Mapping) -> None:
         """Map what the past has mapped: the same file, found again as itself and not by its name alone."""

@@ -57,7 +57,7 @@ class Reached(Protocol):
     shared: Shared | None
 
 
-_PROC = (*LINKS, *FOLDERS, "maps", "stat", "pagemap")
+_PROC = (*LINKS, *FOLDERS, "maps", "smaps", "stat", "pagemap")
 _MOST_SPANS = 1 << 22
 _MOST_READ = 1 << 30
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

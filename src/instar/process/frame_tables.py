@@ -163,7 +163,7 @@ class EntryTable:
 
     def _encoding(self, augmentation: bytes, at: int) -> int:
         """Of addresses: one of the bytes that the augmentation tells."""
-        for letter in augmentation[1:].decode("latin-1"):
+        for letter in augmentation[1:].decode("latin1"):
             if letter == "R":
                 return self.data[at]
             if letter == "L":

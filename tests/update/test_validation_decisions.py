@@ -14,7 +14,7 @@ from tests.update.test_validation_faults import Faulty, build, programs, running
 from instar.pairing.mapping import Relation, TypePairing
 from instar.state.columns import Fate, ObjectKind
 from instar.state.image import Image
-from instar.transfer.plan import TransferPlan
+from instar.transfer.plan import KeptRange, TransferPlan
 from instar.transfer.planner import Planner
 from instar.transfer.refresh import refresh_plan
 from instar.transfer.stack import FramePair
@@ -156,4 +156,38 @@ def test_a_change_that_was_lost_is_found(
         update.driver.channel.close()
         assert refreshed == [True], "planned anew: nothing was lost"
         assert report.error is not None and report.error.code == "validation-difference", report.error
+        assert table.ask("sum")[0] == "1"
+
+
+MAPPINGS = Path(__file__).parent / "validation" / "mappings.c"
+
+
+@pytest.fixture(scope="module")
+def mappings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return build(MAPPINGS, tmp_path_factory.mktemp("mappings"))
+
+
+@pytest.mark.parametrize(("wanted", "protection"), [(3, 3), (3, 1), (3, 7), (0, 3)])
+def test_memory_that_may_be_used_in_other_ways_is_found(
+    mappings: list[Path], wanted: int, protection: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds is the same."""
+    assemble = Planner.assemble
+
+    def assemble_wrongly(planner: Planner, kept: tuple[KeptRange, ...], arena: KeptRange | None) -> Any:
+        own = [one for one in kept if one.plain and one.protection == wanted]
+        assert own
+        wrong = tuple(replace(one, protection=protection) if one is own[0] else one for one in kept)
+        return assemble(planner, wrong, arena)
+
+    monkeypatch.setattr(Planner, "assemble", assemble_wrongly)
+    with running(mappings[0]) as table:
+        update = Faulty(table, mappings[1], lambda _: None, "pause", "sum")
+        report = update.run()
+        update.driver.channel.close()
+        if protection == wanted:
+            assert report.outcome == "updated"
+            return
+        assert report.error is not None and report.error.code == "validation-difference", report.error
+        assert "the mapping at" in report.error.cause
         assert table.ask("sum")[0] == "1"

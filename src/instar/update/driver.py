@@ -302,6 +302,7 @@ class Driver:
         Args:
             alike: Per word of the past and the future, whether they lead to the same.
         """
+        self._own.require_alike()
         if not any(len(past) for _, past, _ in self.told):
             return
         past = np.concatenate([words for _, words, _ in self.told])

@@ -17,11 +17,12 @@ import numpy.typing as npt
 from instar.control.runtime import CLOEXEC, AddressTakenError, Runtime
 from instar.errors import RefusedError
 from instar.process.descriptors import duplicate, list_numbers
-from instar.process.maps import Mapping
+from instar.process.maps import Mapping, read_maps
 from instar.process.registers import signed
 from instar.process.smaps import read_smaps
 from instar.process.tracee import Tracee
 from instar.transfer.plan import KeptRange
+from instar.validation.differences import mapping_problem
 
 _MMAP, _MPROTECT, _MUNMAP, _MADVISE = 9, 10, 11, 28
 _DONTNEED = 4
@@ -100,6 +101,16 @@ class OwnMappings:
             for key in self._mapped:
                 self._advise(key, details[bisect_right(starts, key[0]) - 1].flags & _ADVICE.keys())
 
+    def require_alike(self) -> None:
+        """Validate what may be done with each of them: as in the past. Raises RolledBackError."""
+        if not self._mapped:
+            return
+        past, future = read_maps(self._past), read_maps(self._future.pid)
+        for start, size, *_ in self._mapped:
+            old, new = _permissions(past, start, size), _permissions(future, start, size)
+            if old != new:
+                raise mapping_problem(start, size, old, new)
+
     def _advise(self, key: Key, wanted: frozenset[str]) -> None:
         present = self._advised.get(key, frozenset())
         for flag in present ^ wanted:
@@ -147,6 +158,21 @@ def _inside(key: Key) -> int:
 
 def _is_protected(key: Key) -> bool:
     return key[2] not in (0, _READ_WRITE) and key[3] is None
+
+
+def _permissions(maps: Sequence[Mapping], start: int, size: int) -> str:
+    """What may be done with a piece of memory; with the offset of where that changes."""
+    found: list[tuple[int, str]] = []
+    end = start
+    for mapping in maps:
+        low, high = max(mapping.start, start), min(mapping.end, start + size)
+        if low < high:
+            found += [(end, "not mapped")] if end < low else []
+            found += [(low, mapping.perms)]
+            end = high
+    found += [(end, "not mapped")] if end < start + size else []
+    changes = [one for one, before in zip(found, [(0, ""), *found], strict=False) if one[1] != before[1]]
+    return ", ".join(text if at == start else f"{text} from {at:#x} on" for at, text in changes)
 
 
 @contextlib.contextmanager

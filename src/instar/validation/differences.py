@@ -216,3 +216,9 @@ def kernel_word_problem(what: str, past: int, future: int) -> RolledBackError:
     """A word that the kernel keeps does not lead to the same in the new version."""
     cause = f"{what} {past:#x}, the new version's {future:#x}, which does not lead to the same"
     return RolledBackError(CODE, cause, _REMEDY)
+
+
+def mapping_problem(start: int, size: int, past: str, future: str) -> RolledBackError:
+    """Memory may be used in other ways than in the old version."""
+    cause = f"the mapping at {start:#x}-{start + size:#x} is {past}, and {future} in the new version"
+    return RolledBackError(CODE, cause, _REMEDY)

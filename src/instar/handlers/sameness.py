@@ -64,6 +64,9 @@ def _is_same_struct(old: StructView, new: StructView, leads_same: LeadsSame) -> 
             path = view._instar_path
             raise TypeMismatchError(f"same: which member of the union {path} is in use? Compare that one")
     shared = [name for name in old._instar_members() if name in set(new._instar_members())]
+    if not shared:
+        paths = f"{old._instar_path} and {new._instar_path}"
+        raise TypeMismatchError(f"same: {paths} have no member in common: compare the members")
     return all(is_same(old[name], new[name], leads_same) for name in shared)
 
 

@@ -32,6 +32,9 @@ def _version(*, new: bool) -> Version:
         b.member(conn, "deadline", b.c_int, 56)
     b.variable("limit" if new else "maximum", b.c_int, address=0x4000)
     b.variable("conns", b.pointer(conn), address=0x4008)
+    point = b.struct("point", 8)
+    b.member(point, "left" if new else "x", b.integer("short", 2) if new else b.pointer(conn), 0)
+    b.variable("origin", point, address=0x4010)
     return b.build()
 
 
@@ -173,6 +176,15 @@ def test_what_is_the_same(body: str) -> None:
         return
     with pytest.raises(RefusedError, match="check of transform struct conn"):
         one.run("struct conn", values)
+
+
+def test_structs_with_nothing_in_common_are_not_the_same() -> None:
+    """All of no members would be the same."""
+    same = "same(past.origin, future.origin)"
+    one = bench(RULES.replace("return made == 2 * value", f"return {same}"))
+    with pytest.raises(RefusedError, match="have no member in common") as caught:
+        one.variable("limit")
+    assert caught.value.code == "check-failed"
 
 
 def test_only_one_check() -> None:

@@ -31,6 +31,7 @@ _POINTER_PROBLEMS = {
 }
 _REMEDY = "set it to a carried value before the update, settle it with a handler, or pass --allow {code}"
 
+_NOWHERE = ("no-counterpart", "wild-pointer")
 _UNMAP = "unmap it, or let go of it, before the update; the new version maps it again when it starts"
 
 
@@ -177,7 +178,7 @@ class Judge:
         where = self.path(row, offset)
         target = self._describe(int(word["value"]))
         remedy = _REMEDY
-        if code == "no-counterpart" and (mapping := self._uncarried(int(word["value"]))):
+        if code in _NOWHERE and (mapping := self._uncarried(int(word["value"]))):
             code, target, text, remedy = "mapping-not-carried", mapping, "leads into a mapping", _UNMAP
         cause = f"{where} = {int(word['value']):#x} {text} ({target})"
         local = self._state.objects[row]["kind"] in (ObjectKind.LOCAL, ObjectKind.FRAME)

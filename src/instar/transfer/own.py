@@ -157,10 +157,23 @@ def _merge(pages: Array) -> Array:
     return np.array(rows, dtype=np.uint64).reshape(-1, 2)
 
 
-def refused_mapping(maps: Sequence[Mapping], address: int, images: set[str]) -> str | None:
-    """What lies at an address that the update cannot carry: a file, or memory shared with others."""
+def refused_mapping(
+    maps: Sequence[Mapping], address: int, images: set[str], heap: Sequence[Span]
+) -> str | None:
+    """What lies at an address that the update cannot carry: a file, memory shared with others, a break's part.
+
+    Args:
+        maps: Of the past.
+        address: What leads there.
+        images: Paths of loaded files.
+        heap: What malloc has.
+    """
     mapping = find_mapping(maps, address)
-    if mapping is None or mapping.path.startswith("[") or (mapping.path in images and not mapping.shared):
+    if mapping is None or (mapping.path in images and not mapping.shared):
+        return None
+    if mapping.path == "[heap]" and not any(span.start <= address <= span.end for span in heap):
+        return f"the part of {mapping.start:#x}-{mapping.end:#x} that the program took with sbrk"
+    if mapping.path.startswith("["):
         return None
     return f"{mapping.path or 'anonymous memory'} {mapping.perms} at {mapping.start:#x}-{mapping.end:#x}"
 

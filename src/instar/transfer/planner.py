@@ -345,7 +345,7 @@ class Planner:
         return self.future.subject.memory.read(int(entry["new_address"]) + at, size)
 
     def _uncarried(self, address: int) -> str | None:
-        return refused_mapping(self.past.subject.maps, address, self.images)
+        return refused_mapping(self.past.subject.maps, address, self.images, self.past.heap)
 
     def describe(self, address: int) -> str:
         """What is at an address of the past."""

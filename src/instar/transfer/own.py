@@ -160,7 +160,7 @@ def _merge(pages: Array) -> Array:
 def refused_mapping(
     maps: Sequence[Mapping], address: int, images: set[str], heap: Sequence[Span]
 ) -> str | None:
-    """What lies at an address that the update cannot carry: a file, memory shared with others, a break's part.
+    """What lies at an address that the update cannot carry: a file, what others share, a part of the break.
 
     Args:
         maps: Of the past.

@@ -140,14 +140,20 @@ static uint8_t translate_fixed(const instar_transfer *transfer, const instar_fix
     }
     if (fixed->flags & FIXED_UNPAIRED)
         return STATUS_UNPAIRED;
-    if (offset &&
-        ((fixed->flags & FIXED_EXACT) || (exact && fixed->kind != FIXED_LIBRARY &&
-                                          fixed->kind != FIXED_STRING && fixed->kind != FIXED_ARGUMENT)))
+    if (offset && fixed->flags & FIXED_EXACT)
+        return STATUS_INSIDE;
+    if (offset && exact && fixed->kind == FIXED_STATIC && fixed->mapping < 0 &&
+        fixed->new_start == fixed->start)
+        return STATUS_STAY; /* pointer or not, it is right as it is */
+    if (offset && exact && fixed->kind != FIXED_LIBRARY && fixed->kind != FIXED_STRING &&
+        fixed->kind != FIXED_ARGUMENT)
         return STATUS_INSIDE;
     uint64_t mapped = 0;
     uint8_t status = map_offset(transfer, fixed->mapping, fixed->type, fixed->count,
                                 fixed->end - fixed->start, offset, pointee, &mapped);
     *result = fixed->new_start + mapped;
+    if (exact && status == STATUS_MOVED && *result == value)
+        return STATUS_STAY;
     return status == STATUS_MOVED && fixed->kind == FIXED_LIBRARY ? STATUS_LIBRARY : status;
 }
 

@@ -36,6 +36,13 @@ NGINX = Recipe(
         _MAKE,
     ),
     "objs/nginx",
+    edits=(
+        # every variable of the new version lies elsewhere: pools point into tables
+        (
+            "src/core/nginx.c", "static ngx_uint_t   ngx_show_help;",
+            "ngx_uint_t ngx_moved[9] = { 1 };\nstatic ngx_uint_t   ngx_show_help;",
+        ),
+    ),
 )  # fmt: skip
 LIGHTTPD = Recipe(
     "lighttpd",

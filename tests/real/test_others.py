@@ -1,4 +1,4 @@
-"""chrony (counters, access rules), dropbear's parent, pen and xl2tpd are updated under load."""
+"""chrony (counters, access rules), dropbear's parent, pen, xl2tpd and nginx are updated under load."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.real.relays import Pen
 from tests.real.servers import Server
 from tests.real.subject import DAEMON, FOREGROUND, Subject, under_load
 from tests.real.tunnels import Xl2tpd
+from tests.real.web_servers import Nginx
 
 
 def _pair(subject: type[Subject]) -> Pair:
@@ -61,6 +62,24 @@ def test_there_and_back(subject: type[Subject], mode: str, reachable: Path) -> N
             for program in (pair.new, pair.old):
                 report = server.update(program, *place.options)
                 assert report["retyped"], report
+        place.check()
+        assert not raised
+    finally:
+        place.close()
+        server.stop()
+
+
+def test_pools(reachable: Path) -> None:
+    """Words in pools lead to entries of tables that lie elsewhere in the other version."""
+    pair = _pair(Nginx)
+    place = Nginx(reachable, FOREGROUND)
+    server = Server(place.command(pair.old), place.pid_file, place.ready)
+    try:
+        place.populate()
+        with under_load(place) as raised:
+            for program in (pair.new, pair.old):
+                report = server.update(program)
+                assert not report["retyped"], report
         place.check()
         assert not raised
     finally:

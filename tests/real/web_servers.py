@@ -123,6 +123,7 @@ class Nginx(WebServer):
     """One process; its counters go on."""
 
     recipe = NGINX
+    states = (5, 22)
 
     def command(self, program: Path) -> list[str]:
         base = self.directory

@@ -101,8 +101,10 @@ def _lost(pid: int) -> RefusedError:
 def recover_environment(pid: int) -> tuple[bytes, ...]:
     """The environment a process was started with, or what it has now where a title has overwritten that."""
     words = tuple(read_environment(pid))
-    size = len(Path(f"/proc/{pid}/environ").read_bytes())
-    if size == sum(len(word) + 1 for word in words) and all(_is_assignment(word) for word in words):
+    data = Path(f"/proc/{pid}/environ").read_bytes()
+    whole = b"".join(word + b"\0" for word in words)
+    cut = whole and not data.removeprefix(whole).strip(b"\0")  # LD_PRELOAD, which the runtime has taken out
+    if (data == whole or cut) and all(_is_assignment(word) for word in words):
         return words
     present = _present_environment(pid)
     if present is not None:

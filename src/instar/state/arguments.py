@@ -22,6 +22,12 @@ class ArgumentArea:
     environment: dict[bytes, tuple[int, int]]
     pointers: tuple[int, int]
 
+    @property
+    def environment_pointers(self) -> int:
+        """Address of envp[0]'s slot, which is right behind argv's end; 0 where argv is not known."""
+        address, slots = self.pointers
+        return address + 8 * slots if slots > 1 else 0
+
 
 def argument_area(pid: int, read: Callable[[int, int], bytes]) -> ArgumentArea:
     """Find argv and environment of a process (proc(5): start_stack, arg_start .. env_end)."""

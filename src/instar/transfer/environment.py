@@ -42,6 +42,30 @@ def changed_environment(past: Image) -> Environment:
     return Environment(changed, frozenset(first.keys() - now.keys()))
 
 
+def is_vector_kept(past: Image, future: Image) -> bool:
+    """Whether the vector that the past was given at its start still says what it said then.
+
+    The future must have been given the same variables in the same order. What it has besides comes last.
+
+    libc puts a new word into that vector when a variable is set that was there. Programs that set their title
+    put copies of the texts there.
+    """
+    area, names = past.arguments, _names(past)
+    if not area.environment_pointers or names != _names(future)[: len(names)]:
+        return False
+    read = past.subject.memory.read
+    try:
+        words = _vector(past, area.environment_pointers)
+        return words == [read(*area.environment[name])[:-1] for name in names]
+    except FaultError:
+        return False
+
+
+def _names(image: Image) -> list[bytes]:
+    """In order; the runtime has left an empty text where LD_PRELOAD was."""
+    return [name for name in image.arguments.environment if name]
+
+
 def encode(environment: Environment, future: Image, address: int) -> bytes | None:
     """The future's environment with these changes, as it will lie at an address: words, then the strings."""
     own = _live(future)
@@ -74,19 +98,23 @@ def _variable(image: Image) -> int | None:
 
 def _live(image: Image) -> list[bytes] | None:
     """The words that ``environ`` leads to."""
-    place, read = _variable(image), image.subject.memory.read
+    place = _variable(image)
     if place is None:
         return None
-    words: list[bytes] = []
     try:
-        vector = int.from_bytes(read(place, 8), "little")
-        while vector and len(words) < _WORDS:
-            pointer = int.from_bytes(read(vector + 8 * len(words), 8), "little")
-            if not pointer:
-                return words
-            words.append(_string(image, pointer))
+        return _vector(image, int.from_bytes(image.subject.memory.read(place, 8), "little"))
     except FaultError:
         return None
+
+
+def _vector(image: Image, vector: int) -> list[bytes] | None:
+    """The texts of a vector of words; None where it has no end."""
+    words: list[bytes] = []
+    while vector and len(words) < _WORDS:
+        pointer = int.from_bytes(image.subject.memory.read(vector + 8 * len(words), 8), "little")
+        if not pointer:
+            return words
+        words.append(_string(image, pointer))
     return None if vector else words
 
 

@@ -11,6 +11,7 @@ from instar.process.memory import Memory
 from instar.state.columns import Fate, ObjectKind
 from instar.state.image import Image
 from instar.state.kernel import Span, State
+from instar.transfer.plan import Write
 from instar.transfer.prepared import Prepared
 from instar.transfer.startup_blocks import FutureHeap
 from instar.transfer.statics import read_only
@@ -117,6 +118,13 @@ class Output:
             self.buffer[start : start + 8] = np.frombuffer(
                 int(word["new_value"]).to_bytes(8, "little"), dtype=np.uint8
             )
+
+    def put(self, write: Write) -> None:
+        """Have the segments hold what is written into them besides."""
+        for span, base in self.bases:
+            at = write.address - span.start
+            if 0 <= at <= len(span.data) - len(write.data):
+                self.buffer[base + at : base + at + len(write.data)] = np.frombuffer(write.data, np.uint8)
 
     def writable(self) -> list[tuple[Span, int]]:
         """The parts of the future's segments that it may write itself (RELRO left out)."""

@@ -22,8 +22,10 @@ from instar.state.paths import object_path
 from instar.state.typing import type_state
 from instar.transfer.annotated import without_annotated
 from instar.transfer.call import plan_call
+from instar.transfer.elements import ElementWords
 from instar.transfer.engine import Engine, Scan
-from instar.transfer.environment import changed_environment, encode, write_environment
+from instar.transfer.entries import changed_tables, numbered_problems, split_tables
+from instar.transfer.environment import changed_environment, encode, is_vector_kept, write_environment
 from instar.transfer.fates import Fates, TypeFates, decide_heap
 from instar.transfer.findings import Judge
 from instar.transfer.held_blocks import HeldBlocks
@@ -46,6 +48,7 @@ from instar.transfer.own import (
 from instar.transfer.packed import packed_offsets, words_at
 from instar.transfer.places import constant_targets, interposed_targets, other_fillers
 from instar.transfer.plan import Figures, KeptRange, TransferPlan, Write
+from instar.transfer.pools import refuse_pooled
 from instar.transfer.prepared import NO_CHANGES, Options, Prepared
 from instar.transfer.reading import check_reading
 from instar.transfer.stack import FramePair, frame_spans, plan_stack, stack_spans, whole_targets
@@ -129,7 +132,9 @@ class Planner:
         programs = self.past.program, self.future.program
         self.images = {m.path for m in self.past.subject.maps if m.executable}
         self.libraries = library_targets(self.past.subject, self.future.subject, programs)
-        table.extend(argument_targets(self.past.arguments, self.future.arguments))
+        arguments = self.past.arguments, self.future.arguments
+        kept = is_vector_kept(self.past, self.future)
+        table.extend(argument_targets(*arguments, environment_kept=kept))
         table.extend(whole_targets(self.pairs))
         self.locals = LocalCarrier(self.state, self.pairs, self._is_same_number)
         table.extend(self.locals.place(self.statics.decide))
@@ -177,11 +182,15 @@ class Planner:
         table = self.targets()
         self.statics.place_unnamed(table)
         self.statics.keep_untouched()
+        tables = changed_tables(self.state, self.prepared, self.past, self.future)
+        self.numbered = [*numbered_problems(tables)]
+        table = TargetTable(split_tables(table.rows, tables))
         self.leaks = find_leaks(self.state, self.library_owned)
         self.kept_leaks = keep_many(self.state, self.leaks)
         if self.kept_leaks:
             self.fates.problems.extend(refuse_hidden(self.state, self.types, self.leaks))
         decide_heap(self.state, self.types, self.fates, self.streams)
+        refuse_pooled(self.state, self.types, self.old, self.fates)
         self.fates.problems.extend(refuse_inside(self.state, self.types))
         self.fates.problems.extend(refuse_changed(self.state, self.old))
         self.fates.problems.extend(refuse_closed(self.state))
@@ -195,8 +204,11 @@ class Planner:
 
     def _settle(self, table: TargetTable) -> Settled:
         """Convert, and find a place for every word."""
-        settler = Settler(self.state, self.old, self.prepared.pool, strict=self.options.strict)
-        settled = settler.settle(without_annotated(self.state, self.old, self._scan(table)))
+        scan = without_annotated(self.state, self.old, self._scan(table))
+        elements = ElementWords(self.state, self.engine.fixed, self.future.heap)
+        strict = self.options.strict
+        settler = Settler(self.state, self.old, self.prepared.pool, strict=strict, elements=elements)
+        settled = settler.settle(scan)
         carrier = JumpCarrier(self.state, self.past, self.future, self.pairs, self.translate, self._in_future)
         self.jumps = carrier.carry()
         self.fates.problems.extend(self.jumps.problems)
@@ -226,7 +238,7 @@ class Planner:
         judge.doubtful(self.fates.doubtful)
         judge.words(findings)
         judge.stale(settled.stale)
-        judge.named(self.locals.problems)
+        judge.named([*self.locals.problems, *self.numbered])
         judge.result.warnings += [text] if (text := libc_state_warning(self.old)) else []
         if self.kept_leaks:
             judge.result.warnings.append(leak_warning(self.state, self.leaks))
@@ -393,13 +405,15 @@ class Planner:
 
     def _carry_environment(self) -> None:
         """A changed environment goes behind the arena's blocks, where nobody frees it."""
-        self.environment, self._environ = changed_environment(self.past), None
+        self.environment, self.environ = changed_environment(self.past), None
         base = self.arena_base + self.fates.arena_size
         address = base + self.prepared.strings.next_offset
         data = encode(self.environment, self.future, address) if self.environment else None
         if data is not None:
             self.prepared.strings.carry(data)
-            self._environ = write_environment(self.future, address)
+            self.environ = write_environment(self.future, address)
+            if self.environ is not None:
+                self.output.put(self.environ)
 
     def assemble(self, kept: tuple[KeptRange, ...], arena: KeptRange | None) -> TransferPlan:
         """The plan, with what the future has already (segments, stack, registers) as it is to become."""
@@ -429,7 +443,7 @@ class Planner:
         writes += [Write(address, data) for address, data in call.writes]
         carried = self.prepared.strings.carried()
         writes += [Write(self.arena_base + self.fates.arena_size, carried)] if carried else []
-        writes += [self._environ] if self._environ is not None else []
+        writes += [self.environ] if self.environ is not None else []
         unread = check_reading(self.past, self.future, self.translate)
         writes += self.handled.writes
         return TransferPlan(

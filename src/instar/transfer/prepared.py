@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from instar.pairing.problems import Problem
 from instar.pairing.symbols import SymbolPairing
+from instar.pairing.tables import TablePairing
 from instar.state.capture import Shapes
 from instar.state.slots import TypeTable
 from instar.transfer.mappings import MappingPool
@@ -93,6 +94,7 @@ class Prepared:
         shapes: Old and new.
         pool: Compiled mappings; grows when a pair turns up.
         strings: Resolved string constants; remembers.
+        entries: Which elements of constant tables are the same entries; remembers.
         verdicts: Which of two types wins a block; remembers.
         handlers: The user's.
         invariants: Evaluates the user's expressions over a process and memory of it; whether all hold.
@@ -103,6 +105,7 @@ class Prepared:
     shapes: tuple[Shapes, Shapes]
     pool: MappingPool
     strings: StringResolver
+    entries: TablePairing
     verdicts: dict[tuple[int, int], int] = field(default_factory=dict)
     handlers: PlanHandlers | None = None
     invariants: Callable[[Any, Any], bool] | None = None

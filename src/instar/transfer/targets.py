@@ -220,8 +220,13 @@ def image_fillers(old: Subject, programs: tuple[str, str]) -> list[Target]:
     return fillers
 
 
-def argument_targets(old: ArgumentArea, new: ArgumentArea) -> Iterable[Target]:
-    """``config = optarg`` and the like: same argument, same offset; environment strings by name."""
+def argument_targets(
+    old: ArgumentArea, new: ArgumentArea, *, environment_kept: bool = False
+) -> Iterable[Target]:
+    """``config = optarg`` and the like: same argument, same offset; environment strings by name.
+
+    ``saved = environ``, too, where the past has changed nothing of that vector (``is_vector_kept``).
+    """
     for (start, size), (new_start, new_size) in zip(old.arguments, new.arguments, strict=False):
         if new_size == size:
             yield Target(start, start + size, new_start, FixedKind.ARGUMENT)
@@ -231,3 +236,6 @@ def argument_targets(old: ArgumentArea, new: ArgumentArea) -> Iterable[Target]:
     if old.pointers[1] == new.pointers[1]:
         start, slots = old.pointers
         yield Target(start, start + 8 * slots, new.pointers[0], FixedKind.ARGUMENT)
+    place, new_place = old.environment_pointers, new.environment_pointers
+    if environment_kept and place and new_place:
+        yield Target(place, place + 8, new_place, FixedKind.ARGUMENT)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import codecs
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from instar.metadata.version import Version
 from instar.state.columns import Fate, ObjectFlag, ObjectKind, Status, WordSource
 from instar.state.kernel import State
 from instar.state.paths import member_path, text_member
+from instar.transfer.elements import ElementWords, Verdict
 from instar.transfer.engine import Scan
 from instar.transfer.mappings import MappingPool
 from instar.transfer.system_data import SystemData
@@ -33,15 +33,6 @@ _TAGS = 15  # blocks lie on 16-byte boundaries: more low bits can be no tag
 _RUN = 8
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 _CLAIMS = ObjectFlag.BYTES | ObjectFlag.VOID | ObjectFlag.INTERIOR
-
-
-class Verdict(Enum):
-    """What becomes of a word."""
-
-    KEEP = "as the kernel said"
-    PADDING = "no word at all"
-    STALE = "left as it is, counted"
-    MEMBER = "rewritten, listed as an assumed pointer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +62,20 @@ class Settler:
         version: The past's.
         pool: Mappings, for places inside what is converted.
         strict: Nothing is taken for stale, and nothing but the start of an object for a pointer.
+        elements: Knows pointers to elements of static arrays in opaque data; None: there are none.
     """
 
-    def __init__(self, state: State, version: Version, pool: MappingPool, *, strict: bool) -> None:
+    def __init__(
+        self,
+        state: State,
+        version: Version,
+        pool: MappingPool,
+        *,
+        strict: bool,
+        elements: ElementWords | None = None,
+    ) -> None:
         self._state, self._version, self._pool, self._strict = state, version, pool, strict
+        self._elements = elements
         self._padding: dict[tuple[int, int], bool] = {}
         self._system = SystemData(version)
 
@@ -100,7 +101,7 @@ class Settler:
         for word in scan.findings[hits]:
             if settled[int(word["object"]), int(word["offset"])] is Verdict.MEMBER:
                 moved = word.copy()
-                moved["new_value"], moved["status"] = self._place(int(word["value"])), Status.MOVED
+                moved["new_value"], moved["status"] = self._member(int(word["value"])), Status.MOVED
                 members.append(moved)
         added = np.array(members, dtype=scan.words.dtype)
         findings = np.concatenate([scan.findings[~hits], added])
@@ -124,6 +125,10 @@ class Settler:
             return Verdict.KEEP if whole else Verdict.STALE
         if status is not Status.INSIDE or self._strict:
             return Verdict.KEEP
+        if entry["type"] < 0 and start is None and self._elements is not None:
+            found = self._elements.judge(int(entry["address"]), offset, int(word["value"]))
+            if found is not None:
+                return found
         is_data = start is not None or bool(entry["type"] < 0)
         if start is not None and self._is_slack(entry, offset):
             return self._judge_slack(int(word["value"]))
@@ -274,6 +279,10 @@ class Settler:
         if inner >= size:
             return inner == size * int(self._state.objects[row]["count"])
         return "+" not in member_path(self._version, kind, inner)
+
+    def _member(self, value: int) -> int | None:
+        element = self._elements.place(value) if self._elements is not None else None
+        return self._place(value) if element is None else element
 
     def _place(self, value: int) -> int | None:
         """Where the inside of an object that moves is in the new version."""

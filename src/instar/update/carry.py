@@ -19,6 +19,7 @@ from instar.pairing.callsites import find_call_site
 from instar.pairing.code import CodeComparison
 from instar.pairing.plan import PairingPlan
 from instar.pairing.problems import Problem
+from instar.pairing.tables import TablePairing
 from instar.state.capture import Shapes
 from instar.state.image import Image
 from instar.state.slots import build_type_table
@@ -46,6 +47,7 @@ def prepare(old: Version, new: Version, pairing: PairingPlan) -> Prepared:
         shapes=(Shapes(old, tables[0]), Shapes(new, tables[1])),
         pool=MappingPool(pairing.types, tables[0]),
         strings=StringResolver(old, new, pairing.content),
+        entries=TablePairing(old, new, pairing.types, pairing.symbols, pairing.content),
     )
 
 

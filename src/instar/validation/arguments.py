@@ -30,7 +30,9 @@ def changed_arguments(
     """
     fixed = planner.engine.fixed
     texts = fixed[(fixed["kind"] == FixedKind.ARGUMENT) & (fixed["new_start"] != 0)]
-    texts = texts[texts["start"] != planner.past.arguments.pointers[0]]  # the words of argv itself
+    area = planner.past.arguments
+    vectors = area.pointers[0], area.environment_pointers
+    texts = texts[~np.isin(texts["start"], np.array(vectors, dtype=np.uint64))]  # words, no texts
     if not len(texts):
         return []
     low, high = int(texts["new_start"].min()), int((texts["new_start"] + texts["end"] - texts["start"]).max())

@@ -104,6 +104,7 @@ class Validator:
             self._check_places(judge)
             self._check_blocks(judge, plan)
             self._check_segments(judge)
+            self._check_environ(judge)
             self._kept, rows = without_blocks(plan).kept, self._counterparts.compared()
         compared = self._compare(rows, registers)
         judge.judge(compared.differences)
@@ -303,7 +304,7 @@ class Validator:
             inside = (places >= span.start) & (places < span.end)
             low = (places[inside] - np.uint64(span.start)).astype(np.int64)
             high = low + sizes[inside]
-            low, high = self._with_handled(span, low, high)
+            low, high = self._with_environ(span, *self._with_handled(span, low, high))
             old, new = memoryview(span.data.data), memoryview(now.data)
             for start, end in _gaps(low, high, len(now)):
                 if old[start:end] != new[start:end]:
@@ -318,6 +319,19 @@ class Validator:
         own = self._handled.places
         own = own[(own >= span.start) & (own < span.end)].astype(np.int64) - span.start
         return np.concatenate([low, own]), np.concatenate([high, own + 1])
+
+    def _with_environ(self, span: Span, low: Array, high: Array) -> tuple[Array, Array]:
+        """The program's own ``environ``, which leads to the changed environment."""
+        write = self.planner.environ
+        if write is None or not span.start <= write.address < span.end:
+            return low, high
+        at = write.address - span.start
+        return np.append(low, at), np.append(high, at + 8)
+
+    def _check_environ(self, judge: DifferenceJudge) -> None:
+        write = self.planner.environ
+        if write is not None and self._read(write.address, 8) != bytes(write.data):
+            judge.add("environ", "it does not lead to the changed environment")
 
     def _new_name(self, address: int) -> str:
         version: Version = self.planner.new

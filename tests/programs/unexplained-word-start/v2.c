@@ -6,9 +6,12 @@ struct node {
     struct node *next;
 };
 
+long more_before[5] = {1};
+STATE long none_before[5];
 STATE struct node *first;
 STATE uintptr_t cookie;
 STATE uint64_t words[3];
+STATE long none_after[5];
 
 void fill(void)
 {

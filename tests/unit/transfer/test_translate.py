@@ -203,3 +203,21 @@ def test_text_over_a_stale_pointer_is_text() -> None:
     world.state.objects["flags"][world.row(text)] |= int(ObjectFlag.BYTES)
     scan = world.run()
     assert [int(word["object"]) for word in scan.words] == [world.row(data)]
+
+
+@pytest.mark.parametrize("offset", [0, 8, 17])
+def test_a_word_that_leads_into_a_static_which_stays_in_its_place_is_right(offset: int) -> None:
+    world = World()
+    world.targets.extend([Target(0x60_0000, 0x60_0040, 0x60_0000, FixedKind.STATIC)])
+    world.begin()
+    world.settle()
+    assert world.lead(0x60_0000 + offset, exact=True) == (Status.STAY, 0x60_0000 + offset)
+
+
+@pytest.mark.parametrize(("offset", "status"), [(0, Status.MOVED), (8, Status.INSIDE)])
+def test_a_word_that_leads_into_a_static_elsewhere_is_not(offset: int, status: Status) -> None:
+    world = World()
+    world.targets.extend([Target(0x60_0000, 0x60_0040, 0x60_0010, FixedKind.STATIC)])
+    world.begin()
+    world.settle()
+    assert world.lead(0x60_0000 + offset, exact=True)[0] is status

@@ -95,7 +95,7 @@ def _segments(corpus: Path) -> None:
 HARNESSES = {
     harness.name: harness
     for harness in (
-        Harness("walker", "dwarf/walker*.c", ("-lelf", "-ldl"), _programs),
+        Harness("walker", "dwarf/walker*.c", ("-ldw", "-lelf", "-ldl"), _programs),
         Harness("chunks", "kernels/glibc_heap.c", (), _segments),
     )
 }

@@ -1,6 +1,6 @@
 /* The metadata walker: DWARF 2-5 of one program -> the columns of src/instar/metadata/model.py.
  *
- * Files are opened and zlib sections expanded by elfutils (libelf); the DIE stream, the lists and the
+ * Files are opened and zlib sections expanded by elfutils (libelf, libdw); the DIE stream, the lists and the
  * line programs are decoded here in one pass, because libdw 0.188 looks every attribute up by a walk of its own,
  * reads no .dwp packages and gives zero DIEs for zstd sections without an error.
  *

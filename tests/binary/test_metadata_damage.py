@@ -23,7 +23,7 @@ def walker_damage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = [*(ROOT / "native/dwarf").glob("walker*.c"), ROOT / "tests/native/walker_damage.c"]
     flags = ["-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-fsanitize=address,undefined"]
     command = ["gcc", *flags, "-fno-sanitize-recover=all", "-o", str(output), *map(str, sources)]
-    subprocess.run([*command, "-lelf", "-ldl"], check=True)
+    subprocess.run([*command, "-ldw", "-lelf", "-ldl"], check=True)
     return output
 
 

@@ -14,7 +14,6 @@ import pytest
 from tests.live.running import Compile, Running, Start
 
 from instar.process import modules
-from instar.process.call_frames import FrameTable
 from instar.process.deadline import Deadline
 from instar.process.maps import read_maps
 from instar.process.memory import Memory
@@ -168,14 +167,13 @@ def test_nothing_is_decoded_anew_after_a_warm_up(start: Start, monkeypatch: pyte
     assert prepare(Memory(running.pid), maps) >= 3
     first = stack_of(running.pid)
 
-    def decode(*_arguments: object) -> None:
-        raise AssertionError("a file is read, or a row decoded, again")
+    def library() -> None:
+        raise AssertionError("the native part is asked again")
 
     tracee = Tracee.seize(running.pid)
     tracee.interrupt(Deadline(10))
     with monkeypatch.context() as patched:
-        patched.setattr(modules, "read_file", decode)
-        patched.setattr(FrameTable, "row", decode)
+        patched.setattr(modules, "_library", library)
         again = unwind(tracee.registers(), tracee.memory, maps)
     tracee.detach()
     assert len(first) > 3 and [frame.pc for frame in again] == [frame.pc for frame in first]

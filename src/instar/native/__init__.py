@@ -27,5 +27,5 @@ def load(name: str) -> ctypes.CDLL:
         return ctypes.CDLL(str(path), use_errno=True)
     except OSError as error:
         raise HostError(
-            "native-unloadable", f"{path.name}: {error}", "install libelf1 (elfutils) and run `make native`"
+            "native-unloadable", f"{path.name}: {error}", "install libdw1 (elfutils) and run `make native`"
         ) from error

@@ -1,42 +1,118 @@
-"""The ELF images mapped into a process, with their call frame information."""
+"""The ELF images mapped into a process, with their call frame information (libinstar-dwarf.so, libdw)."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from instar.errors import FaultError
-from instar.process.call_frames import FrameTable, Row
+from instar.native import load
 from instar.process.expression import Reader
-from instar.process.image_parts import ImageParts, read_file, read_image
 from instar.process.maps import Mapping, find_mapping
+from instar.process.opcodes import Operation
 
+REGISTER_COUNT = 17
+_ROOM = 4096
+_MAX_SEGMENTS = 64
 _PAGE = 4096
+_UNDEFINED, _SAME, _EXPRESSION = range(3)
+
+
+class Segment(NamedTuple):
+    """A PT_LOAD program header."""
+
+    offset: int
+    address: int
+    file_size: int
+    memory_size: int
+    flags: int
+
+
+class Rule(NamedTuple):
+    """How one register of the caller is recovered: undefined, the same, or by an expression."""
+
+    kind: int
+    operations: tuple[Operation, ...]
+
+    @property
+    def same(self) -> bool:
+        """The called function has not touched the register."""
+        return self.kind == _SAME
+
+    @property
+    def undefined(self) -> bool:
+        """The value is lost."""
+        return self.kind == _UNDEFINED
+
+
+class Row(NamedTuple):
+    """A row of the call frame table: valid for link addresses in [start, end)."""
+
+    start: int
+    end: int
+    return_register: int
+    signal_frame: bool
+    cfa: Rule
+    registers: tuple[Rule, ...]
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = load("dwarf")
+    words = np.ctypeslib.ndpointer(np.uint64, flags="C_CONTIGUOUS")
+    library.instar_cfi_open_file.argtypes = (ctypes.c_char_p,)
+    library.instar_cfi_open_file.restype = ctypes.c_void_p
+    library.instar_cfi_open_image.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+    library.instar_cfi_open_image.restype = ctypes.c_void_p
+    library.instar_cfi_close.argtypes = (ctypes.c_void_p,)
+    library.instar_cfi_close.restype = None
+    library.instar_cfi_read_segments.argtypes = (ctypes.c_void_p, words, ctypes.c_size_t)
+    library.instar_cfi_read_segments.restype = ctypes.c_long
+    library.instar_cfi_read_row.argtypes = (ctypes.c_void_p, ctypes.c_uint64, words, ctypes.c_size_t)
+    library.instar_cfi_read_row.restype = ctypes.c_long
+    return library
 
 
 class Module:
     """One ELF image; rows are decoded once and kept."""
 
-    def __init__(self, parts: ImageParts) -> None:
-        self._table = FrameTable(parts)
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._close = _library().instar_cfi_close  # globals are gone when the interpreter ends
         self._rows: dict[int, Row | None] = {}
-        self.segments = parts.segments
+        self.segments = self._read_segments()
 
     @classmethod
     def from_file(cls, path: str) -> Module | None:
         """The image of a file; None when it cannot be opened or is no ELF file."""
-        parts = read_file(os.fsencode(path))
-        return cls(parts) if parts is not None else None
+        handle = _library().instar_cfi_open_file(os.fsencode(path))
+        return cls(handle) if handle else None
 
     @classmethod
     def from_image(cls, image: bytes) -> Module | None:
         """The image in these bytes, laid out as in a file."""
-        parts = read_image(image)
-        return cls(parts) if parts is not None else None
+        handle = _library().instar_cfi_open_image(image, len(image))
+        return cls(handle) if handle else None
+
+    def __del__(self) -> None:
+        handle, self._handle = self._handle, 0
+        if handle:
+            self._close(handle)
+
+    def _read_segments(self) -> tuple[Segment, ...]:
+        words = np.zeros(_MAX_SEGMENTS * 5, np.uint64)
+        count = _library().instar_cfi_read_segments(self._handle, words, len(words))
+        rows = words[: max(count, 0) * 5].reshape(-1, 5).tolist()
+        return tuple(Segment(*row) for row in rows)
 
     def load_bias(self, mapping: Mapping) -> int | None:
         """Run-time minus link address, from any mapping of the file; None when it is not of a segment."""
@@ -49,8 +125,45 @@ class Module:
     def row(self, link_address: int) -> Row | None:
         """The row for an address; None where there is no usable call frame information."""
         if link_address not in self._rows:
-            self._rows[link_address] = self._table.row(link_address)
+            self._rows[link_address] = self._read_row(link_address)
         return self._rows[link_address]
+
+    def _read_row(self, link_address: int) -> Row | None:
+        if link_address < 0:
+            return None
+        room = _ROOM
+        while True:
+            words = np.zeros(room, np.uint64)
+            used = _library().instar_cfi_read_row(self._handle, link_address, words, room)
+            if used <= 0:
+                return None
+            if used <= room:
+                return _parse_row(words[:used].tolist())
+            room = used
+
+
+def _parse_row(words: list[int]) -> Row:
+    start, end, return_register, signal = words[:4]
+    position = 4
+    rules: list[Rule] = []
+    for _ in range(1 + REGISTER_COUNT):
+        kind, count = words[position : position + 2]
+        position += 2
+        flat = words[position : position + 4 * count]
+        position += 4 * count
+        rules.append(Rule(kind, _operations(flat)))
+    return Row(start, end, return_register, bool(signal), rules[0], tuple(rules[1:]))
+
+
+def _operations(flat: list[int]) -> tuple[Operation, ...]:
+    starts = flat[3::4]
+    ends = [*starts[1:], starts[-1] + 3] if starts else []
+    return tuple(
+        Operation(code, first, second, offset, end)
+        for code, first, second, offset, end in zip(
+            flat[0::4], flat[1::4], flat[2::4], starts, ends, strict=True
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,6 @@ _PLAIN = frozenset(
     {int(code) for code in OP} | set(range(OP.lit0, OP.lit31 + 1)) | set(range(OP.reg0, OP.reg31 + 1))
 ) - set(_OPERANDS)
 _MASK = (1 << 64) - 1
-_LONGEST_LEB128 = 7 * 31  # bits: some assemblers pad numbers
 
 
 def decode(expression: bytes) -> list[Operation]:
@@ -193,10 +192,10 @@ def _block(data: bytes, position: int, form: str) -> tuple[bytes, int]:
 
 
 def read_leb128(data: bytes, position: int, is_signed: bool) -> tuple[int, int]:
-    """A LEB128 number (modulo 2**64) and the position after it; raises ValueError when it has no end."""
+    """A LEB128 number (modulo 2**64) and the position after it; raises ValueError when it is truncated."""
     value = shift = 0
     while True:
-        if position >= len(data) or shift > _LONGEST_LEB128:
+        if position >= len(data):
             raise ValueError("truncated LEB128")
         byte = data[position]
         position += 1

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from instar.errors import FaultError
-from instar.process.call_frames import REGISTER_COUNT, Row, Rule
 from instar.process.expression import Context, PlaceKind, Reader, locate_operations
 from instar.process.maps import Mapping
-from instar.process.modules import module_at, prepare_modules
+from instar.process.modules import REGISTER_COUNT, Row, Rule, module_at, prepare_modules
 from instar.process.numbering import DWARF_RIP, DWARF_RSP, by_number
 from instar.process.registers import Registers
 

@@ -44,7 +44,7 @@ def examine_host() -> list[Finding]:
     questions: tuple[Callable[[], Finding], ...] = (
         _platform,
         _native,
-        _libelf,
+        _libdw,
         _tracing,
         _yama,
         _glibc,
@@ -78,12 +78,12 @@ def _native() -> Finding:
     return Finding("native part", "ok", f"built, in {library_path('kernels').parent}")
 
 
-def _libelf() -> Finding:
+def _libdw() -> Finding:
     try:
         load("dwarf")
     except HostError as error:
-        return Finding.from_error("libelf", error)
-    return Finding("libelf", "ok", "loaded (debug information)")
+        return Finding.from_error("libdw", error)
+    return Finding("libdw", "ok", "loaded (debug information, unwinding)")
 
 
 def _tracing() -> Finding:

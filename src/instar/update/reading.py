@@ -1,4 +1,4 @@
-"""Reads the debug information of a program in a process without rights: neither file nor libelf are trusted.
+"""Reads the debug information of a program in a process without rights: neither file nor libdw are trusted.
 
 The child gives its rights up before it looks at the first byte (``update.confined``), and hands back columns,
 which are checked like those of the cache. What is in the cache needs no child.

@@ -38,7 +38,7 @@ def test_native_part_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(native, "DIRECTORY", tmp_path)
     with pytest.raises(HostError) as caught:
         native.load("junk")
-    assert caught.value.code == "native-unloadable" and "libelf1" in caught.value.remedy
+    assert caught.value.code == "native-unloadable" and "libdw1" in caught.value.remedy
 
 
 def test_another_platform(monkeypatch: pytest.MonkeyPatch) -> None:

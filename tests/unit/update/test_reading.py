@@ -1,6 +1,6 @@
 """Debug information is read by a process without rights; whatever becomes of it is a refusal by name.
 
-What a hostile file would make of libelf is played by a function in the place of the walker.
+What a hostile file would make of libdw is played by a function in the place of the walker.
 """
 
 from __future__ import annotations

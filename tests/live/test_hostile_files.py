@@ -83,6 +83,33 @@ def test_it_has_no_rights(counter: Running, tmp_path: Path, hostile: Callable[[s
     goes_on(counter)
 
 
+# Loaded into the tool: what a state would do that takes over whatever makes sense of it.
+STATE = """
+import os, signal
+from instar.state.capturer import Capturer
+tool = os.getpid()
+
+def taken_over(self, *given, **named):
+    if os.getpid() == tool or "Seccomp:\\t2" not in open("/proc/self/status").read():
+        os.write(2, b"HOSTILE with rights")
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+Capturer.image = Capturer.subject = taken_over
+"""
+
+
+@pytest.mark.parametrize("words", [["check"], ["inspect"], ["inspect", "lines"]])
+def test_a_state_that_takes_over_what_looks_at_it(words: list[str], counter: Running, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(STATE)
+    verb, *expression = words
+    done = run({**os.environ, "PYTHONPATH": str(tmp_path)}, verb, counter.pid, *expression)
+    assert done.returncode == REFUSED, done.stderr
+    assert "[reader-lost]" in done.stderr and "SIGSEGV" in done.stderr
+    assert "HOSTILE" not in done.stderr and "Traceback" not in done.stderr
+    goes_on(counter)
+
+
 def test_an_interruption_ends_it(
     counter: Running, compile_c: Compile, tmp_path: Path, hostile: Callable[[str], dict[str, str]]
 ) -> None:

@@ -28,22 +28,21 @@ def prepare_parser(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Classify and print."""
-    from instar.update.examine import Examination, examine
+    from instar.update.examine import examine
 
-    found: Examination = examine(arguments.pid)
-    pointers, census = found.pointers(), found.census()
+    found = examine(arguments.pid)
+    pointers, census = found.pointers, found.census
     document = {
         "schema": _CHECK_SCHEMA,
         "pid": arguments.pid,
         "pointers": pointers,
         "problems": [
-            {"code": p.code, "path": p.path, "cause": p.cause, "remedy": p.remedy}
-            for p in found.plan.problems
+            {"code": p.code, "path": p.path, "cause": p.cause, "remedy": p.remedy} for p in found.problems
         ],
-        "warnings": list(found.plan.warnings),
+        "warnings": list(found.warnings),
         "leaked": {"blocks": census.leaked_blocks, "bytes": census.leaked_bytes},
         "untyped": {"blocks": census.untyped_blocks, "bytes": census.untyped_bytes},
-        "inferred_types": found.inferred(),
+        "inferred_types": found.inferred,
     }
     if arguments.json:
         print_document(document)
@@ -51,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
         counted = ", ".join(f"{count:,} {name}" for name, count in pointers.items() if count)
         print(f"process {arguments.pid}: {sum(pointers.values()):,} pointers: {counted}")
         heap = f"{census.heap_blocks:,} heap blocks, {format_bytes(census.heap_bytes)}"
-        print(f"  {heap}; {census.untyped_blocks:,} untyped, {found.inferred():,} by inference")
+        print(f"  {heap}; {census.untyped_blocks:,} untyped, {found.inferred:,} by inference")
         if census.leaked_blocks:
             print(f"  leaked: {census.leaked_blocks:,} blocks, {format_bytes(census.leaked_bytes)}")
-        for warning in found.plan.warnings:
+        for warning in found.warnings:
             print(f"  {warning}")
-        for problem in found.plan.problems:
+        for problem in found.problems:
             print(f"  {problem.code}: {problem.cause}")
     return 3 if found.is_wrong else 0

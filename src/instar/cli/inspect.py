@@ -11,7 +11,7 @@ from instar.cli.failures import print_document
 from instar.cli.wording import format_bytes
 
 if TYPE_CHECKING:
-    from instar.update.examine import Census
+    from instar.update.look import Census
 
 _EPILOG = """\
 examples:
@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _census(arguments)
     from instar.update.examine import evaluate_live
 
-    value, rendered = evaluate_live(arguments.pid, arguments.expression, arguments.depth)
+    value = evaluate_live(arguments.pid, arguments.expression, arguments.depth)
+    rendered = value.rendered
     if arguments.json:
         document = {
             "schema": _INSPECT_SCHEMA,
@@ -91,7 +92,7 @@ def _scalar(value: Any) -> str:
 def _census(arguments: argparse.Namespace) -> int:
     from instar.update.examine import examine
 
-    census: Census = examine(arguments.pid).census()
+    census: Census = examine(arguments.pid).census
     if arguments.json:
         document = {
             "schema": _INSPECT_SCHEMA,

@@ -6,10 +6,8 @@ which it needs for streams, it asks the worker for.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ import numpy.typing as npt
 from instar.control.chains import chain_of, function_names
 from instar.control.quiescence import QuiescentPoint
 from instar.errors import FaultError, InternalError, RefusedError
-from instar.guard.shared import Shared
 from instar.metadata.version import Version
 from instar.process import maps as process_maps
 from instar.process.blocking import blocking_call
@@ -31,13 +28,13 @@ from instar.state.arguments import ArgumentArea
 from instar.state.capturer import Capturer
 from instar.update.desk import Assignment, Desk
 from instar.update.exchange import GarbageError
+from instar.update.room import make_shared
 from instar.update.worker import Worker
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SPACE, _PAGE = 1 << 64, 4096
 _MOST_PEEKED = 1 << 26
-_SHARED = (1 << 40, 1 << 36, 1 << 33, 1 << 31)  # sparse: what is not used costs nothing
 _DAMAGE = (ValueError, OverflowError, IndexError, struct.error)
 
 
@@ -224,20 +221,7 @@ class CorePast:
     def __init__(self) -> None:
         self.pid = 0
         self.memory: Memory = _Nobody(0)
-        self.shared: Shared | None = None
-        for size in _SHARED:
-            with suppress(OSError):
-                self.shared = _share(size)
-                break
-
-
-def _share(size: int) -> Shared:
-    descriptor = os.memfd_create("core", os.MFD_CLOEXEC)
-    try:
-        os.ftruncate(descriptor, size)
-        return Shared(descriptor)
-    finally:
-        os.close(descriptor)
+        self.shared = make_shared()
 
 
 class PeekedMemory(Memory):

@@ -57,6 +57,8 @@ _TASKS: dict[str, tuple[Any, ...]] = {
     "details": (),
     "point": (),
     "peek": (Array,),
+    "show": (Registers, str, int),
+    "seen": (),
 }
 
 

@@ -1,57 +1,40 @@
 """Looks at the state of a live process without changing it: what `inspect` and `check` show.
 
-The process is stopped only while it is copied. Its state is then planned as a move to itself: every pointer
-is classified by the same code that an update uses.
+The process is stopped only while it is copied. What is in it is looked at by a worker without rights
+(``update.look``): it may be anybody's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TypeVar
 
-import numpy as np
-
+from instar.errors import RefusedError
 from instar.metadata.version import Version
-from instar.pairing.plan import plan_pairing
 from instar.process.deadline import Deadline
 from instar.process.failures import explain_absence
 from instar.process.held import Standing, find_held
+from instar.process.memory import Memory
+from instar.process.registers import Registers
 from instar.process.status import executable
 from instar.process.tracee import Tracee
 from instar.state.capturer import Capturer
-from instar.state.columns import ObjectFlag, ObjectKind, Status, Strength, strength_of
-from instar.state.expression import evaluate
 from instar.state.image import Image
 from instar.state.slots import build_type_table
-from instar.state.values import Value
-from instar.transfer.plan import TransferPlan
-from instar.transfer.planner import Planner
-from instar.transfer.prepared import Options
-from instar.update import carry
+from instar.update.desk import Assignment
+from instar.update.exchange import GarbageError, WorkerLostError
+from instar.update.look import LookDesk, Seen, Shown
+from instar.update.options import UpdateOptions
 from instar.update.reading import load_confined
+from instar.update.room import make_shared
+from instar.update.worker import Worker
+from instar.validation.conditions import Conditions
 
-Array = np.ndarray[Any, np.dtype[Any]]
+T = TypeVar("T")
 
 _STOP_S = 5.0
-_WRONG = ("wild-pointer", "odd-pointer", "conflicting-types", "no-counterpart", "unknown-constant")
-
-
-class _Itself(Mapping[int, int]):
-    """Every address leads to itself."""
-
-    def __getitem__(self, key: int) -> int:
-        return key
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
+_LONGEST_S = 600.0
 
 
 @contextmanager
@@ -84,7 +67,7 @@ def _load(pid: int) -> Version:
 
 
 def copy_process(pid: int) -> tuple[Version, Image]:
-    """Stop, copy, let go."""
+    """Stop, copy, let go, without a worker: for who has a process of their own."""
     version = _load(pid)
     table = build_type_table(version)
     with stopped(pid) as tracee:
@@ -92,118 +75,55 @@ def copy_process(pid: int) -> tuple[Version, Image]:
     return version, image
 
 
-@dataclass(frozen=True)
-class TypeCount:
-    """One line of the census."""
+class _Target:
+    """What the worker may ask for."""
 
-    type: str
-    kind: str
-    objects: int
-    bytes: int
+    def __init__(self, pid: int) -> None:
+        self.pid, self.memory, self.shared = pid, Memory(pid), make_shared()
 
 
-@dataclass(frozen=True)
-class Census:
-    """Objects and bytes by type.
+class _Looker(Worker):
+    """A worker that looks at one process."""
 
-    Attributes:
-        types: By falling size.
-        untyped_bytes, heap_bytes: Heap blocks that nothing types (character data apart), and all.
-        leaked_blocks, leaked_bytes: Blocks that no word of the state could point into.
+    def show(self, registers: Registers, expression: str, depth: int) -> Shown:
+        """See ``LookDesk``."""
+        return self._call("show", registers, expression, depth).value(0, Shown)  # type: ignore[no-any-return]
+
+    def seen(self) -> Seen:
+        """See ``LookDesk``."""
+        return self._call("seen").value(0, Seen)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _looker(pid: int) -> Iterator[_Looker]:
+    """One for a process; what becomes of it is told by name.
+
+    Raises:
+        RefusedError: "reader-lost": it was ended, does not come to an end, or says what is no answer.
     """
-
-    types: tuple[TypeCount, ...]
-    heap_blocks: int
-    heap_bytes: int
-    untyped_blocks: int
-    untyped_bytes: int
-    leaked_blocks: int
-    leaked_bytes: int
-
-
-@dataclass(frozen=True, eq=False)
-class Examination:
-    """A process that was looked at: its typed state and what its pointers are."""
-
-    version: Version
-    planner: Planner
-    plan: TransferPlan
-
-    def census(self) -> Census:
-        """Count objects by type."""
-        objects = self.planner.state.objects
-        live = (objects["flags"] & (ObjectFlag.REACHED | ObjectFlag.ROOT)) != 0
-        heap = objects["kind"] == ObjectKind.HEAP
-        shown = live & (objects["kind"] != ObjectKind.FRAME)
-        groups: dict[tuple[str, str], list[int]] = {}
-        keys = np.stack([objects["type"][shown].astype(np.int64), objects["kind"][shown].astype(np.int64)])
-        unique, inverse = np.unique(keys, axis=1, return_inverse=True)
-        sizes = np.bincount(inverse.reshape(-1), weights=objects["size"][shown].astype(np.float64))
-        counts = np.bincount(inverse.reshape(-1))
-        for (row, kind), count, size in zip(unique.T, counts, sizes, strict=True):
-            entry = groups.setdefault((self._name(int(row)), ObjectKind(int(kind)).name.lower()), [0, 0])
-            entry[0] += int(count)
-            entry[1] += int(size)
-        rows = tuple(TypeCount(name, kind, n, size) for (name, kind), (n, size) in groups.items())
-        untyped = heap & live & (objects["type"] < 0) & ((objects["flags"] & ObjectFlag.BYTES) == 0)
-        leaked = (heap & ~live) | self.planner.leaks
-        return Census(
-            tuple(sorted(rows, key=lambda row: -row.bytes)),
-            int((heap & live).sum()),
-            int(objects["size"][heap & live].sum()),
-            int(untyped.sum()),
-            int(objects["size"][untyped].sum()),
-            int(leaked.sum()),
-            int(objects["size"][leaked].sum()),
-        )
-
-    def _name(self, row: int) -> str:
-        return self.version.type_name(row) if row >= 0 else "(untyped)"
-
-    def pointers(self) -> dict[str, int]:
-        """Pointer slots by class."""
-        statuses = self.planner.scanned.statuses
-        return {
-            "null": statuses[Status.NULL],
-            "integer": statuses[Status.SMALL],
-            "block": statuses[Status.STAY],
-            "static": statuses[Status.MOVED],
-            "library": statuses[Status.LIBRARY],
-            "dangling": statuses[Status.DANGLING],
-            "wild": statuses[Status.WILD],
-            "odd": statuses[Status.INSIDE] + statuses[Status.AMBIGUOUS] + statuses[Status.DROPPED],
-            "unknown": statuses[Status.UNPAIRED] + statuses[Status.UNRESOLVED],
-        }
-
-    def inferred(self) -> int:
-        """Heap blocks whose type was inferred, not claimed by a typed pointer."""
-        objects = self.planner.state.objects
-        return int(
-            (
-                (strength_of(objects["flags"]) == Strength.INFERRED) & (objects["kind"] == ObjectKind.HEAP)
-            ).sum()
-        )
-
-    @property
-    def is_wrong(self) -> bool:
-        """Whether a wild or conflicting pointer was found."""
-        return any(problem.code in _WRONG for problem in self.plan.problems)
-
-
-def examine(pid: int) -> Examination:
-    """Copy a process and classify everything in it."""
-    version, image = copy_process(pid)
-    pairing = plan_pairing(version, version)
-    prepared = carry.prepare(version, version, pairing)
-    pairs = carry.FramePairing(version, version, pairing.code).pair(image, image)
-    planner = Planner(prepared, image, image, pairs, _Itself(), Options())
-    return Examination(version, planner, planner.plan())
-
-
-def evaluate_live(pid: int, expression: str, depth: int) -> tuple[Value, Any]:
-    """The value that an expression names, and its contents as plain data, read in one short stop."""
     version = _load(pid)
-    table = build_type_table(version)
-    with stopped(pid) as tracee:
-        value = evaluate(Capturer(tracee, version, table).subject(), expression)
-        return value, value.render(depth)
+    assignment = Assignment(pid, version, version, version.path, UpdateOptions(), Conditions())
+    try:
+        with closing(_Looker(assignment, _Target(pid), Deadline(_LONGEST_S), LookDesk)) as worker:
+            yield worker
+    except (WorkerLostError, GarbageError) as error:
+        how = error.how if isinstance(error, WorkerLostError) else f"says what is no answer: {error.what}"
+        raise RefusedError(
+            "reader-lost",
+            f"the process that looks at the state of {pid} {how}",
+            "look at the memory that is left; if there is enough, report it",
+        ) from error
+
+
+def examine(pid: int) -> Seen:
+    """Copy a process and classify everything in it."""
+    with _looker(pid) as worker:
+        with stopped(pid) as tracee:
+            worker.look_past(tracee.registers())
+        return worker.seen()
+
+
+def evaluate_live(pid: int, expression: str, depth: int) -> Shown:
+    """The value that an expression names, and its contents, read in one short stop."""
+    with _looker(pid) as worker, stopped(pid) as tracee:
+        return worker.show(tracee.registers(), expression, depth)

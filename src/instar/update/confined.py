@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
@@ -20,6 +21,8 @@ from instar.update.errand import error_from, error_to, retire
 from instar.update.exchange import GarbageError, Wire, WorkerLostError
 
 T = TypeVar("T")
+
+_LATE_S = 1.0
 
 
 def compute(
@@ -45,41 +48,58 @@ def compute(
         InstarError: From the task.
     """
     ours, theirs = socket.socketpair()
-    pid = fork()
-    if pid == 0:
-        _work(task, theirs, keep, memory)
-    status = 0
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
+        pid = fork()
+        if pid == 0:
+            _work(task, theirs, keep, memory)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # raises an interruption that came meanwhile
+            theirs.close()
+            wire = Wire(ours, None)
+            wire.until = None if seconds is None else time.monotonic() + seconds
+            wire.most_bytes = memory or wire.most_bytes
+            answer: T = _receive(wire, pid, kind)
+            return answer
+        finally:
+            _end(pid)
+    finally:
+        ours.close()
         theirs.close()
-        ours.settimeout(seconds)
-        wire = Wire(ours, None)
-        if memory is not None:
-            wire.most_bytes = memory
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _receive(wire: Wire, pid: int, kind: Any) -> Any:
+    """What the child answers, as data of a type; raises what it says, WorkerLostError, GarbageError."""
+    try:
         message = wire.receive()
-        if message.kind == "failed":
-            raise error_from(message)
-        if message.kind != "done":
-            raise GarbageError(message.kind)
-        answer: T = message.value(0, kind)
-        return answer
     except TimeoutError:
         raise WorkerLostError("does not come to an end") from None
     except EOFError:
-        status = _end(pid, None)
-        how = f"was killed by {signal.Signals(status).name}" if 0 < status < 65 else "has ended"
-        raise WorkerLostError(how) from None
-    finally:
-        ours.close()
-        _end(pid, signal.SIGKILL)
+        raise WorkerLostError(_how_it_ended(pid)) from None
+    if message.kind == "failed":
+        raise error_from(message)
+    if message.kind != "done":
+        raise GarbageError(message.kind)
+    return message.value(0, kind)
 
 
-def _end(pid: int, number: int | None) -> int:
-    """Wait for the child's end; the signal that ended it."""
+def _how_it_ended(pid: int) -> str:
+    """Still to be waited for, so that its number stays its own."""
+    end = time.monotonic() + _LATE_S
+    while time.monotonic() < end:  # it may as well have closed the channel, and go on
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        if found is not None:
+            killed = found.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+            return f"was killed by {signal.Signals(found.si_status).name}" if killed else "has ended"
+        time.sleep(0.001)
+    return "says nothing more"
+
+
+def _end(pid: int) -> None:
     with suppress(ProcessLookupError, ChildProcessError):
-        if number is not None:
-            os.kill(pid, number)
-        return os.WTERMSIG(os.waitpid(pid, 0)[1])
-    return 0
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _work(

@@ -12,6 +12,7 @@ import json
 import re
 import socket
 import struct
+import time
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ _KINDS = "buifV"
 _PLAIN = re.compile(rf"[<|][{_KINDS}][0-9]{{1,6}}", re.ASCII)
 _PIECE = 1 << 20
 _LARGE = 256 << 10
+_SHORTEST_S = 0.001
 
 
 class GarbageError(InstarError):
@@ -83,6 +85,7 @@ class Wire:
     def __init__(self, channel: socket.socket, shared: SharedBytes | None) -> None:
         self.channel, self._shared = channel, shared
         self.most_bytes = MOST_BYTES  # of one message
+        self.until: float | None = None  # time.monotonic: what comes later is too late
         self.lent: list[Array] = []  # shared memory that the other end may still look at
 
     def send(self, kind: str, *values: object) -> None:
@@ -114,7 +117,7 @@ class Wire:
         return self._shared.offset_of(room.ctypes.data, array.nbytes)
 
     def receive(self) -> Message:
-        """The next message; raises EOFError at the end, GarbageError, OSError."""
+        """The next message; raises EOFError at the end, GarbageError, OSError, TimeoutError."""
         length, total = _HEAD.unpack(self._read(_HEAD.size))
         if length > MOST_TEXT or total > self.most_bytes:
             raise GarbageError(f"{length} and {total} bytes")
@@ -133,6 +136,8 @@ class Wire:
         buffer = np.empty(size, np.uint8).data
         done = 0
         while done < size:
+            if self.until is not None:
+                self.channel.settimeout(max(self.until - time.monotonic(), _SHORTEST_S))
             count = self.channel.recv_into(buffer[done : done + _PIECE])
             if not count:
                 raise EOFError

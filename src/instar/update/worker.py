@@ -237,6 +237,7 @@ class Worker:
 
     def _receive(self, deadline: Deadline) -> Message:
         self._channel.settimeout(max(deadline.remaining(), 0.001))
+        self._wire.until = time.monotonic() + deadline.remaining()
         try:
             return self._wire.receive()
         except TimeoutError as error:

@@ -7,6 +7,8 @@ import errno
 import os
 import signal
 import socket
+import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +17,10 @@ import pytest
 
 from instar.errors import InternalError, RefusedError
 from instar.pairing.problems import Problem
-from instar.update import sandbox
+from instar.process.forking import fork
+from instar.update import confined, sandbox
 from instar.update.confined import compute
-from instar.update.exchange import GarbageError
+from instar.update.exchange import GarbageError, Wire
 from instar.update.worker import WorkerLostError
 
 
@@ -57,6 +60,29 @@ def test_its_end_is_told() -> None:
         compute(lambda: os._exit(0), int)
 
 
+def test_a_closed_channel_is_no_hiding_place() -> None:
+    def hide() -> None:
+        os.closerange(3, 1 << 10)
+        signal.pause()
+
+    with pytest.raises(WorkerLostError, match="says nothing more"):
+        compute(hide, int)
+
+
+def test_little_at_a_time_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, all of them never."""
+
+    def drip(wire: Wire, *_values: object) -> None:
+        while True:
+            wire.channel.send(b"\0")
+            time.sleep(0.05)
+
+    monkeypatch.setattr(Wire, "send", drip)
+    monkeypatch.setattr("instar.update.exchange._HEAD", struct.Struct("<4096x"))
+    with pytest.raises(WorkerLostError, match="does not come to an end"):
+        compute(lambda: 1, int, seconds=0.4)
+
+
 def test_an_interruption_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left behind."""
     read, write = os.pipe()
@@ -71,6 +97,30 @@ def test_an_interruption_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(read)
     os.close(write)
     assert _children() == before
+
+
+def test_an_interruption_at_its_birth_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody knows its number."""
+    read, write = os.pipe()
+    before = _children()
+
+    def forked() -> int:
+        pid = fork()
+        if pid:
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(confined, "fork", forked)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compute(lambda: os.read(read, 1), bytes, (read,))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        os.close(read)
+        os.close(write)
+    assert _children() == before
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def _children() -> set[str]:

@@ -87,6 +87,22 @@ def test_types_that_are_refused_for_no_reason_are_found(
         assert table.ask("sum")[0] == "1"
 
 
+@pytest.mark.parametrize("name", ["counterpart", "relation", "stays_in_place"])
+def test_types_that_are_taken_for_gone_or_unchanged_are_found(
+    programs: list[Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by turning conditions round: plan and comparison both go by the pairing of types."""
+    wrong = {"counterpart": None, "relation": Relation.IDENTICAL, "stays_in_place": True}[name]
+    monkeypatch.setattr(TypePairing, name, lambda *arguments: wrong)
+    with running(programs[0]) as table:
+        update = Faulty(table, programs[1], lambda _: None, "pause", "sum")
+        report = update.run()
+        update.driver.channel.close()
+        assert report.error is not None and report.error.code == "validation-difference", report.error
+        assert "never converted" in str(report.error) + "".join(report.error.details)
+        assert table.ask("sum")[0] == "1"
+
+
 STREAM = Path(__file__).parent / "validation" / "stream.c"
 
 

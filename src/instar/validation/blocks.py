@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from instar.metadata.model import TypeKind
+from instar.pairing.mapping import TypePairing
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.transfer.plan import TransferPlan
 from instar.transfer.planner import Planner
 from instar.validation.columns import CounterpartFlag
 from instar.validation.comparison import Comparison
 from instar.validation.counterparts import Counterparts, distinct_of
+from instar.validation.layouts import TAGGED, Layouts
 
 _ROWS = 1 << 16
-_TAGGED = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM)
+_VARIABLES = (ObjectKind.STATIC, ObjectKind.TLS, ObjectKind.LOCAL)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -65,8 +67,8 @@ def copied_streams(planner: Planner) -> Array:
     return np.array(wrong, dtype=np.int64)
 
 
-def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
-    """Object rows of heap blocks that keep their layout although their type has another one.
+def unconverted(planner: Planner, found: Counterparts, layouts: Layouts) -> Array:
+    """Object rows of what keeps its layout although its type has another one.
 
     They would come back unchanged: what was never converted is right only where nothing had to be.
     """
@@ -76,14 +78,31 @@ def unconverted_blocks(planner: Planner, found: Counterparts) -> Array:
     for span in planner.past.heap:
         if span.mapped is not None:  # carried as it is, or refused
             stay &= (objects["address"] < span.start) | (objects["address"] >= span.end)
-    changed = []
-    for kind in distinct_of(objects["type"], stay):
-        if TypeKind(int(planner.old.types[kind]["kind"])) not in _TAGGED:
-            continue
-        other = pairing.counterpart(kind)
-        if other is None or pairing.stays_in_place(kind, other):
-            continue
-        if not pairing.problems_of(kind, other):  # else the user was asked
-            changed.append(kind)
+    stay |= _unmapped(objects, found.rows)
+    changed = [kind for kind in distinct_of(objects["type"], stay) if _is_changed(pairing, layouts, kind)]
     result: Array = np.flatnonzero(stay & np.isin(objects["type"], changed))
     return result
+
+
+def _unmapped(objects: Array, rows: Array) -> Array:
+    """Per object, bool: a variable or local that is compared and was copied byte by byte."""
+    result = np.empty(len(objects), dtype=bool)
+    for at in range(0, len(objects), _ROWS):
+        part, flags = objects[at : at + _ROWS], rows[at : at + _ROWS]
+        result[at : at + _ROWS] = (flags["flags"] & CounterpartFlag.COMPARED) != 0
+        result[at : at + _ROWS] &= (flags["mapping"] < 0) & np.isin(part["kind"], _VARIABLES)
+        result[at : at + _ROWS] &= part["type"] >= 0
+    return result
+
+
+def _is_changed(pairing: TypePairing, layouts: Layouts, kind: int) -> bool:
+    """Whether objects of an old type cannot stay as they are, and nobody was asked about it."""
+    row = layouts.element(kind)
+    if row < 0 or TypeKind(int(pairing.old.version.types[row]["kind"])) not in TAGGED:
+        return False
+    other = pairing.counterpart(row)
+    if other is None:
+        return pairing.problem_of(row) is None and not layouts.may_stay(row)
+    if pairing.problems_of(row, other):  # the user was asked
+        return False
+    return not (pairing.stays_in_place(row, other) and layouts.stays(row, other) and layouts.may_stay(row))

@@ -24,7 +24,7 @@ from instar.transfer.plan import KeptRange, TransferPlan, without_blocks
 from instar.transfer.planner import Planner
 from instar.validation.arguments import changed_arguments
 from instar.validation.assumptions import Assumptions
-from instar.validation.blocks import copied_streams, missing_blocks, unconverted_blocks
+from instar.validation.blocks import copied_streams, missing_blocks, unconverted
 from instar.validation.columns import Count, CounterpartFlag
 from instar.validation.comparison import Compared, Comparison, ReadInto, first_unlike, join_compared
 from instar.validation.counterparts import (
@@ -38,6 +38,7 @@ from instar.validation.fixed import FixedCheck
 from instar.validation.frames import FrameCheck, check_frames
 from instar.validation.handled import HandledBytes
 from instar.validation.inverse import InversePool
+from instar.validation.layouts import Layouts
 from instar.validation.outcome import Validation
 from instar.validation.remaining import PAGE, Unwritten, all_written, remaining_spans
 from instar.validation.untouched import UntouchedCheck
@@ -223,11 +224,12 @@ class Validator:
 
     def _check_blocks(self, judge: DifferenceJudge, plan: TransferPlan) -> None:
         """The future can free what it inherits, and nothing stays that had to be converted."""
-        for row in unconverted_blocks(self.planner, self._counterparts)[:8].tolist():
+        layouts = Layouts(self.planner.prepared.pool.pairing)
+        for row in unconverted(self.planner, self._counterparts, layouts)[:8].tolist():
             judge.add(self._path(row), "it was never converted, although its type has another layout")
         for row in copied_streams(self.planner)[:8].tolist():
             judge.add(self._path(row), "it is a stream, and not replaced by that of the new version")
-        for row, reason in islice(misdecided(self.planner), 8):
+        for row, reason in islice(misdecided(self.planner, layouts), 8):
             judge.add(self._path(row), reason)
         if self._untold is None:
             self.check_tables(plan)

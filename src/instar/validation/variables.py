@@ -16,9 +16,10 @@ from instar.pairing.mapping import Relation
 from instar.state.columns import Fate, ObjectFlag, ObjectKind
 from instar.transfer.places import address_of
 from instar.transfer.planner import Planner
+from instar.validation.layouts import Layouts
 
 
-def misdecided(planner: Planner) -> Iterator[tuple[int, str]]:
+def misdecided(planner: Planner, layouts: Layouts) -> Iterator[tuple[int, str]]:
     """(object row, what is wrong) of static and thread-local variables."""
     objects, settled = planner.state.objects, planner.prepared.pool.pairing.settled
     variables = planner.prepared.symbols.variables
@@ -26,12 +27,12 @@ def misdecided(planner: Planner) -> Iterator[tuple[int, str]]:
         variable = planner.state.origin(row)
         if variable < 0 or variable in settled.to_heap or objects["flags"][row] & ObjectFlag.LIBRARY:
             continue
-        reason = _reason(planner, row, variable, int(variables[variable]))
+        reason = _reason(planner, layouts, row, variable, int(variables[variable]))
         if reason:
             yield row, reason
 
 
-def _reason(planner: Planner, row: int, variable: int, other: int) -> str:
+def _reason(planner: Planner, layouts: Layouts, row: int, variable: int, other: int) -> str:
     entry = planner.state.objects[row]
     fate = Fate(int(entry["fate"]))
     if fate is Fate.STAY:
@@ -44,18 +45,19 @@ def _reason(planner: Planner, row: int, variable: int, other: int) -> str:
         return "it is carried to another place than where the new version has it"
     if fate is Fate.REPLACE:
         return ""  # see ``validation.untouched``
-    return "" if _is_mapped(planner, row, variable, other) else "it was never converted to its new type"
+    mapped = _is_mapped(planner, layouts, row, variable, other)
+    return "" if mapped else "it was never converted to its new type"
 
 
-def _is_mapped(planner: Planner, row: int, variable: int, other: int) -> bool:
+def _is_mapped(planner: Planner, layouts: Layouts, row: int, variable: int, other: int) -> bool:
     """Whether a mapping of its types converts it, if those have different layouts."""
     pool, entry = planner.prepared.pool, planner.state.objects[row]
     types = int(planner.old.variables["type"][variable]), int(planner.new.variables["type"][other])
     mapping = int(entry["mapping"])
-    if pool.pairing.problems_of(*types) or pool.pairing.relation(*types) is Relation.IDENTICAL:
+    if pool.pairing.problems_of(*types):
         return True
     if mapping < 0:
-        return False
+        return pool.pairing.relation(*types) is Relation.IDENTICAL and layouts.stays(*types)
     found = pool.compiled[mapping].old_type, pool.compiled[mapping].new_type
     versions = planner.old, planner.new
     wanted = zip(versions, types, found, strict=True)

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from instar.control.channel import open_channel, raised_limit
 from instar.control.dispositions import apply_dispositions, plan_dispositions
 from instar.control.epoll import Cookies, Translate, fill_epolls, plan_epolls
 from instar.control.gate import Gate
+from instar.control.handed import require_same_epolls, require_same_files
 from instar.control.handover import Fetched, hand_over
 from instar.control.quiescence import QuiescentPoint
 from instar.control.runtime import EPOLL_ITEM, Rows, Runtime
@@ -237,9 +239,10 @@ class Driver:
         """Give the future the past's descriptors, its epoll sets with translated cookies."""
         hand_over(fetched, self.runtime, self.channel)
         self.told.clear()
-        tell = self._tells("an epoll set holds", plan, _translate)
-        fill_epolls(self.runtime, plan_epolls(fetched, tell))
+        fill_epolls(self.runtime, plan_epolls(fetched, partial(_translate, plan)))
         fill_epolls(self.runtime, self._own_registrations())
+        require_same_files(fetched, self.pid)
+        self.told[:] = [("an epoll set holds", *require_same_epolls(fetched, self.pid))]
 
     def _own_registrations(self) -> Rows:
         """Listeners that only the new version has: they were registered, but did not listen yet."""
@@ -296,13 +299,16 @@ class Driver:
 
         return tell
 
+    def require_same_mappings(self) -> None:
+        """Validate what may be done with the program's own memory; raises RolledBackError."""
+        self._own.require_alike()
+
     def require_alike(self, alike: Callable[[Cookies, Cookies], Cookies]) -> None:
         """Validate what the kernel keeps for the program, which is no memory of its; raises RolledBackError.
 
         Args:
             alike: Per word of the past and the future, whether they lead to the same.
         """
-        self._own.require_alike()
         if not any(len(past) for _, past, _ in self.told):
             return
         past = np.concatenate([words for _, words, _ in self.told])

@@ -279,6 +279,7 @@ class Transaction:
         self._compare(self._planned())
         if self.options.validate:
             self.driver.require_alike(self.worker.alike)
+            self.driver.require_same_mappings()
         self._run_handlers()
         self._refuse(self._broken("new version"))
         self.deadline.check("the update")

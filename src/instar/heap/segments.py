@@ -53,7 +53,7 @@ class SegmentWalker:
             self._scattered(arena, first, top_end)
 
     def _contiguous(self, arena: Arena, first: int, top_end: int) -> None:
-        data = self.reader(first, arena.top + 16 - first)
+        data = self._copy(first, arena.top + 16 - first)
         try:
             found, state, cursor = walk_segment(data, first, first, arena.top, BlockKind.MAIN, self.pool)
         except WalkFault as fault:
@@ -147,7 +147,7 @@ class SegmentWalker:
 
     def _arena_heap(self, top: int, start: int, first: int, size: int) -> None:
         end = top + 16 if top else start + size
-        data = self.reader(first, end - first)
+        data = self._copy(first, end - first)
         try:
             found, _, _ = walk_segment(data, first, first, top, BlockKind.ARENA, self.pool)
         except WalkFault as fault:
@@ -163,9 +163,18 @@ class SegmentWalker:
     def mapped(self, chunks: Sequence[MappedChunk]) -> None:
         """Add the mapped chunks."""
         for chunk in chunks:
-            data = self.reader(chunk.start, chunk.end - chunk.start)
+            data = self._copy(chunk.start, chunk.end - chunk.start)
             row = np.array([(chunk.address, chunk.usable)], BLOCK)
             self._add(HeapRegion(chunk.start, data, chunk.end, BlockKind.MAPPED), row)
+
+    def _copy(self, start: int, size: int) -> Bytes:
+        try:
+            return self.reader(start, size)
+        except FaultError:
+            for mapping in self.maps:
+                if not mapping.readable and mapping.start < start + size and mapping.end > start:
+                    raise _closed(mapping) from None
+            raise
 
     def _add(self, region: HeapRegion, found: Blocks) -> None:
         self.regions.append(region)
@@ -188,6 +197,14 @@ class SegmentWalker:
             if region.start <= address and address + size <= region.end:
                 return region.data[address - region.start : address - region.start + size]
         raise FaultError(address, size, self.memory.pid)
+
+
+def _closed(mapping: Mapping) -> RefusedError:
+    return RefusedError(
+        "heap-protected",
+        f"the program has closed a part of its heap to itself (mprotect {mapping.start:#x}-{mapping.end:#x})",
+        "open it before the update, or keep what is to be closed in memory from mmap",
+    )
 
 
 def _corrupt(address: int, cause: str) -> RefusedError:

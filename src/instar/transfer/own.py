@@ -21,7 +21,7 @@ from instar.transfer.targets import Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_REFUSED = "mapping-not-carried"
+_REFUSED, _HEAP = "mapping-not-carried", "heap-protected"
 
 
 def own_rows(state: State) -> list[tuple[int, Span]]:
@@ -61,8 +61,14 @@ def _pieces(rows: Sequence[tuple[int, Span]]) -> Iterator[list[int]]:
         yield piece
 
 
-def refuse_closed(state: State) -> Iterator[tuple[int, Problem]]:
-    """Memory that the program closed to itself (PROT_NONE) with something in it, beside what goes over."""
+def refuse_closed(state: State, maps: Sequence[Mapping]) -> Iterator[tuple[int, Problem]]:
+    """Memory that the program closed to itself with something in it: beside what goes over, or in its heap.
+
+    Args:
+        state: The past's.
+        maps: Its mappings.
+    """
+    yield from _protected_heap(state, maps)
     for row, span in own_rows(state):
         assert span.mapped is not None
         if span.mapped.closed and state.objects["flags"][row] & (ObjectFlag.REACHED | ObjectFlag.ROOT):
@@ -71,6 +77,19 @@ def refuse_closed(state: State) -> Iterator[tuple[int, Problem]]:
             cause += f"{start:#x}-{end:#x})"
             remedy = "make it readable before the update, or give its pages back (MADV_DONTNEED)"
             yield row, Problem(_REFUSED, "", cause, remedy)
+
+
+def _protected_heap(state: State, maps: Sequence[Mapping]) -> Iterator[tuple[int, Problem]]:
+    """Pages of the heap that may not be written: in the new version they could be."""
+    for index, span in enumerate(state.spans):
+        if not span.granular or span.mapped is not None:
+            continue
+        for mapping in maps:
+            if not mapping.writable and mapping.start < span.end and mapping.end > span.start:
+                cause = "a part of the heap may only be read (mprotect, "
+                cause += f"{mapping.start:#x}-{mapping.end:#x}), which does not go over"
+                remedy = "undo that before the update, keep such data in memory from mmap, or pass --allow "
+                yield int(state.regions["first"][index]), Problem(_HEAP, "", cause, remedy + _HEAP)
 
 
 def refuse_changed(state: State, version: Version) -> Iterator[tuple[int, Problem]]:

@@ -193,7 +193,7 @@ class Planner:
         refuse_pooled(self.state, self.types, self.old, self.fates)
         self.fates.problems.extend(refuse_inside(self.state, self.types))
         self.fates.problems.extend(refuse_changed(self.state, self.old))
-        self.fates.problems.extend(refuse_closed(self.state))
+        self.fates.problems.extend(refuse_closed(self.state, self.past.subject.maps))
         self._pair_blocks()
         table.extend(end_targets(self.state))
         objects = self.state.objects

@@ -48,12 +48,13 @@ void fill(void)
         settings[i] = &values[i];
         values[i] = 10 * (long)i;
     }
-    chosen = &commands[1];
+    chosen = &commands[2];
 }
 
 const char *check(void)
 {
     EXPECT(chosen && strcmp(chosen->name, "negate") == 0 && chosen->run(5) == -5 && chosen->flags == 2);
-    EXPECT(settings[http.index] == &values[3] && values[3] == 30 && http.index == 3);
+    EXPECT(modules[http.index] == &http && settings[http.index] == &values[http.index]);
+    EXPECT(values[http.index] == 10 * (long)http.index);
     return NULL;
 }
